@@ -1,0 +1,431 @@
+"""The one room that knows dask: three array states, block-wise evaluation, tree reductions, the feature matrix.
+
+An array is in *memory* (NumPy), a *dask* graph, or *indexed* (xarray's lazily indexed array of a plain
+``open_dataset``). Memory gives memory, the other two give dask: nothing is ever loaded whole on the way.
+May import numpy, xarray, dask (inside functions), errors and schema; knows nothing of files, models or pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+import xarray as xr
+
+__all__ = [
+    "BLOCK_BYTES",
+    "Output",
+    "after",
+    "apply",
+    "auto_chunks",
+    "blocks",
+    "compute",
+    "from_delayed",
+    "from_matrix",
+    "is_lazy",
+    "lazily",
+    "reduce",
+    "state",
+    "to_matrix",
+    "whole",
+]
+
+BLOCK_BYTES = 96 * 1024 * 1024  # few large blocks: a tap through 32,768 small ones costs 0.6 s, through 128 ones 0.03 s
+
+T = TypeVar("T", xr.DataArray, xr.Dataset)
+
+
+# ---------------------------------------------------------------------------------------------------------- states
+
+
+def state(da: xr.DataArray) -> str:
+    """``"memory"``, ``"dask"`` or ``"indexed"`` (lazily indexed by xarray, nothing read yet)."""
+    if da.chunks is not None:
+        return "dask"
+    return "memory" if da.variable._in_memory else "indexed"
+
+
+def is_lazy(da: xr.DataArray) -> bool:
+    """Whether using the values would read or compute something."""
+    return state(da) != "memory"
+
+
+def auto_chunks(
+    sizes: Mapping[str, int],
+    itemsize: int,
+    file_chunks: Mapping[str, int] | None = None,
+    *,
+    target: int = BLOCK_BYTES,
+) -> dict[str, int]:
+    """Block sizes of about `target` bytes: few, whole multiples of the file's chunks, last dims whole first.
+
+    Parameters
+    ----------
+    sizes : mapping of str to int
+        The array's dims in order, slowest first.
+    itemsize : int
+    file_chunks : mapping, optional
+        Chunks of the file; 1 along each dim where the file is one block.
+    target : int, optional
+        Bytes of one block; reached within a factor of two where the shape allows it.
+
+    Examples
+    --------
+    >>> auto_chunks({"y": 1024, "x": 512, "energy": 4096}, 4)
+    {'y': 12, 'x': 512, 'energy': 4096}
+    """
+    file_chunks = file_chunks or {}
+    chunks = {dim: min(size, max(1, int(file_chunks.get(dim, 1)))) for dim, size in sizes.items()}
+    room = max(1, target // max(1, itemsize))
+    for dim in reversed(list(sizes)):
+        others = int(np.prod([chunks[d] for d in sizes if d != dim], dtype=np.int64)) or 1
+        step = max(1, chunks[dim])
+        fitting = max(1, room // (others * step)) * step
+        chunks[dim] = max(1, sizes[dim] if fitting >= sizes[dim] else fitting)
+    return chunks
+
+
+def _file_chunks(da: xr.DataArray) -> dict[str, int]:
+    preferred = da.encoding.get("preferred_chunks")
+    if isinstance(preferred, Mapping):
+        return {str(d): int(max(c) if isinstance(c, tuple | list) else c) for d, c in preferred.items()}
+    stored = da.encoding.get("chunksizes")
+    return dict(zip(map(str, da.dims), map(int, stored), strict=True)) if stored and len(stored) == da.ndim else {}
+
+
+def lazily(obj: T, *, target: int = BLOCK_BYTES) -> T:
+    """The same object with its lazily indexed arrays chunked; arrays in memory and dask arrays as they are.
+
+    Parameters
+    ----------
+    obj : DataArray or Dataset
+    target : int, optional
+        Bytes of one block.
+
+    Notes
+    -----
+    *Laziness*: nothing is read.
+    """
+    if isinstance(obj, xr.Dataset):
+        fresh = {name: lazily(da, target=target) for name, da in obj.data_vars.items() if state(da) == "indexed"}
+        return obj.assign(fresh) if fresh else obj
+    if state(obj) != "indexed" or obj.ndim == 0:
+        return obj
+    sizes = {str(dim): size for dim, size in obj.sizes.items()}
+    return obj.chunk(auto_chunks(sizes, obj.dtype.itemsize, _file_chunks(obj), target=target))
+
+
+def whole(da: xr.DataArray, dims: Sequence[str], *, target: int = BLOCK_BYTES) -> xr.DataArray:
+    """`da` with each of `dims` in one block, the others split so that a block keeps about `target` bytes.
+
+    Memory stays memory; indexed becomes dask. Blocks that already hold the dims whole are left alone.
+    """
+    da = lazily(da, target=target)
+    if da.chunks is None:
+        return da
+    split = [dim for dim in dims if len(da.chunksizes[dim]) > 1]
+    if not split:
+        return da
+    signal = int(np.prod([da.sizes[dim] for dim in dims], dtype=np.int64)) or 1
+    others = {str(d): s for d, s in da.sizes.items() if d not in dims}
+    current = {str(d): max(da.chunksizes[d]) for d in others}
+    smallest = {d: 1 for d in others}
+    chunks = auto_chunks(others, da.dtype.itemsize * signal, smallest, target=target)
+    # never cut finer than needed: a block along an observation dim that fits stays one
+    for dim, size in current.items():
+        if size <= chunks[dim]:
+            chunks[dim] = size
+    return da.chunk({**chunks, **{dim: -1 for dim in dims}})
+
+
+# ------------------------------------------------------------------------------------------------------ evaluation
+
+
+@dataclass(frozen=True)
+class Output:
+    """One output of a block-wise function.
+
+    Attributes
+    ----------
+    dtype : numpy dtype
+    dims : tuple of str
+        Its core dims, after the observation dims.
+    sizes : mapping of str to int
+        Sizes of those core dims that the inputs do not have.
+    attrs : mapping
+        Attributes (units, long_name) of the output.
+    """
+
+    dtype: Any
+    dims: tuple[str, ...] = ()
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+
+
+def apply(
+    function: Callable[..., Any],
+    *arrays: xr.DataArray,
+    dims: Sequence[Sequence[str]],
+    outputs: Mapping[str, Output],
+    kwargs: Mapping[str, Any] | None = None,
+) -> dict[str, xr.DataArray]:
+    """Evaluate `function` on blocks that hold the core dims whole; every output comes from one evaluation.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(block_0, block_1, ..., **kwargs)`` of NumPy arrays, core dims last, the observation dims before them
+        broadcast against one another (as `xarray.apply_ufunc` does); returns one array, or a tuple in the order of
+        `outputs`. A module-level function or `functools.partial` of one, since it must pickle.
+    *arrays : DataArray
+        In any of the three states; memory only gives memory, otherwise the outputs are lazy. Coordinates must agree
+        exactly.
+    dims : sequence of sequence of str
+        The core dims of each array, in the order that the function expects.
+    outputs : mapping of str to Output
+    kwargs : mapping, optional
+
+    Returns
+    -------
+    dict of str to DataArray
+        Observation dims in the order of the first array, then the output's core dims.
+
+    Notes
+    -----
+    *Laziness*: lazy; one pass over the blocks where the outputs are computed together.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> da = xr.DataArray(np.arange(6.0).reshape(2, 3), dims=("x", "bias"))
+    >>> apply(np.mean, da, dims=[["bias"]], outputs={"mean": Output(float)}, kwargs={"axis": -1})["mean"].values
+    array([1., 4.])
+    """
+    lazy = any(is_lazy(a) for a in arrays)
+    ready = [whole(a, d) if lazy else a for a, d in zip(arrays, dims, strict=True)]
+    sizes = {dim: size for output in outputs.values() for dim, size in output.sizes.items()}
+    result = xr.apply_ufunc(
+        function,
+        *ready,
+        input_core_dims=[list(d) for d in dims],
+        output_core_dims=[list(output.dims) for output in outputs.values()],
+        exclude_dims=set(),
+        join="exact",
+        keep_attrs=False,
+        dask="parallelized",
+        output_dtypes=[output.dtype for output in outputs.values()],
+        dask_gufunc_kwargs={"output_sizes": sizes} if sizes else None,
+        kwargs=dict(kwargs or {}),
+    )
+    single = result if isinstance(result, tuple) else (result,)
+    return {
+        name: da.rename(name).assign_attrs(dict(output.attrs))
+        for (name, output), da in zip(outputs.items(), single, strict=True)
+    }
+
+
+def _observation_first(da: xr.DataArray, dims: Sequence[str]) -> xr.DataArray:
+    return da.transpose(..., *dims)
+
+
+def _flat(block: np.ndarray, n_signal: int) -> np.ndarray:
+    """A block as (observation, feature); a block of no observation dims is one observation."""
+    lead = block.shape[: block.ndim - n_signal]
+    features = int(np.prod(block.shape[block.ndim - n_signal :], dtype=np.int64))
+    return np.ascontiguousarray(block).reshape(int(np.prod(lead, dtype=np.int64)), features)
+
+
+def _evaluate(function: Callable[..., Any], n_signal: int, kwargs: Mapping[str, Any], *pieces: Any) -> Any:
+    data, *others = pieces
+    return function(_flat(data, n_signal), *[np.asarray(o).reshape(-1) for o in others], **kwargs)
+
+
+def reduce(
+    data: xr.DataArray,
+    dims: Sequence[str],
+    function: Callable[..., Any],
+    combine: Callable[[Any, Any], Any],
+    *,
+    others: Sequence[xr.DataArray] = (),
+    finish: Callable[..., Any] | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+) -> Any:
+    """Tree reduction over observations: one value of any kind from all blocks, in one pass and bounded memory.
+
+    Parameters
+    ----------
+    data : DataArray
+        In any state.
+    dims : sequence of str
+        The signal dims; the others are flattened to observations.
+    function : callable
+        ``function(block, *others, **kwargs)`` of the (observation, feature) block and of each of `others` as 1-D.
+    combine : callable
+        Associative, ``combine(a, b)``; pairs are combined in a fixed order, so equal chunks give equal bits.
+    others : sequence of DataArray, optional
+        Per-observation values (a mask, labels) over the observation dims of `data`; broadcast to them.
+    finish : callable, optional
+        Applied to the combined value.
+    kwargs : mapping, optional
+        Module-level objects and plain values, or dask delayed ones.
+
+    Returns
+    -------
+    object
+        The value where everything is in memory, else a `dask.delayed.Delayed` of it.
+
+    Examples
+    --------
+    >>> import numpy as np, operator, xarray as xr
+    >>> da = xr.DataArray(np.ones((4, 3)), dims=("x", "bias"))
+    >>> float(reduce(da, ["bias"], np.sum, operator.add))
+    12.0
+    """
+    n_signal, kwargs = len(dims), dict(kwargs or {})
+    observed = [str(d) for d in data.dims if d not in dims]
+    aligned = [o.broadcast_like(data.isel({d: 0 for d in dims}, drop=True)).transpose(*observed) for o in others]
+    if not any(map(is_lazy, (data, *aligned))) and not any(map(_is_delayed, kwargs.values())):
+        ordered = _observation_first(data, dims)
+        value = _evaluate(function, n_signal, kwargs, ordered.values, *[o.values for o in aligned])
+        return finish(value) if finish else value
+
+    from dask import delayed
+
+    ordered = _observation_first(whole(data, dims), dims)
+    if ordered.chunks is None:
+        ordered = ordered.chunk({d: -1 for d in ordered.dims})
+    layout = {d: ordered.chunksizes[d] for d in observed}
+    pieces = [ordered.data.to_delayed().ravel()]
+    pieces += [lazily(o).chunk(layout).data.to_delayed().ravel() for o in aligned]
+    evaluate = delayed(_evaluate, pure=True)
+    level = [evaluate(function, n_signal, kwargs, *piece) for piece in zip(*pieces, strict=True)]
+    join = delayed(combine, pure=True)
+    while len(level) > 1:
+        pairs = [join(a, b) for a, b in zip(level[::2], level[1::2], strict=False)]
+        level = pairs + ([level[-1]] if len(level) % 2 else [])
+    return delayed(finish, pure=True)(level[0]) if finish else level[0]
+
+
+def _is_delayed(value: Any) -> bool:
+    return hasattr(value, "__dask_graph__")
+
+
+def from_delayed(value: Any, shape: Sequence[int], dtype: Any) -> Any:
+    """An array of a delayed value as a dask array of known shape and dtype; a value in memory as NumPy."""
+    if not _is_delayed(value):
+        return np.asarray(value, dtype=dtype)
+    import dask.array
+
+    return dask.array.from_delayed(value, shape=tuple(shape), dtype=dtype)
+
+
+def after(da: xr.DataArray, *values: Any) -> xr.DataArray:
+    """`da` reading its source anew once `values` are computed, so that a second pass does not keep the first's blocks.
+
+    Without it dask shares the loaded blocks of two passes in one graph and holds the whole file in memory in between.
+    """
+    delayed_values = [v for v in values if _is_delayed(v)]
+    if da.chunks is None or not delayed_values:
+        return da
+    from dask.graph_manipulation import bind
+
+    return da.copy(data=bind(da.data, delayed_values))
+
+
+def compute(*values: Any) -> tuple[Any, ...]:
+    """Compute everything delayed among `values` in one call: what is shared is read once."""
+    import dask
+
+    return dask.compute(*values)
+
+
+# -------------------------------------------------------------------------------------------------- feature matrix
+
+
+def to_matrix(da: xr.DataArray, dims: Sequence[str]) -> xr.DataArray:
+    """The (observation, feature) matrix, observation dims and signal dims each flattened in their own order.
+
+    Parameters
+    ----------
+    da : DataArray
+        In any state.
+    dims : sequence of str
+        The signal dims.
+
+    Returns
+    -------
+    DataArray
+        Dims ``observation, feature``; `from_matrix` unfolds with the original array as pattern.
+
+    Notes
+    -----
+    *Laziness*: lazy. Observation blocks are runs along the slowest dim, so that no block is torn.
+    """
+    data = _observation_first(whole(da, dims), dims).data
+    n_signal = len(dims)
+    lead, core = data.shape[: data.ndim - n_signal], data.shape[data.ndim - n_signal :]
+    if hasattr(data, "rechunk") and len(lead) > 1:
+        data = data.rechunk({axis: -1 for axis in range(1, data.ndim)})
+    shape = (int(np.prod(lead, dtype=np.int64)), int(np.prod(core, dtype=np.int64)))
+    return xr.DataArray(data.reshape(shape), dims=("observation", "feature"), name=da.name)
+
+
+def from_matrix(matrix: Any, like: xr.DataArray, dims: Sequence[str], lead: Sequence[str] = ()) -> xr.DataArray:
+    """Unfold the last axis of an array to dims of `like`, with its coordinates.
+
+    Parameters
+    ----------
+    matrix : array, shape (..., n)
+        NumPy or dask; n the product of the sizes of `dims`.
+    like : DataArray
+        The array that was folded.
+    dims : sequence of str
+        The dims that the last axis stands for, in the order of `like`.
+    lead : sequence of str, optional
+        Names of the axes before it.
+    """
+    shape = (*matrix.shape[:-1], *(like.sizes[d] for d in dims))
+    coords = {k: v for k, v in like.coords.items() if set(v.dims) <= set(dims) and v.ndim}
+    return xr.DataArray(matrix.reshape(shape), dims=(*lead, *dims), coords=coords)
+
+
+def blocks(da: xr.DataArray, dims: Sequence[str], *others: xr.DataArray) -> Iterator[tuple[np.ndarray, ...]]:
+    """The (observation, feature) blocks one after the other, each computed when asked for and then let go.
+
+    For algorithms that go over the data several times (k-means passes, ``partial_fit``).
+
+    Parameters
+    ----------
+    da : DataArray
+        In any state.
+    dims : sequence of str
+        The signal dims.
+    *others : DataArray
+        Per-observation values over the same observation dims; their pieces follow the block.
+
+    Yields
+    ------
+    tuple of ndarray
+        ``(block, *others)``; the block is (observation, feature), the others 1-D.
+    """
+    ordered = _observation_first(whole(da, dims), dims)
+    observed = list(ordered.dims[: ordered.ndim - len(dims)])
+    spread = [o.broadcast_like(ordered.isel({d: 0 for d in dims}, drop=True)).transpose(*observed) for o in others]
+    if ordered.chunks is None:
+        regions: Iterator[dict[Any, slice]] = iter([{}])
+    else:
+        regions = _regions({d: ordered.chunksizes[d] for d in observed})
+    for region in regions:
+        pieces = compute(ordered.isel(region).data, *[o.isel(region).data for o in spread])
+        yield (_flat(np.asarray(pieces[0]), len(dims)), *[np.asarray(p).reshape(-1) for p in pieces[1:]])
+
+
+def _regions(chunks: Mapping[Any, tuple[int, ...]]) -> Iterator[dict[Any, slice]]:
+    import itertools
+
+    edges = {dim: np.concatenate([[0], np.cumsum(sizes)]) for dim, sizes in chunks.items()}
+    spans = [[slice(int(a), int(b)) for a, b in itertools.pairwise(e)] for e in edges.values()]
+    for combination in itertools.product(*spans):
+        yield dict(zip(edges, combination, strict=True))

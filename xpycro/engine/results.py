@@ -1,0 +1,160 @@
+"""What can be done with a result, by its kind: a registry that each kind of result fills itself.
+
+``register("decomposition", "reconstruct")`` decorates the function that reconstructs a decomposition; ``dispatch``
+finds it by the result's ``pycro_result`` attribute. May import numpy, xarray, errors and schema only.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import xarray as xr
+
+from xpycro import provenance
+from xpycro.schema import result_kind
+
+__all__ = ["dispatch", "evaluate", "project", "reconstruct", "register", "residual"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_registry: dict[tuple[str, str], Callable[..., Any]] = {}
+# Where each kind registers itself: imported by name on first use, so that this floor knows no other.
+_homes: dict[str, str] = {
+    "decomposition": "xpycro.processing.decompose",
+    "clustering": "xpycro.processing.cluster",
+    "fit": "xpycro.analysis.fit",
+}
+
+
+def register(kind: str, operation: str) -> Callable[[F], F]:
+    """Decorate the function that carries out `operation` on results of `kind`.
+
+    Parameters
+    ----------
+    kind : str
+        The ``pycro_result`` attribute: ``"decomposition"``, ``"fit"``, ...
+    operation : str
+        ``"reconstruct"``, ``"evaluate"``, ``"residual"``, ``"project"``.
+    """
+
+    def decorate(function: F) -> F:
+        _registry[kind, operation] = function
+        return function
+
+    return decorate
+
+
+def dispatch(result: xr.Dataset, operation: str, *args: Any, **kwargs: Any) -> Any:
+    """Carry out `operation` on `result` by its kind.
+
+    Raises
+    ------
+    ValueError
+        If the object is no result, or its kind has no such operation; the message says what it has.
+    """
+    kind = result_kind(result)
+    if kind is None:
+        raise ValueError(f"{operation} works on a result (of fit, decompose, ...); this is a plain measurement")
+    if (kind, operation) not in _registry and kind in _homes:
+        importlib.import_module(_homes[kind])
+    if (kind, operation) not in _registry:
+        has = sorted(name for k, name in _registry if k == kind)
+        can = sorted(k for k, name in _registry if name == operation)
+        raise ValueError(
+            f"{operation} does not apply to a {kind} result, which has {has or 'no such operations'}; {operation} applies to {can}"
+        )
+    return _registry[kind, operation](result, *args, **kwargs)
+
+
+@provenance.recorded("reconstruct")
+def reconstruct(result: xr.Dataset, components: int | slice | list[int] | None = None) -> xr.DataArray:
+    """The data as a decomposition's components make it: dims, units and dtype of the input.
+
+    Parameters
+    ----------
+    result : Dataset
+        Of ``decompose``.
+    components : int, slice, list of int, or None
+        An int means the first n; None all that the result holds.
+
+    Returns
+    -------
+    DataArray
+        ``mean + sum maps * components`` over the input's dims, in its units.
+
+    Notes
+    -----
+    *Laziness*: lazy where the maps are.
+    """
+    return dispatch(result, "reconstruct", components)
+
+
+@provenance.recorded("evaluate")
+def evaluate(result: xr.Dataset, x: Any = None) -> xr.DataArray:
+    """A fit's model at its parameters.
+
+    Parameters
+    ----------
+    result : Dataset
+        Of ``fit``.
+    x : array_like or DataArray, optional
+        Where along the fitted axis, in its units; None is where it was fitted.
+
+    Returns
+    -------
+    DataArray
+        Over the result's dims and the fitted one, in the data's units.
+
+    Notes
+    -----
+    *Laziness*: lazy where the parameters are.
+    """
+    return dispatch(result, "evaluate", x)
+
+
+@provenance.recorded("residual")
+def residual(result: xr.Dataset, data: xr.DataArray | None = None) -> xr.DataArray:
+    """Data minus what the result makes of them.
+
+    Parameters
+    ----------
+    result : Dataset
+        Of ``fit`` or ``decompose``.
+    data : DataArray, optional
+        What it was made from; without it the source is reopened through the history.
+
+    Returns
+    -------
+    DataArray
+        Dims and units of the data.
+
+    Notes
+    -----
+    *Laziness*: lazy where the data or the result are.
+    """
+    return dispatch(result, "residual", data)
+
+
+@provenance.recorded("project")
+def project(result: xr.Dataset, data: xr.DataArray) -> xr.DataArray:
+    """Maps of new data on a decomposition's components.
+
+    Parameters
+    ----------
+    result : Dataset
+        Of ``decompose``.
+    data : DataArray
+        With the same signal axis.
+
+    Returns
+    -------
+    DataArray
+        ``maps(component, <rest>)`` in the data's units.
+
+    Notes
+    -----
+    *Laziness*: lazy where the data are; one pass.
+    """
+    return dispatch(result, "project", data)
