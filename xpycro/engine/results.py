@@ -63,7 +63,7 @@ def dispatch(result: xr.Dataset, operation: str, *args: Any, **kwargs: Any) -> A
         has = sorted(name for k, name in _registry if k == kind)
         can = sorted(k for k, name in _registry if name == operation)
         raise ValueError(
-            f"{operation} does not apply to a {kind} result, which has {has or 'no such operations'}; {operation} applies to {can}"
+            f"{operation} does not apply to a {kind} result (which has {has}); it applies to {can}"
         )
     return _registry[kind, operation](result, *args, **kwargs)
 
