@@ -1,0 +1,9 @@
+"""Instruments with known truth: each simulator gives a measurement Dataset that holds its truth as ``true_<name>``.
+
+On the top floor: may use everything, is used by the command line, docs and tests only.
+"""
+
+from xpycro.simulate.band_excitation import band_excitation
+from xpycro.simulate.tunnelling import tunnelling_grid
+
+__all__ = ["band_excitation", "tunnelling_grid"]
