@@ -109,5 +109,5 @@ def chromium() -> str:
 
 def as_indexed(ds: xr.Dataset, path: Path, **kwargs) -> xr.Dataset:
     """The same Dataset lazily indexed by xarray: written to netCDF and opened without dask."""
-    ds.to_netcdf(path, engine="h5netcdf", invalid_netcdf=True)
+    ds.to_netcdf(path, engine="h5netcdf")
     return xr.open_dataset(path, engine="h5netcdf", **kwargs)

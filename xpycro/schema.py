@@ -120,7 +120,7 @@ def identifier(name: str) -> str:
     'height_retrace'
     """
     text = re.sub(r"\s*\([^()]*\)\s*$", "", name.strip())
-    text = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[a-z0-9])(?=[A-Z][a-z])", "_", text)
+    text = re.sub(r"(?<=[a-z]{2})(?=[A-Z])|(?<=[a-z]{2}[0-9])(?=[A-Z][a-z])", "_", text)
     text = re.sub(r"[^0-9a-zA-Z]+", "_", text).strip("_").lower()
     if not text:
         return "channel"
