@@ -75,10 +75,12 @@ def test_a_single_changed_value_shows():
     assert provenance.history(scale(copy)).gaps
 
 
-def test_rechunking_is_no_edit_and_indexing_names_its_layer():
+def test_rechunking_is_no_edit_and_indexing_is_told_from_one():
     once = scale(measurement().chunk({"y": 1})).scaled
-    assert provenance.history(scale(once.chunk({"y": 3}))).gaps == []
-    assert "getitem" in provenance.history(scale(once[:2])).gaps[0]
+    assert provenance.history(scale(once.chunk({"y": 3}).T)).gaps == []
+    part = provenance.history(scale(once[:2]))
+    assert part.gaps == [] and "part of the data" in repr(part)
+    assert "add" in provenance.history(scale(once[:2] + 1)).gaps[0]
 
 
 def test_loading_in_between_cannot_be_verified_and_says_so():

@@ -112,9 +112,10 @@ def _compare(da: xr.DataArray, expected: Mapping[str, str]) -> tuple[str, str, l
             between = [
                 name.rsplit("-", 1)[0] for name in layers if name not in known and not _upstream(da, name, known)
             ]
-            if all(name.startswith("rechunk") for name in between):
+            if all(name.startswith(("rechunk", "transpose")) for name in between):
                 return now, "unchanged", between
-            return now, "changed", between
+            selected = all(name.startswith(("rechunk", "transpose", "getitem")) for name in between)
+            return now, "selected" if selected else "changed", between
     if kinds != {now.partition(":")[0]}:
         return now, "unverified", []  # loaded or chunked in between: the two fingerprints cannot be compared
     return now, "changed", []
@@ -207,6 +208,9 @@ class History:
         for number, step in enumerate(self.steps, 1):
             for text in _gaps(number, step):
                 yield "gap", "not recorded", text
+            for entry in step.get("inputs", ()):
+                if entry.get("state") == "selected":
+                    yield "", "part of the data", f"{entry.get('variable') or entry.get('argument')} was indexed"
             parameters = ", ".join(f"{k}={_short(v)}" for k, v in step.get("parameters", {}).items() if v is not None)
             yield str(number), str(step.get("operation")), parameters
         if self.location:
@@ -377,14 +381,14 @@ def _input(argument: str, obj: Labelled) -> dict[str, Any]:
     arrays = [obj] if isinstance(obj, xr.DataArray) else list(obj.data_vars.values())
     compared = [_compare(da, before.fingerprints) for da in arrays]
     states = [state for _, state, _ in compared]
-    state = next((s for s in ("changed", "unverified", "unknown") if s in states), "unchanged")
+    state = next((s for s in ("changed", "unverified", "selected", "unknown") if s in states), "unchanged")
     return {
         "argument": argument,
         "variable": str(obj.name) if isinstance(obj, xr.DataArray) and obj.name is not None else None,
         "fingerprint": {str(da.name): now for da, (now, _, _) in zip(arrays, compared, strict=True)},
         "state": state,
         "through": next((through for _, _, through in compared if through), []),
-        "location": before.location if state in ("unchanged", "unverified") else None,
+        "location": before.location if state in ("unchanged", "unverified", "selected") else None,
     }
 
 
@@ -477,7 +481,7 @@ def source_data(result: Labelled, data: Labelled | None = None, *, purpose: str 
 
     Notes
     -----
-    *Laziness*: nothing is read; the array comes lazily indexed.
+    *Laziness*: nothing is read; the array comes lazily indexed, cut to the part that the result's labels name.
     """
     entry = _source_entry(History.of(result))
     variable = entry.get("variable") if entry else None
@@ -509,7 +513,18 @@ def source_data(result: Labelled, data: Labelled | None = None, *, purpose: str 
         if len(names) != 1:
             raise MissingSource(f"{purpose} needs one of {names} of {path}: pass data=")
         variable = names[0]
-    return ds[variable]
+    return _like(ds[variable], result)
+
+
+def _like(data: xr.DataArray, result: Labelled) -> xr.DataArray:
+    """The part of `data` that the labels of `result` name, where the result was made from a part."""
+    for dim in data.dims:
+        if dim not in data.coords or dim not in result.coords:
+            continue
+        wanted = result.coords[dim]
+        if wanted.ndim == 0 or not data.indexes[dim].equals(result.indexes.get(dim, data.indexes[dim])):
+            data = data.sel({dim: wanted.values})
+    return data
 
 
 def _source_entry(content: History) -> dict[str, Any] | None:
