@@ -1,0 +1,161 @@
+"""Small vendor files built byte by byte, with the numbers that they hold: what readers are tested and fuzzed on.
+
+Each builder returns (bytes, header length, truth); nothing here uses the package.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def nanonis_grid(
+    nx: int = 4,
+    ny: int = 3,
+    points: int = 5,
+    *,
+    channels: Sequence[str] = ("Current (A)", "LI Demod 1 X (A)"),
+    sweep: tuple[float, float] = (-1.0, 1.0),
+    signal: str = "Bias (V)",
+    written: int | None = None,
+    angle: float = 0.0,
+    extra: Sequence[str] = (),
+    drop: Sequence[str] = (),
+    seed: int = 0,
+) -> tuple[bytes, int, dict[str, np.ndarray]]:
+    """A ``.3ds`` grid; `written` pixels of it."""
+    rng = np.random.default_rng(seed)
+    width, height, cx, cy = 4e-9, 6e-9, 1e-7, -2e-7
+    parameters = ["Sweep Start", "Sweep End", "X (m)", "Y (m)", "Z (m)", "Phase (deg)"]
+    i, j = np.meshgrid(np.arange(nx), np.arange(ny))
+    local = np.stack([(i + 0.5) * width / nx - width / 2, (j + 0.5) * height / ny - height / 2])
+    turn = np.deg2rad(-angle)
+    x = cx + np.cos(turn) * local[0] - np.sin(turn) * local[1]
+    y = cy + np.sin(turn) * local[0] + np.cos(turn) * local[1]
+    values = np.zeros((ny, nx, len(parameters)), ">f4")
+    for k, column in enumerate([sweep[0], sweep[1], x, y, rng.normal(size=(ny, nx)), 30.0]):
+        values[..., k] = column
+    data = rng.normal(size=(ny, nx, len(channels), points)).astype(">f4")
+    lines = [
+        f'Grid dim="{nx} x {ny}"',
+        f"Grid settings={cx:.6E};{cy:.6E};{width:.6E};{height:.6E};{angle:.6E}",
+        "Filetype=Linear",
+        f'Sweep Signal="{signal}"',
+        'Fixed parameters="Sweep Start;Sweep End"',
+        'Experiment parameters="' + ";".join(parameters[2:]) + '"',
+        f"# Parameters (4 byte)={len(parameters)}",
+        f"Experiment size (bytes)={4 * points * len(channels)}",
+        f"Points={points}",
+        'Channels="' + ";".join(channels) + '"',
+        'Experiment="Grid Spectroscopy"',
+        'Start time="26.10.2021 10:48:37"',
+        *extra,
+    ]
+    lines = [line for line in lines if not line.startswith(tuple(drop) or ("\0",))]
+    header = ("\r\n".join(lines) + "\r\n:HEADER_END:\r\n").encode("latin-1")
+    record = np.concatenate([values, data.reshape(ny, nx, -1)], axis=2).reshape(ny * nx, -1)
+    body = record[:written].astype(">f4").tobytes()
+    return header + body, len(header), {"parameters": values, "data": data}
+
+
+def nanonis_scan(
+    nx: int = 5,
+    ny: int = 3,
+    *,
+    direction: str = "up",
+    channels: Sequence[tuple[str, str, str]] = (("Z", "m", "both"), ("Current", "A", "forward")),
+    seed: int = 0,
+) -> tuple[bytes, int, dict[str, np.ndarray]]:
+    """A ``.sxm`` scan; the truth is what lies at (direction, y, x) with the origin at the lower left."""
+    rng = np.random.default_rng(seed)
+    header = (
+        ":NANONIS_VERSION:\n2\n:SCANIT_TYPE:\n              FLOAT            MSBFIRST\n:REC_DATE:\n 17.02.2013\n"
+        f":REC_TIME:\n11:13:07\n:SCAN_PIXELS:\n       {nx}       {ny}\n:SCAN_FILE:\nC:\\data\\Image_1.sxm\n"
+        ":SCAN_RANGE:\n           2.000000E-9           4.000000E-9\n:SCAN_OFFSET:\n   3.5E-7   2.9E-7\n"
+        f":SCAN_ANGLE:\n            9.000E+1\n:SCAN_DIR:\n{direction}\n:BIAS:\n            5.000E-2\n"
+        ":Z-CONTROLLER:\n\tName\ton\tSetpoint\tP-gain\tI-gain\tT-const\n"
+        "\tlog current\t1\t1.000E-11 A\t3.015E-11 m\t3.015E-8 m/s\t1.000E-3 s\n"
+        ":DATA_INFO:\n\tChannel\tName\tUnit\tDirection\tCalibration\tOffset\n"
+        + "".join(f"\t{k}\t{n}\t{u}\t{d}\t1.0E+0\t0.0E+0\n" for k, (n, u, d) in enumerate(channels))
+        + "\n:SCANIT_END:\n\n\n"
+    ).encode("latin-1") + b"\x1a\x04"
+    truth, body = {}, b""
+    for name, _, which in channels:
+        kinds = ("forward", "backward") if which == "both" else (which,)
+        planes = []
+        for kind in kinds:
+            image = rng.normal(size=(ny, nx)).astype(">f4")
+            planes.append(image)
+            stored = image[:, ::-1] if kind == "backward" else image  # the tip comes back from the right
+            stored = stored[::-1] if direction == "down" else stored  # and the top line is scanned first
+            body += stored.tobytes()
+        truth[name] = np.stack(planes) if len(planes) > 1 else planes[0]
+    return header + body, len(header), truth
+
+
+def igor_wave5(
+    data: np.ndarray,
+    *,
+    order: str = "<",
+    units: Sequence[str] = ("m", "m", "m"),
+    step: Sequence[float] = (1e-9, 2e-9, 1.0),
+    start: Sequence[float] = (0.0, 0.0, 0.0),
+    labels: Sequence[Sequence[str]] = ((), (), ()),
+    note: str = "",
+    name: str = "wave0",
+) -> tuple[bytes, int, np.ndarray]:
+    """A version 5 wave of an array in Igor's axis order (rows, columns, layers)."""
+    codes = {"f4": 2, "f8": 4, "i1": 8, "i2": 16, "i4": 32, "u2": 80, "u4": 96, "c8": 3, "c16": 5, "i8": 128}
+    kind = f"{data.dtype.kind}{data.dtype.itemsize}"
+    body = data.astype(data.dtype.newbyteorder(order)).tobytes(order="F")
+    sizes = [*data.shape, *[0] * (4 - data.ndim)]
+    marks = [b"".join(t.encode().ljust(32, b"\0") for t in ("", *some)) if some else b"" for some in labels]
+    marks += [b""] * (4 - len(marks))
+
+    def padded(values, fill):
+        return [*values[: data.ndim], *[fill] * (4 - min(len(values), data.ndim))]
+
+    def header(checksum: int) -> bytes:
+        first = struct.pack(
+            order + "hHiiii4i4iiii", 5, checksum % 65536, 320 + len(body), 0, len(note), 0, *[0] * 4,
+            *[len(m) for m in marks], 0, 0, 0,
+        )  # fmt: skip
+        second = struct.pack(
+            order + "iIIihh6xh32sii4i4d4d4s4s4s4s4s",
+            0, 3692884718, 3692884718, data.size, codes[kind], 0, 1, name.encode(), 0, 0, *sizes,
+            *padded(list(step), 1.0), *padded(list(start), 0.0), units[0].encode(),
+            *[u.encode() for u in padded(list(units[1:]), "")],
+        )  # fmt: skip
+        return first + second.ljust(320, b"\0")
+
+    words = np.frombuffer(header(0), order + "i2").sum(dtype=np.int64)
+    head = header(int(-words) % 65536)
+    return head + body + note.encode("latin-1") + b"".join(marks), len(head), data
+
+
+def igor_wave2(data: np.ndarray, *, order: str = ">", note: str = "", units: Sequence[str] = ("V", "s")) -> bytes:
+    """A version 2 wave of a 1-D float32 array with the scaling x = 3 + 0.5 i."""
+    body = data.astype(order + "f4").tobytes()
+
+    def head(checksum: int) -> bytes:
+        first = struct.pack(order + "hiiiH", 2, 110 + len(body) + 16, len(note), 0, checksum % 65536)
+        second = struct.pack(
+            order + "hi20shii4s4sihdd", 2, 0, b"old", 0, 0, 0, units[0].encode(), units[1].encode(), len(data), 0, 0.5, 3.0
+        )  # fmt: skip
+        return first + second.ljust(110, b"\0") + body[:16].ljust(16, b"\0")
+
+    words = np.frombuffer(head(0), order + "i2").sum(dtype=np.int64)
+    return head(int(-words) % 65536)[:126] + body + bytes(16) + note.encode()
+
+
+def simple_field(nx: int = 5, ny: int = 3, *, seed: int = 0, units: str = "m") -> tuple[bytes, int, np.ndarray]:
+    """A ``.gsf`` field; the truth has its origin at the lower left."""
+    image = np.random.default_rng(seed).normal(size=(ny, nx)).astype("<f4")
+    header = (
+        f"Gwyddion Simple Field 1.0\nXRes = {nx}\nYRes = {ny}\nXReal = 5e-9\nYReal = 6e-9\nXOffset = 1e-9\n"
+        f"XYUnits = m\nZUnits = {units}\nTitle = Height (trace)\n"
+    ).encode()
+    header += b"\0" * (4 - len(header) % 4)
+    return header + image[::-1].tobytes(), len(header), image

@@ -1,0 +1,74 @@
+"""The formats that this package reads: their rows of the table and how each is recognised, no parser.
+
+Importing this registers the formats; the translators themselves are imported when a file of theirs is opened.
+"""
+
+from __future__ import annotations
+
+from xpycro.io.formats import Format, register
+
+HDF5 = b"\x89HDF\r\n\x1a\n"
+
+
+def _hdf5(head: bytes, path: str) -> bool:
+    return head.startswith(HDF5)
+
+
+def _nanonis_grid(head: bytes, path: str) -> bool:
+    return head.startswith(b"Grid dim=") or (b"\nGrid dim=" in head and b"\nChannels=" in head)
+
+
+def _nanonis_scan(head: bytes, path: str) -> bool:
+    return head.startswith(b":NANONIS_VERSION:")
+
+
+def _igor_wave(head: bytes, path: str) -> bool:
+    if len(head) < 126:
+        return False
+    version = head[:2] if head[1] == 0 else head[1::-1]
+    return version in (b"\x01\x00", b"\x02\x00", b"\x03\x00", b"\x05\x00") and _igor_checksum(head)
+
+
+def _igor_checksum(head: bytes) -> bool:
+    """The header of an Igor wave sums to zero as 16-bit words, which no other file does by chance."""
+    import struct
+
+    order = "<" if head[1] == 0 else ">"
+    (version,) = struct.unpack(order + "h", head[:2])
+    length = {1: 134, 2: 142, 3: 146, 5: 384}[version]
+    words = head[:length] if len(head) >= length else b""
+    return bool(words) and sum(struct.unpack(f"{order}{length // 2}h", words)) % 65536 == 0
+
+
+def _gsf(head: bytes, path: str) -> bool:
+    return head.startswith(b"Gwyddion Simple Field")
+
+
+def _gwy(head: bytes, path: str) -> bool:
+    return head.startswith((b"GWYP", b"GWYO"))
+
+
+for _format in (
+    Format(
+        "xpycro", (".h5",), _hdf5, "xpycro.io.store:read",
+        "what xp.translate and .pycro.save write", "any", lazy="block", verified="real file", guess=False,
+    ),
+    Format(
+        "nanonis_3ds", (".3ds",), _nanonis_grid, "xpycro.io.translators.nanonis:grid",
+        "Nanonis grid spectroscopy", "Nanonis / SPECS STM and AFM", lazy="block", verified="real file",
+    ),
+    Format(
+        "nanonis_sxm", (".sxm",), _nanonis_scan, "xpycro.io.translators.nanonis:scan",
+        "Nanonis scan images", "Nanonis / SPECS STM and AFM", lazy="block", verified="real file",
+    ),
+    Format(
+        "igor_ibw", (".ibw",), _igor_wave, "xpycro.io.translators.igor:wave",
+        "Igor Pro binary wave", "Asylum Research AFM; anything exported to Igor Pro", lazy="block",
+        verified="real file",
+    ),
+    Format(
+        "gwyddion_gsf", (".gsf",), _gsf, "xpycro.io.translators.gwyddion:simple_field",
+        "Gwyddion Simple Field", "Gwyddion exports", lazy="block", verified="real file",
+    ),
+):  # fmt: skip
+    register(_format)
