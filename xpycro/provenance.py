@@ -195,7 +195,8 @@ class History:
         """One sentence for each input that was changed outside recorded operations."""
         return [text for number, step in enumerate(self.steps, 1) for text in _gaps(number, step)]
 
-    def _rows(self) -> Iterator[tuple[str, str, str]]:
+    def rows(self) -> Iterator[tuple[str, str, str]]:
+        """The rows of its table: what, operation, parameters."""
         if self.source:
             name = self.source.get("name", "?")
             size = self.source.get("size")
@@ -218,14 +219,14 @@ class History:
             yield "stored", str(self.location.get("path")), f"group {group}" if group else "root"
 
     def __repr__(self) -> str:
-        rows = list(self._rows())
+        rows = list(self.rows())
         widths = [max(len(row[i]) for row in rows) for i in (0, 1)]
         return "\n".join(f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c}".rstrip() for a, b, c in rows)
 
     def _repr_html_(self) -> str:
         body = "".join(
             "<tr>" + "".join(f"<td style='text-align:left'>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-            for row in self._rows()
+            for row in self.rows()
         )
         return f"<table><tr><th></th><th>operation</th><th>parameters</th></tr>{body}</table>"
 

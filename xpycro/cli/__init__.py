@@ -1,0 +1,87 @@
+"""The command line: ``xpycro demo | info | translate | formats``. Parses, calls the library, prints; computes nothing.
+
+On the top floor: may import everything; each command imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from xpycro.errors import XpycroError
+
+__all__ = ["main"]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="xpycro",
+        description="Microscope files as labelled xarray Datasets: open, translate to HDF5, analyse, look.",
+        epilog='In Python the same begins with: import xpycro as xp; ds = xp.open("grid.3ds")',
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    demo = commands.add_parser(
+        "demo",
+        help="run the whole chain on a file, or on a simulated measurement, and leave an HDF5 file and a report",
+        description="Without FILE: simulates a band-excitation map, stores it, decomposes, clusters, fits and compares "
+        "with the truth. With FILE: the chain that suits it (spectra: all of it; images: level, measure, transform).",
+    )
+    demo.add_argument("file", nargs="?", metavar="FILE", help="an instrument file (default: simulate one)")
+    demo.add_argument("--group", help="which grid of a file that holds several")
+    demo.add_argument("--variable", help="which channel to analyse (default: the one that suits best)")
+    demo.add_argument("--output", default=".", metavar="FOLDER", help="where the two files go (default: here)")
+
+    info = commands.add_parser("info", help="what is in a file: channels, dims, units, conditions")
+    info.add_argument("file", metavar="FILE")
+    info.add_argument("--header", action="store_true", help="print the instrument's whole header too")
+    info.add_argument("--history", action="store_true", help="print how each stored result was made")
+
+    translate = commands.add_parser("translate", help="write files as HDF5, with the whole header and provenance")
+    translate.add_argument("files", nargs="+", metavar="FILE")
+    translate.add_argument("-o", "--output", required=True, metavar="OUT", help="an .h5 file, or a folder for several")
+    translate.add_argument("--group", help="which grid of a file that holds several (default: all)")
+    translate.add_argument("--overwrite", action="store_true", help="replace an existing target")
+
+    commands.add_parser("formats", help="which files can be read, how, and how well that is proved")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        As typed after ``xpycro``; None takes them from the command line.
+
+    Returns
+    -------
+    int
+        0, or 1 where the file or the arguments were at fault; the reason is on standard error, in one line.
+    """
+    parsed = vars(_parser().parse_args(arguments))
+    command = parsed.pop("command")
+    try:
+        if command == "demo":
+            from xpycro.cli.demo import run as run_demo
+
+            run_demo(**parsed)
+        elif command == "info":
+            from xpycro.cli.info import run as run_info
+
+            run_info(**parsed)
+        elif command == "translate":
+            from xpycro.cli.convert import run as run_translate
+
+            run_translate(**parsed)
+        else:
+            import xpycro
+
+            print(xpycro.formats())
+    except (XpycroError, OSError, ValueError) as error:
+        # what the user can mend; anything else is our mistake and keeps its traceback
+        print(f"xpycro {command}: {error}", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,294 @@
+"""The chains of the demo: what is done with spectra, with images, with single curves, and what the report shows of it.
+
+Each prints one line a step and adds sections to the page. May import everything below the top floor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xpycro.schema import plane_dims, resolve_dims
+from xpycro.units import display_unit, engineering
+
+__all__ = ["Page", "curves", "images", "spectra"]
+
+MANY_CHANNELS = 12  # a report of more pictures is no report
+
+
+@dataclass
+class Page:
+    """What the report will say, collected while the chain runs."""
+
+    title: str
+    source: str
+    target: Path
+    lead: str = ""
+    summary: list[tuple[str, Any]] = field(default_factory=list)
+    sections: list[Any] = field(default_factory=list)
+
+    def add(self, title: str, text: str, *content: Any) -> None:
+        """One section more."""
+        from xpycro.viz import report
+
+        self.sections.append(report.Section(title, text, *content))
+
+    def facts(self, ds: xr.Dataset) -> None:
+        """What the instrument says of the measurement, for the head of the page."""
+        wanted = {"instrument": "Instrument", "modality": "Modality", "acquired": "Acquired", "bias": "Bias (V)"}
+        self.summary += [(label, ds.attrs[key]) for key, label in wanted.items() if ds.attrs.get(key) not in (None, "")]
+        plane = plane_dims(ds)
+        if plane:
+            self.summary.append(("Pixels", " × ".join(str(ds.sizes[d]) for d in reversed(plane))))
+            if all(d in ds.coords and ds[d].attrs.get("units") == "m" and ds.sizes[d] > 1 for d in plane):
+                sides = [
+                    float(abs(ds[d].values[-1] - ds[d].values[0])) * ds.sizes[d] / (ds.sizes[d] - 1) for d in plane
+                ]
+                factor, unit = engineering(max(sides), "m")
+                self.summary.append(("Frame", f"{sides[1] * factor:.4g} × {sides[0] * factor:.4g} {unit}"))
+        if ds.attrs.get("scan_angle"):
+            self.summary.append(("Scan angle", f"{np.degrees(float(ds.attrs['scan_angle'])):.4g}°"))
+
+    def write(self, path: Path) -> Path:
+        """Write the page."""
+        from xpycro.viz import report
+
+        footer = f"Data and results: {self.target.name} (plain HDF5). Made by xpycro demo."
+        return report.write(
+            path, title=self.title, lead=self.lead, summary=self.summary, sections=self.sections, footer=footer
+        )
+
+
+def _label(da: xr.DataArray) -> str:
+    return str(da.attrs.get("long_name") or da.name)
+
+
+def _shown(value: float, units: str | None) -> str:
+    """A number with its unit, prefixed so that it reads."""
+    factor, unit = engineering(abs(value), units)
+    return f"{value * factor:.4g} {display_unit(unit) or ''}".rstrip()
+
+
+# -------------------------------------------------------------------------------------------------------- spectra
+
+
+def spectra(ds: xr.Dataset, da: xr.DataArray, page: Page) -> None:
+    """Explore, decompose, cluster, fit, compare with the truth where there is one; every result is stored."""
+    import xpycro
+    from xpycro.viz import report
+
+    (dim,) = resolve_dims(da, ndim=1)
+    page.facts(ds)
+    if "direction" in da.dims:
+        da = da.isel(direction=0)
+    da, left_out = _measured(da, dim)
+    page.lead = f"{_label(da)} over {da.sizes[dim]} values of {dim} at every pixel: decomposed, clustered, fitted."
+    page.summary.append(("Channel", _label(da)))
+    text = "Tap a pixel for its spectrum; tap the spectrum for the map at that value."
+    page.add(_label(da), f"{text}\n\n{left_out}" if left_out else text, report.explorer(da))
+
+    components = min(16, da.sizes[dim])
+    print(f"decomposing {_label(da)}: SVD")
+    svd = xpycro.save(xpycro.decompose.svd(da, dim=dim, n_components=components), page.target)
+    share = 100 * float(svd.explained_variance_ratio[0])
+    page.add(
+        "Singular value decomposition",
+        f"Exact, all singular values kept; the first component holds {share:.3g} % of the sum of squares. "
+        "Maps are in the data's units.",
+        xpycro.plot.scree(svd),
+        xpycro.plot.components(svd),
+    )
+    print("clustering the maps: k-means")
+    clusters = xpycro.save(xpycro.cluster.kmeans(svd, _n_clusters(da, dim), data=da), page.target)
+    page.add(
+        "Clusters",
+        "k-means on the maps of the decomposition; mean spectra and their spread are of the raw data. "
+        "Neighbouring numbers have similar means.",
+        xpycro.plot.clusters(clusters),
+    )
+    model, table = _model(da, dim, clusters)
+    print(f"fitting every pixel: {model}")
+    fit = xpycro.save(xpycro.fit(da, model, dim=dim), page.target)
+    good = float(fit.converged.mean())
+    text = (
+        f"Model: {model}. {100 * good:.4g} % of the pixels converged; the others are NaN and flagged in status. "
+        "Tap a map for data and fitted curve."
+    )
+    page.add("Fit of every pixel", text, *([table] if table is not None else []), report.fit_explorer(fit, da))
+    _compare_with_truth(ds, fit, page)
+    print(f"\n{xpycro.history(fit)}")
+    page.add("How it was made", "", _history_table(fit))
+
+
+def _measured(da: xr.DataArray, dim: str) -> tuple[xr.DataArray, str]:
+    """The part of the signal axis that nearly every measured pixel has, and a sentence on what was left out.
+
+    A sweep that a safety condition ends early leaves NaN at the end of a pixel's spectrum, an aborted scan whole pixels
+    of NaN: spectra of different length cannot be decomposed together.
+    """
+    if da.dtype.kind not in "fc":
+        return da, ""
+    finite = np.isfinite(da)
+    others = [d for d in da.dims if d != dim]
+    present = finite.any(dim).compute()
+    share = (finite.sum(others) / max(1, int(present.sum()))).compute()
+    keep = np.flatnonzero(share.values >= 0.95)
+    sentences = []
+    if int(present.sum()) < present.size:
+        sentences.append(f"{int(present.sum())} of {present.size} pixels were measured.")
+    if 2 <= keep.size < da.sizes[dim]:
+        da = da.isel({dim: slice(int(keep[0]), int(keep[-1]) + 1)})
+        used = f"the {da.sizes[dim]} that at least 95 % of the measured pixels have are used"
+        sentences.append(f"Of {share.size} values of {dim} {used}.")
+    return da, " ".join(sentences)
+
+
+def _n_clusters(da: xr.DataArray, dim: str) -> int:
+    pixels = int(np.prod([size for d, size in da.sizes.items() if d != dim]))
+    return max(2, min(4, pixels // 4))
+
+
+# What is tried on the clusters' mean spectra of a real measurement; the most likely by AIC is fitted everywhere.
+_CANDIDATES = ("linear", "gaussian + linear", "lorentzian + linear")
+
+
+def _model(da: xr.DataArray, dim: str, clusters: xr.Dataset) -> tuple[str, Any]:
+    """The model that suits: the oscillator for complex spectra, else the best candidate on the clusters' means."""
+    import xpycro
+    from xpycro.viz import report
+
+    if da.dtype.kind == "c":
+        return "sho", None
+    means = clusters.mean_response.compute()
+    # the spread of the mean is far below any model's misfit, so AIC only ranks here; it is not a test
+    scores = {name: float(xpycro.fit(means, name, dim=dim).aic.mean()) for name in _CANDIDATES}
+    best = min(scores, key=lambda name: scores[name])
+    rows = [(name, score - scores[best]) for name, score in sorted(scores.items(), key=lambda item: item[1])]
+    caption = "Candidates on the clusters' mean spectra: Akaike information criterion above the best."
+    return best, report.Table(["Model", "ΔAIC"], rows, caption)
+
+
+def _compare_with_truth(ds: xr.Dataset, fit: xr.Dataset, page: Page) -> None:
+    """Recovered against true, for each parameter of which the simulator knows the truth."""
+    from xpycro.viz import report
+
+    rows = []
+    for name in fit.data_vars:
+        truth = ds.get(f"true_{name}")
+        if truth is None:
+            continue
+        units = truth.attrs.get("units")
+        difference = (fit[name] - truth).compute()
+        if units == "rad":
+            difference = (difference + np.pi) % (2 * np.pi) - np.pi
+        pull = (difference / fit[f"{name}_stderr"]).compute()
+        rms = float(np.sqrt((difference**2).mean()))
+        rows.append(
+            (
+                name,
+                _shown(float(truth.median()), units),
+                _shown(float(fit[name].median()), units),
+                _shown(rms, units),
+                float((abs(pull) < 1).mean() * 100),
+            )
+        )
+    if not rows:
+        return
+    header = ["Parameter", "true (median)", "recovered (median)", "rms error", "within 1 stderr (%)"]
+    caption = "Over all pixels. Honest errors bars hold 68.3 % of the truths within one standard error."
+    page.add("Recovered against true", "", report.Table(header, rows, caption))
+    print(
+        "\n"
+        + _text_table([tuple(header), *[tuple(f"{c:.1f}" if isinstance(c, float) else c for c in r) for r in rows]])
+    )
+
+
+def _text_table(rows: list[tuple[str, ...]]) -> str:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def _history_table(obj: xr.Dataset | xr.DataArray) -> Any:
+    import xpycro
+    from xpycro.viz import report
+
+    return report.Table(["", "Operation", "Parameters"], list(xpycro.history(obj).rows()))
+
+
+# --------------------------------------------------------------------------------------------------------- images
+
+
+def images(ds: xr.Dataset, page: Page, variable: str | None = None) -> None:
+    """Level, measure and transform each channel; the leveled images are stored."""
+    import xpycro
+    from xpycro.viz import report
+
+    page.facts(ds)
+    names = [str(n) for n, da in ds.data_vars.items() if plane_dims(da) and da.dtype.kind in "fiu"]
+    names = [variable] if variable is not None else names
+    shown = names[:MANY_CHANNELS]
+    page.lead = "Each channel as measured, leveled by a plane, and in the frequency domain."
+    if len(names) > len(shown):
+        page.lead += f" The first {len(shown)} of {len(names)} channels are shown."
+    statistics = []
+    for name in shown:
+        da = ds[name]
+        rest = [d for d in da.dims if d not in (plane_dims(da) or ())]
+        da = da.isel({d: 0 for d in rest}).astype(float)
+        if da.notnull().sum() == 0 or min(da.shape) < 2:
+            print(f"{_label(da)}: nothing to level")
+            continue
+        print(f"leveling and measuring {_label(da)}")
+        leveled = xpycro.image.level(da)
+        rough = xpycro.image.roughness(leveled).compute()
+        statistics.append((_label(da), *_statistics(da, rough)))
+        spectrum = _log_spectrum(leveled)
+        what = f"First of {', '.join(map(str, rest))}. " if rest else ""
+        units = da.attrs.get("units")
+        text = (
+            f"{what}Root-mean-square after leveling {_shown(float(rough.root_mean_square_height), units)}, "
+            f"peak to valley {_shown(float(rough.maximum_height), units)}."
+        )
+        page.add(_label(da), text, report.image(da), report.image(leveled), report.image(spectrum))
+        xpycro.save(leveled, page.target, name=f"leveled_{name}")
+    header = ["Channel", "minimum", "maximum", "mean", "Sa", "Sq", "Ssk", "Sku", "Sz"]
+    caption = "Minimum, maximum and mean as measured; the height parameters of ISO 25178-2 after plane leveling."
+    page.sections.insert(0, report.Section("Statistics", "", report.Table(header, statistics, caption)))
+    print("\n" + _text_table([tuple(header), *statistics]))
+
+
+def _statistics(da: xr.DataArray, rough: xr.Dataset) -> tuple[str, ...]:
+    units = da.attrs.get("units")
+    values = [float(v) for v in xr.concat([da.min(), da.max(), da.mean()], "statistic").compute()]
+    heights = [_shown(float(rough[name]), units) for name in ("arithmetical_mean_height", "root_mean_square_height")]
+    shape = [f"{float(rough[name]):.3g}" for name in ("skewness", "kurtosis")]
+    return (*(_shown(v, units) for v in values), *heights, *shape, _shown(float(rough.maximum_height), units))
+
+
+def _log_spectrum(leveled: xr.DataArray) -> xr.DataArray:
+    """Magnitude of the transform in decades, missing lines taken as the mean."""
+    import xpycro
+
+    magnitude = abs(xpycro.image.fft(leveled.fillna(0.0)))
+    floor = float(magnitude.where(magnitude > 0).min())
+    decades = np.log10(magnitude.clip(min=floor) if np.isfinite(floor) else magnitude + 1.0)
+    return decades.assign_attrs(units="1", long_name=f"log₁₀ |F| of {_label(leveled)}").rename("spectrum")
+
+
+# --------------------------------------------------------------------------------------------------------- curves
+
+
+def curves(ds: xr.Dataset, page: Page, variable: str | None = None) -> None:
+    """Single curves: a plot for each channel."""
+    from xpycro.viz import report
+
+    page.facts(ds)
+    page.lead = "The recorded curves."
+    names = [variable] if variable is not None else [str(n) for n in ds.data_vars][:MANY_CHANNELS]
+    for name in names:
+        print(f"plotting {_label(ds[name])}")
+        page.add(_label(ds[name]), "", report.spectrum(ds[name]))

@@ -1,0 +1,97 @@
+"""``xpycro demo``: the whole chain on one file, leaving an HDF5 file and an HTML report.
+
+Which chain is decided by what the file holds: spectra are decomposed, clustered and fitted; images leveled, measured
+and transformed. Every step is a public call that a notebook could make.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from xpycro.cli import chains
+from xpycro.errors import DimensionError
+from xpycro.schema import plane_dims, resolve_dims
+
+__all__ = ["run"]
+
+
+def run(file: str | None = None, *, group: str | None = None, variable: str | None = None, output: str = ".") -> None:
+    """Run the chain that suits `file` (or a simulated measurement) and print where the results lie."""
+    import xpycro
+
+    folder = Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    if file is None:
+        target = _free(folder / "xpycro_demo.h5")
+        print("simulating a band-excitation map of 64 x 64 pixels, 128 frequencies")
+        ds = xpycro.save(xpycro.simulate.band_excitation(), target)
+    else:
+        target = _free(folder / f"{Path(file).stem}.h5")
+        print(f"translating {file}")
+        xpycro.translate(file, target)
+        ds = xpycro.open(target, group=group)
+    page = chains.Page(title=str(ds.attrs.get("title") or target.stem), source=file or "simulated", target=target)
+    spectral = _spectral(ds, variable)
+    if spectral is not None:
+        chains.spectra(ds, spectral, page)
+    elif any(plane_dims(da) for da in ds.data_vars.values()):
+        chains.images(ds, page, variable)
+    elif any(_has_signal(da) for da in ds.data_vars.values()):
+        chains.curves(ds, page, variable)
+    else:
+        raise DimensionError(f"{file}: neither spectra nor images in {list(map(str, ds.data_vars))}; see xpycro info")
+    report = page.write(target.with_suffix(".html"))
+    print(f"\ndata and results: {target}\nreport:           {report}")
+
+
+def _free(path: Path) -> Path:
+    """The path, or a numbered one where it or its report exists: a demo never overwrites."""
+    number, candidate = 1, path
+    while candidate.exists() or candidate.with_suffix(".html").exists():
+        number += 1
+        candidate = path.with_name(f"{path.stem}_{number}{path.suffix}")
+    return candidate
+
+
+def _has_signal(da: xr.DataArray) -> bool:
+    try:
+        return bool(resolve_dims(da))
+    except DimensionError:
+        return False
+
+
+# Which channel a microscopist would look at first, by what it is called; else the first.
+_PREFERRED = (
+    "response",
+    "didv",
+    "d_i_d_v",
+    "lockin_x",
+    "li_demod_1_x",
+    "li_x",
+    "lix",
+    "frequency_shift",
+    "current",
+    "counts",
+)
+
+
+def _spectral(ds: xr.Dataset, variable: str | None) -> xr.DataArray | None:
+    """The channel to decompose: over pixels and one signal dim, with at least two pixels; None where there is none."""
+    if variable is not None and variable not in ds.data_vars:
+        raise ValueError(f"--variable {variable}: no such channel; the file has {list(map(str, ds.data_vars))}")
+    found = {}
+    for name, da in ds.data_vars.items():
+        if str(name).startswith("true_") or (variable is not None and name != variable) or not _has_signal(da):
+            continue
+        signal = resolve_dims(da)
+        pixels = int(np.prod([size for dim, size in da.sizes.items() if dim not in signal]))
+        if len(signal) == 1 and pixels > 1 and da.sizes[signal[0]] > 1 and da.dtype.kind in "fiuc":
+            found[str(name)] = da
+    for wanted in _PREFERRED:
+        for name, da in found.items():
+            if name.startswith(wanted):
+                return da
+    return next(iter(found.values()), None)

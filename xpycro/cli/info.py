@@ -1,0 +1,97 @@
+"""``xpycro info``: what is in a file, without reading its data."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import xarray as xr
+
+from xpycro.schema import decode_metadata, dimension_type
+from xpycro.units import display_unit, engineering
+
+__all__ = ["describe", "run"]
+
+_FACTS = ("title", "modality", "instrument", "data_type", "acquired")
+
+
+def _table(rows: list[tuple[str, ...]], indent: str = "  ") -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [(indent + "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True))).rstrip() for row in rows]
+
+
+def _extent(coord: xr.DataArray) -> str:
+    """First to last value in a readable unit; labels where they are no numbers."""
+    values = coord.values
+    if values.size == 0:
+        return "empty"
+    if values.dtype.kind not in "fiu":
+        return ", ".join(map(str, values.ravel()[:4])) + (", ..." if values.size > 4 else "")
+    finite = values[np.isfinite(values)]
+    largest = float(np.abs(finite).max()) if finite.size else 0.0
+    factor, unit = engineering(largest, coord.attrs.get("units"))
+    shown = display_unit(unit) or ""
+    return f"{values.ravel()[0] * factor:.6g} to {values.ravel()[-1] * factor:.6g} {shown}".rstrip()
+
+
+def describe(ds: xr.Dataset) -> list[str]:
+    """The lines that describe one Dataset: facts, dims with extents, channels with dims and units.
+
+    Parameters
+    ----------
+    ds : Dataset
+        Its data are not read.
+
+    Returns
+    -------
+    list of str
+    """
+    lines = [f"  {name}: {ds.attrs[name]}" for name in _FACTS if ds.attrs.get(name)]
+    dims = [
+        (str(dim), f"{size}", dimension_type(ds, dim), _extent(ds.coords[dim]) if dim in ds.coords else "no coordinate")
+        for dim, size in ds.sizes.items()
+    ]
+    if dims:
+        lines += ["  dimensions", *_table(dims, "    ")]
+    others = [
+        (str(name), f"({', '.join(map(str, c.dims))})", "", _extent(c))
+        for name, c in ds.coords.items()
+        if name not in ds.dims
+    ]
+    if others:
+        lines += ["  further coordinates", *_table(others, "    ")]
+    channels = [
+        (
+            str(name),
+            f"({', '.join(map(str, da.dims))})",
+            f"{da.dtype}",
+            str(da.attrs.get("units", "")),
+            str(da.attrs.get("long_name", "")),
+        )
+        for name, da in ds.data_vars.items()
+    ]
+    if channels:
+        lines += ["  channels", *_table(channels, "    ")]
+    return lines
+
+
+def run(file: str, *, header: bool = False, history: bool = False) -> None:
+    """Print what is in `file`; nothing of its data is read."""
+    import xpycro
+
+    tree = xpycro.open_tree(file, chunks=None)
+    print(file)
+    for node in tree.subtree:
+        if not node.variables:
+            continue
+        ds = node.to_dataset()
+        print(f"\n{node.path if node.path != '/' else 'measurement'}")
+        print("\n".join(describe(ds)))
+        if history:
+            print("  history")
+            print("\n".join(f"    {line}" for line in repr(xpycro.history(ds)).splitlines()))
+    if header:
+        print("\nheader")
+        print(
+            json.dumps(decode_metadata(tree.attrs.get("original_metadata")), indent=2, ensure_ascii=False, default=str)
+        )
