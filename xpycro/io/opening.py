@@ -112,13 +112,13 @@ def _chunked(ds: xr.Dataset, chunks: Chunks) -> xr.Dataset:
     if chunks is None:
         return ds
     if chunks == "auto":
-        return chunked.lazily(ds)
+        return provenance.stamp(chunked.lazily(ds))
     if not isinstance(chunks, Mapping):
         raise TypeError(f"chunks={chunks!r}: expected 'auto', None (lazily indexed, no dask) or a dict of dim: size")
     unknown = [dim for dim in chunks if dim not in ds.dims]
     if unknown:
         raise ValueError(f"chunks names {unknown}; the dims are {list(ds.dims)}")
-    return chunked.lazily(ds).chunk(chunks)
+    return provenance.stamp(chunked.lazily(ds).chunk(chunks))
 
 
 # ----------------------------------------------------------------------------------------------------------- open
