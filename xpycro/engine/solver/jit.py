@@ -1,0 +1,98 @@
+"""Compiler room: options, the call through a pointer that joins models to the kernel, and a vectorisable exp.
+
+May import numba and numpy; it is imported lazily (never at ``import xpycro``). Must not know any model.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from llvmlite import ir
+from numba import cfunc, float64, int64, njit, types
+from numba.extending import intrinsic
+
+__all__ = ["OPTIONS", "SHAPE", "address", "exp", "kernel"]
+
+# Sums may be re-associated so that they vectorise; NaN and infinity keep their meaning (no nnan, no ninf).
+OPTIONS: dict[str, Any] = {"fastmath": {"reassoc", "contract", "arcp", "nsz"}, "error_model": "numpy"}
+
+# What every shape looks like from the kernel: x, number of channels, its parameters, its rows.
+SHAPE = types.void(types.CPointer(float64), int64, types.CPointer(float64), types.CPointer(float64))
+
+
+def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile on first use, keep on disk, release the GIL."""
+    return njit(cache=True, nogil=True, **OPTIONS)(function)
+
+
+@cache
+def address(path: str) -> int:
+    """Where the compiled shape ``module:function`` lies in this process (addresses never travel between them)."""
+    module, _, name = path.partition(":")
+    return compiled(getattr(importlib.import_module(module), name), True).address
+
+
+@cache
+def compiled(function: Callable[..., Any], on_disk: bool) -> Any:
+    """The C callback of a shape; kept here, so that its code is never freed while an address is in use."""
+    return cfunc(SHAPE, cache=on_disk, **OPTIONS)(function)
+
+
+@intrinsic
+def call_shape(typingctx, where, x, n, parameters, rows):  # type: ignore[no-untyped-def]
+    """Call the shape at an address; pointers are passed as integers."""
+    signature = types.void(types.int64, types.intp, types.int64, types.intp, types.intp)
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        pointer = ir.PointerType(ir.DoubleType())
+        target = ir.FunctionType(ir.VoidType(), [pointer, ir.IntType(64), pointer, pointer])
+        function = builder.inttoptr(arguments[0], ir.PointerType(target))
+        x, parameters, rows = (builder.inttoptr(arguments[k], pointer) for k in (1, 3, 4))
+        builder.call(function, [x, arguments[2], parameters, rows])
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def _as_integer(typingctx, value):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.bitcast(arguments[0], ir.IntType(64))
+
+    return types.int64(types.float64), codegen
+
+
+@intrinsic
+def _as_float(typingctx, value):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.bitcast(arguments[0], ir.DoubleType())
+
+    return types.float64(types.int64), codegen
+
+
+# Adding this number leaves the nearest integer in the low bits: the one float-to-integer step AVX2 can vectorise.
+_MAGIC = 6755399441055744.0
+_LOG2_E = 1.4426950408889634
+_LN2_HIGH = 0.693147180369123816490
+_LN2_LOW = 1.90821492927058770002e-10
+
+
+# No re-association in here: (t + magic) - magic must stay two operations. Said aloud: callers' options are inherited.
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=False)
+def exp(x: float) -> float:
+    """Exponential without branches or library calls (so that loops over channels vectorise), to 2 ulp.
+
+    Arguments are held within +-700; beyond, the result is that of the nearest end.
+    """
+    x = min(max(x, -700.0), 700.0)
+    shifted = x * _LOG2_E + _MAGIC
+    n = shifted - _MAGIC
+    r = (x - n * _LN2_HIGH) - n * _LN2_LOW
+    # Taylor to r^13 on |r| <= ln(2)/2: the remainder is below 1e-17
+    s = 1.0 + r * (1.0 + r * (0.5 + r * (1 / 6.0 + r * (1 / 24.0 + r * (1 / 120.0 + r * (1 / 720.0 + r * (
+        1 / 5040.0 + r * (1 / 40320.0 + r * (1 / 362880.0 + r * (1 / 3628800.0 + r * (
+            1 / 39916800.0 + r * (1 / 479001600.0 + r * (1 / 6227020800.0)))))))))))))  # fmt: skip
+    return _as_float((_as_integer(shifted) << 52) + _as_integer(s))  # type: ignore[call-arg]
