@@ -122,7 +122,13 @@ def whole(da: xr.DataArray, dims: Sequence[str], *, target: int = BLOCK_BYTES) -
 
     Memory stays memory; indexed becomes dask. Blocks that already hold the dims whole are left alone.
     """
-    da = lazily(da, target=target)
+    if state(da) == "indexed":
+        # cut from the file in the shape that is needed: rechunking afterwards would hold every block at once
+        stored = _file_chunks(da)
+        others = {str(d): s for d, s in da.sizes.items() if d not in dims}
+        signal = int(np.prod([da.sizes[dim] for dim in dims], dtype=np.int64)) or 1
+        chunks = auto_chunks(others, da.dtype.itemsize * signal, stored, target=target)
+        return da.chunk({**chunks, **{dim: -1 for dim in dims}})
     if da.chunks is None:
         return da
     split = [dim for dim in dims if len(da.chunksizes[dim]) > 1]
@@ -206,6 +212,8 @@ def apply(
     lazy = any(is_lazy(a) for a in arrays)
     ready = [whole(a, d) if lazy else a for a, d in zip(arrays, dims, strict=True)]
     sizes = {dim: size for output in outputs.values() for dim, size in output.sizes.items()}
+    # told by examples, not by dtypes: dask would cast one from the input's, and warn where that is complex
+    meta = tuple(np.empty((0,) * len(output.dims), output.dtype) for output in outputs.values())
     result = xr.apply_ufunc(
         function,
         *ready,
@@ -215,8 +223,7 @@ def apply(
         join="exact",
         keep_attrs=False,
         dask="parallelized",
-        output_dtypes=[output.dtype for output in outputs.values()],
-        dask_gufunc_kwargs={"output_sizes": sizes} if sizes else None,
+        dask_gufunc_kwargs={"meta": meta if len(meta) > 1 else meta[0], **({"output_sizes": sizes} if sizes else {})},
         kwargs=dict(kwargs or {}),
     )
     single = result if isinstance(result, tuple) else (result,)
