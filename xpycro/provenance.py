@@ -26,7 +26,18 @@ import xarray as xr
 from xpycro.errors import MissingSource
 from xpycro.schema import _jsonable
 
-__all__ = ["HISTORY", "History", "fingerprint", "history", "opened", "record", "recorded", "source_data", "stamp"]
+__all__ = [
+    "HISTORY",
+    "History",
+    "fingerprint",
+    "history",
+    "opened",
+    "record",
+    "recorded",
+    "source_data",
+    "sourced",
+    "stamp",
+]
 
 HISTORY = "pycro_history"
 _HASHED_BYTES = 1 << 24  # an eager array is hashed whole up to here, in evenly spaced pieces beyond
@@ -324,6 +335,12 @@ def opened(
     source = before.source or {**facts, "name": path.name, "versions": _versions()}
     location = {**facts, "result": ds.attrs.get("pycro_result")}
     return _attach(ds, History(source, before.steps, location, _fingerprints(ds)))
+
+
+def sourced(ds: xr.Dataset, facts: Mapping[str, Any]) -> xr.Dataset:
+    """Add facts (sha256, translator) to what the history says about the instrument's file."""
+    before = History.of(ds)
+    return _attach(ds, History({**before.source, **facts}, before.steps, before.location, before.fingerprints))
 
 
 def stamp(ds: xr.Dataset) -> xr.Dataset:

@@ -1,0 +1,286 @@
+"""The HDF5 store: raw measurements and results, staged beside the file and published by one rename.
+
+Reading: `read`, `composed`, `open_result`; writing: `save` (and `xpycro.io.translate.translate`). May import the
+engine, provenance, schema, errors and io; what it writes is plain netCDF-style HDF5.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import xarray as xr
+
+from xpycro import provenance
+from xpycro.engine import chunked
+from xpycro.errors import StoreError, XpycroError
+from xpycro.io import encoding
+from xpycro.io.store import fill, publish, reader
+from xpycro.io.store.part import LAYOUT_VERSION, STORE, Part, plan
+from xpycro.schema import result_kind
+
+__all__ = [
+    "composed",
+    "default_name",
+    "is_measurement",
+    "open_group",
+    "open_result",
+    "read",
+    "results",
+    "save",
+    "without_copies",
+]
+
+
+# ----------------------------------------------------------------------------------------------------------- reading
+
+
+def read(path: str) -> dict[str, xr.Dataset]:
+    """The translator of the store: its raw measurement(s) and finished results, lazily indexed.
+
+    Parameters
+    ----------
+    path : str
+
+    Returns
+    -------
+    dict of str to Dataset
+        The raw measurement under ``""`` (several grids under their names), results under ``results/<name>``, whether
+        they lie in the file or in sidecars beside it.
+
+    Raises
+    ------
+    NotThisFormat
+        If the file is not an xpycro store.
+
+    Notes
+    -----
+    *Laziness*: lazy; the coordinates that label dims are read.
+    """
+    return composed(path)
+
+
+def composed(path: str | os.PathLike[str]) -> dict[str, xr.Dataset]:
+    """Main file and committed sidecars as one tree of Datasets, by group path; unfinished ones are left out.
+
+    A sidecar that is broken, or belongs to another measurement, is a warning and does not keep the rest from opening.
+    """
+    main = os.path.abspath(os.fspath(path))
+    with reader.open_store(main) as netcdf:
+        groups = {name: reader.read_group(netcdf, main, name) for name in reader.group_names(netcdf)}
+        identity = netcdf._h5group.attrs.get(publish.IDENTITY)
+    for name, sidecar in publish.sidecars(main).items():
+        try:
+            with reader.open_store(sidecar) as netcdf:
+                parent = netcdf._h5group.attrs.get(publish.PARENT)
+                if parent != identity:
+                    raise StoreError("it belongs to another measurement of that name")
+                groups.setdefault(f"{publish.RESULTS}/{name}", reader.read_group(netcdf, sidecar))
+        except (XpycroError, OSError) as error:
+            warnings.warn(f"result {name!r} of {os.path.basename(main)} is left out: {error}", stacklevel=3)
+    return groups
+
+
+def results(path: str | os.PathLike[str]) -> list[str]:
+    """Names of the finished results of a store."""
+    prefix = f"{publish.RESULTS}/"
+    return [name.removeprefix(prefix) for name in composed(path) if name.startswith(prefix)]
+
+
+def open_group(path: str | os.PathLike[str], group: str = "") -> xr.Dataset:
+    """One Dataset of a store as `open` gives it: chunked lazily, with its source and location."""
+    groups = composed(path)
+    if group not in groups:
+        raise StoreError(f"{os.fspath(path)} has no finished group {group!r}; it has {sorted(groups)}")
+    ds = provenance.opened(groups[group], path=path, format="xpycro", group=group or None)
+    return provenance.stamp(chunked.lazily(ds))
+
+
+def open_result(path: str | os.PathLike[str], name: str) -> xr.Dataset:
+    """A saved result.
+
+    Parameters
+    ----------
+    path : path-like
+        The store.
+    name : str
+        Such as ``"fit_sho"``.
+
+    Returns
+    -------
+    Dataset
+        As it was saved, with its history.
+
+    Raises
+    ------
+    StoreError
+        If there is no finished result of that name; the message lists those there are.
+
+    Notes
+    -----
+    *Laziness*: lazy.
+    """
+    known = results(path)
+    if name not in known:
+        raise StoreError(f"{os.fspath(path)} has no finished result {name!r}; it has {known}")
+    return open_group(path, f"{publish.RESULTS}/{name}")
+
+
+# ------------------------------------------------------------------------------------------------------------ saving
+
+
+def is_measurement(ds: xr.Dataset) -> bool:
+    """Whether a Dataset is raw: no result, and made by no recorded operation on other data."""
+    steps = provenance.history(ds).steps
+    return result_kind(ds) is None and not any(s.get("inputs") for s in steps if s.get("operation") != "translate")
+
+
+def default_name(ds: xr.Dataset) -> str:
+    """Operation and model: ``fit_sho``, ``svd``, ``kmeans``; else the kind of result."""
+    steps = provenance.history(ds).steps
+    if not steps:
+        return str(result_kind(ds) or next(iter(ds.data_vars), "result"))
+    operation = str(steps[-1].get("operation", "result")).rpartition(".")[2]
+    model = steps[-1].get("parameters", {}).get("model")
+    if isinstance(model, Mapping):
+        model = next(
+            (model[k] for k in ("name", "$model", "$function", "model") if isinstance(model.get(k), str)), None
+        )
+    text = f"{operation}_{model}" if isinstance(model, str) else operation
+    return "".join(c if c.isalnum() or c in "_-" else "_" for c in text)[:80].strip("_").lower() or "result"
+
+
+def _as_dataset(obj: xr.Dataset | xr.DataArray) -> xr.Dataset:
+    if isinstance(obj, xr.Dataset):
+        ds = obj
+    elif isinstance(obj, xr.DataArray):
+        kept = {k: v for k, v in obj.attrs.items() if k in (provenance.HISTORY, "pycro_result", "original_metadata")}
+        # an array may be called as one of its coords: as a variable it needs a name of its own
+        name = obj.name if obj.name is not None and obj.name not in obj.coords else "data"
+        ds = obj.to_dataset(name=name).assign_attrs(kept)
+    else:
+        raise TypeError(f"save takes a Dataset or DataArray, got {type(obj).__name__}; of a DataTree save each node")
+    return without_copies(ds)
+
+
+def without_copies(ds: xr.Dataset) -> xr.Dataset:
+    """A Dataset with its history once, on itself; opening hands it to the variables again."""
+    history = ds.attrs.get(provenance.HISTORY)
+    if history is None:
+        history = next(
+            (da.attrs[provenance.HISTORY] for da in ds.data_vars.values() if provenance.HISTORY in da.attrs), None
+        )
+    copy = ds.copy(deep=False)
+    for variable in copy.variables.values():
+        variable.attrs = {k: v for k, v in variable.attrs.items() if k != provenance.HISTORY}
+    return copy.assign_attrs({provenance.HISTORY: history}) if history else copy
+
+
+def save(
+    obj: xr.Dataset | xr.DataArray,
+    path: str | os.PathLike[str],
+    name: str | None = None,
+    *,
+    overwrite: bool = False,
+    chunking: str | Mapping[str, int] = "balanced",
+    compression: str | None = "auto",
+    progress: bool | None = None,
+) -> xr.Dataset:
+    """Compute once, block by block, store crash-safe, and give back the stored object, lazily opened.
+
+    Parameters
+    ----------
+    obj : Dataset or DataArray
+        A result is added to the store at `path`; a measurement (simulated, say) makes a new store there.
+    path : path-like
+        May be the file that `obj` is being computed from.
+    name : str, optional
+        Of the result; default is operation and model (``fit_sho``, ``svd``), a number added where taken. Nothing is
+        ever overwritten.
+    overwrite : bool, optional
+        Let a measurement replace the file at `path`.
+    chunking : {"balanced", "image", "spectrum"} or mapping of str to int, optional
+        What the file should be quick at; see `xpycro.io.layout.chunk_shape`.
+    compression : {"auto", "none", "gzip", "zstd", "blosc"}, optional
+        ``auto`` compresses counts and labels, not floats.
+    progress : bool, optional
+        Show a bar on stderr; None does so where stderr is a terminal.
+
+    Returns
+    -------
+    Dataset
+        The stored object, with its history and location.
+
+    Raises
+    ------
+    StoreError
+        If something in it cannot be stored unchanged (all such things in one message, nothing written), the target
+        exists, or writing failed; what was there before is untouched.
+    Locked
+        If another process keeps writing to the same store.
+
+    Notes
+    -----
+    *Laziness*: computes `obj`, each block once, in bounded memory; the returned Dataset is lazy.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile, xarray as xr
+    >>> path = pathlib.Path(tempfile.mkdtemp(), "sim.h5")
+    >>> raw = save(xr.Dataset({"current": ("x", [1.0, 2.0], {"units": "A"})}), path)
+    >>> save(raw.mean("x"), path, name="average").current.item()
+    1.5
+    """
+    target = os.path.abspath(os.fspath(path))
+    ds = _as_dataset(obj)
+    exists = os.path.exists(target)
+    root = name is None and is_measurement(ds)
+    if name is not None:
+        publish.check_name(name)
+    if root:
+        if exists and not overwrite:
+            raise publish.AlreadyThere(
+                f"{target} exists and this is a measurement: pass overwrite=True to replace it, another path, or name= "
+                "to keep it there as a result"
+            )
+    elif exists and not reader.is_store(target):
+        raise StoreError(
+            f'{target} is not an xpycro store: make one with xp.translate("{os.path.basename(target)}", ...)'
+        )
+    if not os.path.isdir(os.path.dirname(target)):
+        raise StoreError(f"the folder of {target} does not exist: make it first")
+    encoded = encoding.encode(ds)
+    slots = plan("", encoded, ds, chunking=chunking, compression=compression)
+    attrs: dict[str, Any] = {STORE: LAYOUT_VERSION}
+    if root:
+        attrs[publish.IDENTITY] = uuid.uuid4().hex
+    elif exists:
+        attrs[publish.PARENT] = _identity(target)
+    with publish.staged(target) as part_file:
+        part = Part(part_file, {"": (encoded, slots)})
+        fill.write_all(part, attrs, progress=progress, label=f"saving {os.path.basename(target)}")
+        part.finish()
+        if root:
+            publish.new_file(part_file, target, overwrite=overwrite)
+            return open_group(target)
+        if not exists:
+            _empty_store(target)
+        final = publish.add_result(part_file, target, name or default_name(ds))
+    return open_result(target, final)
+
+
+def _identity(path: str) -> str:
+    with reader.open_store(path) as netcdf:
+        return str(netcdf._h5group.attrs.get(publish.IDENTITY, ""))
+
+
+def _empty_store(path: str) -> None:
+    """A store without a measurement, for a result whose data were never stored."""
+    with publish.staged(path) as part_file:
+        part = Part(part_file, {})
+        part.create({STORE: LAYOUT_VERSION, publish.IDENTITY: uuid.uuid4().hex})
+        part.finish()
+        publish.new_file(part_file, path, overwrite=False)

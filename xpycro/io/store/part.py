@@ -1,0 +1,318 @@
+"""The part file: where everything is written before it is published. Nobody lists it; a crash can hurt only it.
+
+All of HDF5's own structure is written first and the space for the numbers reserved; blocks then go to known offsets, in
+any order and from any thread, so that killing the process leaves a readable part file. May import numpy, xarray, errors
+and io's encoding, layout and disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+import os
+import threading
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from xpycro.io import layout
+from xpycro.io.encoding import Encoded, Stored
+from xpycro.io.store import disk
+
+__all__ = ["CHECKSUM", "COMPLETE", "LAYOUT_VERSION", "STORE", "Part", "Slot", "combine", "digest"]
+
+STORE = "xpycro_store"  # root attribute: layout version of the file
+COMPLETE = "xpycro_complete"  # group attribute: everything in the group was written
+CHECKSUM = "xpycro_checksum"  # dataset attribute
+LAYOUT_VERSION = 1
+_NOW_BYTES = 1 << 16  # values in memory below this are written with the structure
+
+
+def digest(values: np.ndarray) -> bytes:
+    """Hash of one chunk's numbers (without what pads it), or of text."""
+    if values.dtype.hasobject:
+        found = hashlib.sha256()
+        for one in values.ravel().tolist():
+            text = one if isinstance(one, bytes) else str(one).encode("utf-8")
+            found.update(len(text).to_bytes(8, "little") + text)
+        return found.digest()[:16]
+    return hashlib.sha256(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data).digest()[:16]
+
+
+def combine(dtype: np.dtype, shape: Iterable[int], chunks: Iterable[int], digests: Iterable[bytes]) -> str:
+    """Checksum of a variable from those of its chunks in C order: any order of writing gives the same."""
+    kind = "text" if dtype.hasobject else dtype.newbyteorder("<").str
+    found = hashlib.sha256(f"{kind}{tuple(shape)}{tuple(chunks)}".encode())
+    for one in digests:
+        found.update(one)
+    return f"sha256c:{found.hexdigest()[:32]}"
+
+
+@dataclass
+class Slot:
+    """One dataset of the part file and how its blocks get there.
+
+    Attributes
+    ----------
+    key : str
+        Path in the file.
+    stored : Stored
+    chunks : tuple of int
+        The whole shape where the dataset is not chunked.
+    lengths : tuple of int
+        Of the blocks in which it is written.
+    filters : dict
+        As for ``create_dataset``.
+    offsets : dict
+        Byte offset of each chunk by its index; empty where HDF5 writes the chunks itself.
+    digests : dict
+        Of each chunk written, by its index.
+    """
+
+    key: str
+    stored: Stored
+    chunks: tuple[int, ...]
+    lengths: tuple[int, ...]
+    filters: dict[str, Any]
+    offsets: dict[tuple[int, ...], int] = field(default_factory=dict)
+    digests: dict[tuple[int, ...], bytes] = field(default_factory=dict)
+
+    @property
+    def regions(self) -> list[tuple[slice, ...]]:
+        """The blocks to write, in C order."""
+        return layout.regions(self.stored.shape, self.lengths)
+
+    @property
+    def checksum(self) -> str:
+        """Of the whole variable, once all is written."""
+        counts = [math.ceil(n / c) for n, c in zip(self.stored.shape, self.chunks, strict=True)]
+        order = [self.digests[index] for index in np.ndindex(*counts)] if 0 not in self.stored.shape else []
+        return combine(self.stored.dtype, self.stored.shape, self.chunks, order)
+
+    def pieces(self, region: tuple[slice, ...]) -> Iterable[tuple[tuple[int, ...], tuple[slice, ...]]]:
+        """Index of each chunk in a region, and where in the region's block it lies."""
+        spans = [range(s.start // c, math.ceil(s.stop / c)) for s, c in zip(region, self.chunks, strict=True)]
+        for index in itertools.product(*spans):
+            yield (
+                index,
+                tuple(
+                    slice(i * c - s.start, min((i + 1) * c, s.stop) - s.start)
+                    for i, c, s in zip(index, self.chunks, region, strict=True)
+                ),
+            )
+
+
+def _lazy_blocks(stored: Stored) -> list[int | None] | None:
+    """Block lengths of a dask variable along the stored dims; None where dask has no part in it."""
+    chunks = stored.variable.chunks
+    if chunks is None:
+        return None
+    lengths: list[int | None] = []
+    for one in chunks:
+        regular = len(set(one[:-1])) <= 1 and (len(one) < 2 or one[-1] <= one[0])
+        lengths.append(one[0] if regular else None)
+    return lengths + list(stored.shape[len(chunks) :])
+
+
+def plan(
+    group: str, encoded: Encoded, like: Any, *, chunking: str | Mapping[str, int], compression: str | None
+) -> list[Slot]:
+    """How each variable of a Dataset lies in the file; `like` says what its dims are."""
+    slots = []
+    for one in encoded.variables:
+        blocks = _lazy_blocks(one)
+        small = one.dtype.hasobject or 0 in one.shape or not one.shape or one.nbytes <= _NOW_BYTES
+        asked = {k: v for k, v in chunking.items() if k in one.dims} if isinstance(chunking, Mapping) else chunking
+        chunks = one.shape
+        kind: dict[str, Any] = {}
+        if not small:
+            chunks = layout.chunk_shape(like, one.dims, one.shape, one.dtype.itemsize, asked, blocks)
+            kind = layout.filters(one.dtype, one.nbytes, compression)
+        lengths = layout.write_block(one.shape, chunks, one.dtype.itemsize, blocks)
+        slots.append(Slot(f"{group}/{one.name}", one, tuple(chunks), lengths, kind))
+    return slots
+
+
+class Part:
+    """A part file being filled.
+
+    Parameters
+    ----------
+    path : str
+        A new file; made by `create`.
+    groups : mapping of str to (Encoded, list of Slot)
+    """
+
+    def __init__(self, path: str, groups: Mapping[str, tuple[Encoded, list[Slot]]]) -> None:
+        self.path = path
+        self.groups = dict(groups)
+        self.slots = [slot for _, slots in self.groups.values() for slot in slots]
+        self._guard = threading.Lock()
+        self._hdf5: Any = None
+        self._descriptor: int | None = None
+
+    # --------------------------------------------------------------------------------------------------- structure
+
+    def create(self, root_attrs: Mapping[str, Any]) -> None:
+        """Write the structure and what is small and in memory; reserve the space for all else."""
+        import h5netcdf
+
+        with disk.open_hdf5(self.path, "w") as hdf5:
+            with h5netcdf.File(hdf5, "a") as netcdf:
+                for name, value in root_attrs.items():
+                    netcdf._h5group.attrs[name] = value
+                for name, (encoded, slots) in self.groups.items():
+                    group = netcdf.create_group(name) if name else netcdf
+                    self._create_group(group, encoded, slots)
+            for slot in self.slots:
+                self._locate(hdf5[slot.key], slot)
+
+    def _create_group(self, group: Any, encoded: Encoded, slots: list[Slot]) -> None:
+        group.dimensions = dict(encoded.sizes)
+        for name, value in encoded.attrs.items():
+            group._h5group.attrs[name] = value  # h5netcdf would make arrays of scalars
+        for slot in slots:
+            self._create_variable(group, slot)
+
+    def _create_variable(self, group: Any, slot: Slot) -> None:
+        import h5py
+        from h5py import h5d, h5p
+
+        stored = slot.stored
+        layout_: dict[str, Any] = {}
+        if stored.dtype.hasobject:
+            dtype: Any = h5py.string_dtype()
+        else:
+            dtype = stored.dtype
+            if slot.chunks != stored.shape or slot.filters:
+                layout_["chunks"] = slot.chunks
+            if 0 not in stored.shape and not slot.filters:
+                reserve = h5p.create(h5p.DATASET_CREATE)
+                reserve.set_alloc_time(h5d.ALLOC_TIME_EARLY)
+                layout_.update(dcpl=reserve, fill_time="never")
+        variable = group.create_variable(stored.name, stored.dims, dtype=dtype, **layout_, **slot.filters)
+        for name, value in stored.attrs.items():
+            variable._h5ds.attrs[name] = value
+        # the key as HDF5 has it: a variable may share its name with a dim that it does not lie along
+        slot.key = variable._h5ds.name
+        if stored.variable._in_memory and (stored.dtype.hasobject or stored.nbytes <= _NOW_BYTES):
+            values = stored.block(stored.variable.values)
+            if values.size:
+                variable._h5ds[...] = values
+            slot.digests = {(0,) * len(stored.shape): digest(values)}
+
+    def _locate(self, dataset: Any, slot: Slot) -> None:
+        if slot.digests or slot.filters or 0 in slot.stored.shape or slot.stored.dtype.hasobject:
+            return
+        if dataset.chunks is None:
+            if dataset.id.get_offset() is None:  # a scalar gets its place with its first value
+                dataset[...] = np.zeros((), dataset.dtype)
+                dataset.file.flush()
+            slot.offsets = {(0,) * len(slot.stored.shape): dataset.id.get_offset()}
+            return
+
+        def note(chunk: Any) -> None:
+            index = tuple(o // c for o, c in zip(chunk.chunk_offset, slot.chunks, strict=True))
+            slot.offsets[index] = chunk.byte_offset
+
+        dataset.id.chunk_iter(note)
+
+    # ------------------------------------------------------------------------------------------------------ blocks
+
+    @property
+    def pending(self) -> list[Slot]:
+        """What is still to be written block by block."""
+        return [slot for slot in self.slots if not slot.digests and 0 not in slot.stored.shape]
+
+    def __enter__(self) -> Part:
+        self._descriptor = os.open(self.path, os.O_RDWR)
+        if any(slot.filters for slot in self.slots):
+            self._hdf5 = disk.open_hdf5(self.path, "r+")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._hdf5 is not None:
+            self._hdf5.close()
+            self._hdf5 = None
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def write(self, slot: Slot, region: tuple[slice, ...], values: Any) -> dict[tuple[int, ...], bytes]:
+        """Write one block of a variable; thread-safe for different regions.
+
+        Parameters
+        ----------
+        slot : Slot
+        region : tuple of slice
+            Whole chunks, in the stored array.
+        values : array
+            The variable's values there, not yet encoded.
+
+        Returns
+        -------
+        dict
+            Checksums of the chunks written.
+        """
+        block = slot.stored.block(values)
+        expected = tuple(s.stop - s.start for s in region)
+        if block.shape != expected:
+            raise ValueError(
+                f"variable {slot.stored.name!r}: a block of shape {block.shape} came where {expected} was due"
+            )
+        written = {}
+        for index, where in slot.pieces(region):
+            piece = np.ascontiguousarray(block[where]) if block.ndim else block
+            written[index] = digest(piece)
+            self._write_chunk(slot, index, piece)
+        slot.digests.update(written)
+        return written
+
+    def _write_chunk(self, slot: Slot, index: tuple[int, ...], piece: np.ndarray) -> None:
+        if slot.offsets:
+            assert self._descriptor is not None
+            disk.write_at(self._descriptor, _padded(piece, slot.chunks).reshape(-1).view(np.uint8), slot.offsets[index])
+            return
+        start = tuple(i * c for i, c in zip(index, slot.chunks, strict=True))
+        if slot.filters.get("compression") == "gzip":
+            packed = _gzip(_padded(piece, slot.chunks), slot.filters)
+            with self._guard:
+                self._hdf5[slot.key].id.write_direct_chunk(start, packed)
+            return
+        with self._guard:
+            where = tuple(slice(s, s + n) for s, n in zip(start, piece.shape, strict=True))
+            self._hdf5[slot.key][where] = piece
+
+    # ------------------------------------------------------------------------------------------------------ finish
+
+    def finish(self, attrs: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        """Write checksums and commit marks, and bring the file to the disk itself."""
+        self.__exit__()
+        with disk.open_hdf5(self.path, "r+") as hdf5:
+            for slot in self.slots:
+                hdf5[slot.key].attrs[CHECKSUM] = slot.checksum
+            for name in self.groups:
+                group = hdf5[f"/{name}"]
+                for key, value in (attrs or {}).get(name, {}).items():
+                    group.attrs[key] = value
+                group.attrs[COMPLETE] = np.int64(1)
+        disk.flush(self.path)
+
+
+def _padded(piece: np.ndarray, chunks: tuple[int, ...]) -> np.ndarray:
+    if piece.shape == chunks:
+        return piece
+    full = np.zeros(chunks, piece.dtype)
+    full[tuple(slice(0, n) for n in piece.shape)] = piece
+    return full
+
+
+def _gzip(piece: np.ndarray, options: Mapping[str, Any]) -> bytes:
+    raw = piece.reshape(-1).view(np.uint8)
+    if options.get("shuffle"):
+        raw = np.ascontiguousarray(raw.reshape(-1, piece.dtype.itemsize).T)
+    return zlib.compress(raw.tobytes(), int(options["compression_opts"]))

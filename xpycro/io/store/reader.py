@@ -1,0 +1,305 @@
+"""Reading the store: Datasets whose arrays open the file for each read, so that no handle is held and none goes stale.
+
+May import numpy, xarray, errors and io's encoding; h5py and h5netcdf inside functions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+from xpycro.errors import CorruptFile, Incomplete, NotThisFormat, StoreError
+from xpycro.io import encoding
+from xpycro.io.store.part import CHECKSUM, COMPLETE, LAYOUT_VERSION, STORE
+
+__all__ = ["StoredArray", "check_safe", "group_names", "is_store", "open_store", "read_group"]
+
+_MAX_DEPTH = 64
+_RATIO = 1000  # declared over stored bytes, beyond which a file larger than _HUGE is no honest file
+_HUGE = 4 << 30
+_SMALL_COORD = 1 << 16  # coords up to here are read while the file is open
+
+
+@dataclass(frozen=True)
+class StoredField:
+    """One dataset in a file and how its values are decoded.
+
+    Attributes
+    ----------
+    path, key : str
+    kind : str
+        For `encoding.decode_block`.
+    shape : tuple of int
+    dtype : numpy dtype
+        Decoded.
+    checksum : str
+        As it was when the file was opened: what tells whether the file still holds the same values.
+    """
+
+    path: str
+    key: str
+    kind: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    checksum: str
+
+    def read(self, key: Any = ()) -> np.ndarray:
+        """The values that an index names."""
+        import h5py
+
+        with h5py.File(self.path, "r") as hdf5:
+            dataset = hdf5.get(self.key)
+            if not isinstance(dataset, h5py.Dataset) or dataset.attrs.get(CHECKSUM, "") != self.checksum:
+                raise StoreError(
+                    f"{self.path} was replaced since it was opened and {self.key} is another: open it again"
+                )
+            return encoding.decode_block(self.kind, np.asarray(dataset[key]))
+
+
+class StoredArray(BackendArray):
+    """A stored variable as xarray indexes it lazily; several fields make a record.
+
+    Its dask token is the checksum of its content: it stays the same when the file is moved or appended to.
+    """
+
+    def __init__(self, fields: Mapping[str, StoredField], dtype: np.dtype) -> None:
+        self.fields = dict(fields)
+        self.shape = next(iter(self.fields.values())).shape
+        self.dtype = dtype
+
+    def _read(self, key: Any) -> np.ndarray:
+        if "" in self.fields:
+            return self.fields[""].read(key)
+        parts = {name: one.read(key) for name, one in self.fields.items()}
+        result = np.empty(next(iter(parts.values())).shape, self.dtype)
+        for name, values in parts.items():
+            result[name] = values
+        return result
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        support = indexing.IndexingSupport.OUTER_1VECTOR
+        return indexing.explicit_indexing_adapter(key, self.shape, support, self._read)
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        facts = [(name, f.checksum or f.path, f.key, f.kind) for name, f in self.fields.items()]
+        return ("xpycro.StoredArray", tuple(facts), self.shape, str(self.dtype))
+
+
+# ---------------------------------------------------------------------------------------------------------- safety
+
+
+def check_safe(hdf5: Any, path: str) -> None:
+    """Refuse an HDF5 file that reaches outside itself, never ends, or declares far more than it holds.
+
+    Parameters
+    ----------
+    hdf5 : h5py.File
+    path : str
+
+    Raises
+    ------
+    CorruptFile
+        For external links and storage, virtual datasets, link cycles, groups nested deeper than 64, and arrays that
+        declare more than 4 GiB and 1000 times what is stored.
+    """
+    import os
+
+    import h5py
+
+    seen: set[Any] = set()
+    pending: list[tuple[Any, int]] = [(hdf5["/"], 0)]
+    declared = 0
+    while pending:
+        group, depth = pending.pop()
+        if depth > _MAX_DEPTH:
+            raise CorruptFile(f"groups are nested deeper than {_MAX_DEPTH}", path=path, field=group.name)
+        identity = h5py.h5o.get_info(group.id).addr
+        if identity in seen:
+            raise CorruptFile("a group is linked twice, perhaps to itself", path=path, field=group.name)
+        seen.add(identity)
+        for name in group:
+            link = group.get(name, getlink=True)
+            if not isinstance(link, h5py.HardLink):
+                raise CorruptFile(f"a {type(link).__name__} leads elsewhere", path=path, field=f"{group.name}/{name}")
+            child = group[name]
+            if isinstance(child, h5py.Group):
+                pending.append((child, depth + 1))
+            elif isinstance(child, h5py.Dataset):
+                if child.external or child.is_virtual:
+                    raise CorruptFile("the values lie in another file", path=path, field=child.name)
+                declared += child.size * child.dtype.itemsize if child.shape is not None else 0
+    if declared > _HUGE and declared > _RATIO * os.path.getsize(path):
+        raise CorruptFile(f"it declares {declared:,} bytes of values, far more than it holds", path=path)
+
+
+def is_store(path: str) -> bool:
+    """Whether a file is an xpycro store (False also where it is no HDF5 file at all)."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as hdf5:
+            return STORE in hdf5.attrs
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def open_store(path: str) -> Iterator[Any]:
+    """The h5netcdf file of a store, looked over for safety.
+
+    Raises
+    ------
+    NotThisFormat
+        If it is no HDF5 file, or not one of ours.
+    CorruptFile
+        If HDF5 cannot read it, or it is unsafe.
+    """
+
+    import h5netcdf
+    import h5py
+
+    try:
+        hdf5 = h5py.File(path, "r")
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        kind = CorruptFile if _has_signature(path) else NotThisFormat
+        raise kind(f"HDF5 cannot open it ({error})", path=path) from error
+    with hdf5:
+        version = hdf5.attrs.get(STORE)
+        if version is None:
+            raise NotThisFormat(f"the root has no attribute {STORE!r}: not an xpycro store", path=path)
+        if int(version) > LAYOUT_VERSION:
+            raise StoreError(
+                f"{path} has store layout {int(version)} and this xpycro reads up to {LAYOUT_VERSION}: update it"
+            )
+        check_safe(hdf5, path)
+        with h5netcdf.File(hdf5, "r") as netcdf:
+            yield netcdf
+
+
+def _has_signature(path: str) -> bool:
+    with open(path, "rb") as handle:
+        return handle.read(8) == b"\x89HDF\r\n\x1a\n"
+
+
+# ---------------------------------------------------------------------------------------------------------- groups
+
+
+def group_names(netcdf: Any) -> list[str]:
+    """Paths of all complete Datasets in a store, the root's as ``""``."""
+    found = []
+
+    def visit(group: Any, path: str) -> None:
+        if COMPLETE in group._h5group.attrs:
+            found.append(path)
+        for name in group.groups:
+            visit(group[name], f"{path}/{name}".lstrip("/"))
+
+    visit(netcdf, "")
+    return found
+
+
+def _attributes(h5: Any) -> dict[str, Any]:
+    return {name: h5.attrs[name] for name in h5.attrs if name not in encoding._INTERPRETED}
+
+
+def _variables(
+    group: Any, order: Sequence[str]
+) -> Iterator[tuple[str, tuple[str, ...], dict[str, Any], dict[str, Any], Any]]:
+    present = group.variables
+    for name in [*(n for n in order if n in present), *(n for n in present if n not in set(order))]:
+        variable = present[name]
+        attrs = _attributes(variable._h5ds)
+        mark = json.loads(attrs.get(encoding.MARK, "{}"))
+        yield name, variable.dimensions, attrs, mark, variable._h5ds
+
+
+def read_group(netcdf: Any, path: str, name: str = "") -> xr.Dataset:
+    """One Dataset of a store, lazily indexed; only the coordinates that label dims are read.
+
+    Parameters
+    ----------
+    netcdf : h5netcdf.File
+    path : str
+        Of the file, which each read opens again.
+    name : str
+        Of the group.
+
+    Raises
+    ------
+    Incomplete
+        If the group lacks its commit mark.
+    """
+    group = netcdf[name] if name else netcdf
+    h5group = group._h5group
+    if COMPLETE not in h5group.attrs:
+        raise Incomplete(f"{path}: {name or 'the root'} was never finished")
+    stored = _attributes(h5group)
+    mark = json.loads(stored.get(encoding.MARK, "{}"))
+    renamed = {key: encoding._unpack(value) for key, value in mark.get("dims", {}).items()}
+    variables: dict[Hashable, xr.Variable] = {}
+    records: dict[Hashable, tuple[tuple[Hashable, ...], dict[str, StoredField], list[Any], dict[str, Any]]] = {}
+    coords: set[Hashable] = set()
+    for key, dims, attrs, own, h5 in _variables(group, mark.get("variables", ())):
+        given = encoding._unpack(own["name"]) if "name" in own else key
+        named = tuple(renamed.get(dim, dim) for dim in dims)
+        kind, dtype = encoding.decode_kind(own, h5.dtype)
+        field = StoredField(path, h5.name, kind, h5.shape, dtype, str(attrs.get(CHECKSUM, "")))
+        clean = encoding.decode_attrs(attrs)
+        if kind.startswith(("datetime64", "timedelta64")):
+            clean.pop("units", None)
+        if "record" in own:
+            base = given if "name" in own else key.removesuffix(f".{own['field']}")
+            found = records.setdefault(base, (named, {}, own["record"], clean))
+            found[1][own["field"]] = field
+            given = base
+        else:
+            variables[given] = _variable(named, field, dtype, clean, own, h5, key in mark.get("coords", ()))
+        if key in mark.get("coords", ()):
+            coords.add(given)
+    for base, (named, fields, described, clean) in records.items():
+        dtype = np.dtype([(str(n), encoding._plain_dtype(t)) for n, t in described])
+        lazy = indexing.LazilyIndexedArray(StoredArray(fields, dtype))
+        variables[base] = xr.Variable(named, lazy, clean, fastpath=True)
+    coords |= {name for name, variable in variables.items() if name in variable.dims}
+    ds = xr.Dataset(
+        {name: v for name, v in variables.items() if name not in coords},
+        coords={name: v for name, v in variables.items() if name in coords},
+        attrs=encoding.decode_attrs(stored),
+    )
+    for packed, levels in mark.get("multi_index", ()):
+        parts: Any = [encoding._unpack(one) for one in levels]
+        ds = ds.set_index({encoding._unpack(packed): parts})
+    return ds
+
+
+def _variable(
+    dims: tuple[Hashable, ...],
+    field: StoredField,
+    dtype: np.dtype,
+    attrs: dict[str, Any],
+    mark: Any,
+    h5: Any,
+    is_coord: bool,
+) -> xr.Variable:
+    small = is_coord and h5.size * h5.dtype.itemsize <= _SMALL_COORD
+    array = StoredArray({"": field}, dtype)
+    hints: dict[str, Any] = {"source": field.path}
+    if h5.chunks:
+        hints["preferred_chunks"] = dict(zip(dims, h5.chunks, strict=True))
+    if mark.get("kind") in ("bytes", "category") or "zone" in mark:
+        values = encoding.decode_block(field.kind, np.asarray(h5[()]))
+        return encoding.finish(xr.Variable(dims, values, attrs), mark)
+    labels = h5.ndim == 1 and h5.is_scale  # xarray would read it on its own to make an index
+    if labels or small or field.dtype.kind == "T" or 0 in field.shape:
+        return xr.Variable(dims, encoding.decode_block(field.kind, np.asarray(h5[()])), attrs)
+    return xr.Variable(dims, indexing.LazilyIndexedArray(array), attrs, hints, fastpath=True)
