@@ -1,0 +1,552 @@
+"""Spectral decomposition of matrices that do not fit in memory: moments of blocks, their merging, the basis they give.
+
+NumPy kernels on (row, column) blocks, always accumulated in float64 or complex128; engine/chunked.py runs them over
+blocks. May import numpy and, inside functions, scipy and threadpoolctl; knows no labels, no dask, no xarray.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+__all__ = [
+    "LARGEST_SIDE",
+    "Basis",
+    "CrossMoments",
+    "Moments",
+    "basis",
+    "center_cross",
+    "cross_moments",
+    "cross_vectors",
+    "fix_signs",
+    "gram",
+    "merge",
+    "merge_cross",
+    "moments",
+    "orthonormal",
+    "project",
+    "single_threaded_blas",
+]
+
+LARGEST_SIDE = 8192  # of the smaller side: beyond it the Gram matrix and its eigenvectors cost more than the data
+_SLICE_BYTES = 8 << 20  # float64 copy of a few rows: stays near the cache, bounds memory whatever the block
+
+
+# ------------------------------------------------------------------------------------------------------- threads
+
+
+class _Limit:
+    """BLAS threads limited to one while any block is being worked on.
+
+    threadpoolctl's limits belong to the process: of two threads that each set and restore, the second to leave would
+    restore the first one's limit for ever. Hence one count for all of them.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._limiter: Any = None
+
+    def enter(self) -> None:
+        with self._lock:
+            if self._users == 0:
+                from threadpoolctl import ThreadpoolController
+
+                self._limiter = ThreadpoolController().limit(limits=1, user_api="blas")
+                self._limiter.__enter__()
+            self._users += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                self._limiter.__exit__(None, None, None)
+                self._limiter = None
+
+
+_limit = _Limit()
+
+
+@contextlib.contextmanager
+def single_threaded_blas(active: bool = True) -> Iterator[None]:
+    """One BLAS thread a block while several blocks run side by side, so that the two kinds never multiply.
+
+    Parameters
+    ----------
+    active : bool
+        False leaves BLAS its threads (a single block, which nothing else runs beside).
+    """
+    if not active:
+        yield
+        return
+    _limit.enter()
+    try:
+        yield
+    finally:
+        _limit.leave()
+
+
+# ------------------------------------------------------------------------------------------------------- moments
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What one pass over the rows of a matrix leaves: enough for every singular value.
+
+    Attributes
+    ----------
+    count : int
+        Rows used.
+    weight : float
+        Sum of their weights (their number where there are none).
+    mean : ndarray, shape (n_columns,)
+        Weighted mean of the rows; also kept where `centered` is False.
+    square : ndarray, shape (n_columns, n_columns)
+        Gram matrix ``X^H X`` of the rows (about their mean where `centered`), or, where `factor`, an upper triangle
+        ``R`` with ``R^H R`` equal to it.
+    missing : ndarray of int, shape (n_columns,)
+        NaN seen in each column.
+    infinite : int
+        Infinite values seen.
+    centered, factor : bool
+    """
+
+    count: int
+    weight: float
+    mean: np.ndarray
+    square: np.ndarray
+    missing: np.ndarray
+    infinite: int
+    centered: bool
+    factor: bool
+
+
+def _wide(dtype: np.dtype) -> type:
+    return np.complex128 if np.dtype(dtype).kind == "c" else np.float64
+
+
+def gram(x: np.ndarray) -> np.ndarray:
+    """``X^H X`` of a C-contiguous float64 or complex128 matrix, by real symmetric rank-k products.
+
+    NumPy recognises ``A.T @ A`` and calls syrk with the interpreter lock released; SciPy's syrk and herk keep it. The
+    complex product is put together from real ones, which costs what herk would.
+    """
+    if x.dtype.kind != "c":
+        return x.T @ x
+    real, imag = np.ascontiguousarray(x.real), np.ascontiguousarray(x.imag)
+    cross = real.T @ imag
+    result = np.empty((x.shape[1], x.shape[1]), np.complex128)
+    result.real = real.T @ real
+    result.real += imag.T @ imag
+    result.imag = cross - cross.T
+    return result
+
+
+def _triangle(x: np.ndarray) -> np.ndarray:
+    """R of ``X = QR``, with as many rows as columns (zeros below what a short matrix gives)."""
+    r: np.ndarray = np.asarray(np.linalg.qr(x, mode="r"))
+    if r.shape[0] == r.shape[1]:
+        return r
+    full = np.zeros((r.shape[1], r.shape[1]), r.dtype)
+    full[: r.shape[0]] = r
+    return full
+
+
+def _row_slices(shape: tuple[int, ...], factor: bool) -> Iterator[slice]:
+    rows, columns = shape
+    room = _SLICE_BYTES // (8 * max(1, columns))
+    # adding a slice's square to the sum costs columns^2: enough rows to pay for it, few enough to stay small
+    step = max(room, 2 * columns if factor else min(2 * columns, 4 * room), 16)
+    for start in range(0, rows, step):
+        yield slice(start, min(rows, start + step))
+
+
+def moments(
+    block: np.ndarray,
+    skip: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
+    *,
+    columns: np.ndarray | None = None,
+    center: bool = False,
+    factor: bool = False,
+    row_scaling: str | None = None,
+    limit_threads: bool = False,
+) -> Moments:
+    """The moments of one block of rows.
+
+    Parameters
+    ----------
+    block : ndarray, shape (n_rows, n_columns)
+        Any real, integer or complex dtype; it is cast to float64 a few rows at a time.
+    skip : ndarray of bool, shape (n_rows,), optional
+        Rows to leave out; rows that hold NaN are left out besides.
+    weights : ndarray, shape (n_rows,), optional
+        Weight of each row in mean and Gram matrix.
+    columns : ndarray of bool, shape (n_columns,), optional
+        Columns to use; the moments are of these only.
+    center : bool
+        Gram matrix about the mean. Each slice is centred on its own mean and slices are merged exactly, so that a
+        large mean costs no digits.
+    factor : bool
+        Triangular factor in place of the Gram matrix: resolves singular values down to rounding of the first instead
+        of its square root, for about four times the work.
+    row_scaling : {"poisson"}, optional
+        Weight every row by the reciprocal of its mean (Keenan and Kotula's row factor).
+    limit_threads : bool
+        One BLAS thread: several blocks run side by side.
+
+    Returns
+    -------
+    Moments
+    """
+    width = int(block.shape[1] if columns is None else np.count_nonzero(columns))
+    dtype = _wide(block.dtype)
+    total = Moments(
+        count=0,
+        weight=0.0,
+        mean=np.zeros(width, dtype),
+        square=np.zeros((width, width), dtype),
+        missing=np.zeros(width, np.int64),
+        infinite=0,
+        centered=center,
+        factor=factor,
+    )
+    missing, infinite = total.missing, 0
+    with single_threaded_blas(limit_threads):
+        for part in _row_slices(block.shape, factor):
+            rows = block[part]
+            kept = None if skip is None else ~np.asarray(skip[part], bool)
+            if kept is not None and not kept.all():
+                rows = rows[kept]
+            x: np.ndarray = np.array(rows if columns is None else rows[:, columns], dtype=dtype, order="C", ndmin=2)
+            w = None if weights is None else np.asarray(weights[part], float)
+            if w is not None and kept is not None:
+                w = w[kept]
+            finite = _finite_rows(x)
+            if not finite.all():
+                missing += np.isnan(x).sum(axis=0)
+                infinite += int(np.isinf(x).sum())
+                x = np.ascontiguousarray(x[finite])
+                w = None if w is None else w[finite]
+            if row_scaling == "poisson":
+                row_mean = x.mean(axis=1).real
+                w = np.divide(1.0, row_mean, out=np.zeros_like(row_mean), where=row_mean > 0)
+            if x.shape[0]:
+                total = merge(total, _slice_moments(x, w, center, factor), in_place=True)
+    return replace(total, missing=missing, infinite=infinite)
+
+
+def _finite_rows(x: np.ndarray) -> np.ndarray:
+    """Which rows hold no NaN or infinity; a row's sum tells unless it overflows, so the check costs one sweep."""
+    if x.shape[1] == 0:
+        return np.ones(x.shape[0], bool)
+    with np.errstate(over="ignore", invalid="ignore"):
+        suspect = ~np.isfinite(x.sum(axis=1))
+    if suspect.any():
+        suspect[suspect] = ~np.isfinite(x[suspect]).all(axis=1)
+    return ~suspect
+
+
+def _slice_moments(x: np.ndarray, w: np.ndarray | None, center: bool, factor: bool) -> Moments:
+    weight = float(x.shape[0]) if w is None else float(w.sum())
+    if w is None:
+        mean = x.mean(axis=0)
+    else:
+        mean = (w @ x) / weight if weight > 0 else np.zeros(x.shape[1], x.dtype)
+    if center:
+        x -= mean
+    if w is not None:
+        x *= np.sqrt(w)[:, None]
+    with np.errstate(over="ignore", invalid="ignore"):
+        square = _triangle(x) if factor else gram(x)
+    none = np.zeros(x.shape[1], np.int64)
+    return Moments(x.shape[0], weight, mean, square, none, 0, center, factor)
+
+
+def merge(a: Moments, b: Moments, *, in_place: bool = False) -> Moments:
+    """Moments of two sets of rows together: exact, associative up to rounding.
+
+    Parameters
+    ----------
+    a, b : Moments
+    in_place : bool
+        Whether ``a.square`` may be overwritten; only for one who owns it.
+
+    References
+    ----------
+    T. F. Chan, G. H. Golub, R. J. LeVeque, Algorithms for computing the sample variance, Am. Stat. 37, 242 (1983).
+    """
+    weight = a.weight + b.weight
+    missing, infinite = a.missing + b.missing, a.infinite + b.infinite
+    shift = b.mean - a.mean
+    mean = a.mean + shift * (b.weight / weight) if weight > 0 else a.mean
+    coupling = a.weight * b.weight / weight if a.centered and weight > 0 else 0.0
+    if a.factor:
+        rows = [a.square, b.square]
+        if coupling > 0:
+            rows.append(np.sqrt(coupling) * shift[None, :])
+        square = b.square if a.count == 0 else _triangle(np.concatenate(rows))
+    else:
+        square = a.square if in_place else a.square.copy()
+        square += b.square
+        if coupling > 0:
+            square += (coupling * shift.conj())[:, None] * shift[None, :]
+    return Moments(a.count + b.count, weight, mean, square, missing, infinite, a.centered, a.factor)
+
+
+# -------------------------------------------------------------------------------------- more columns than rows
+
+
+@dataclass(frozen=True)
+class CrossMoments:
+    """What one pass over the columns of a matrix with few rows leaves.
+
+    Attributes
+    ----------
+    square : ndarray, shape (n_rows, n_rows)
+        ``conj(X X^H)``, that is the Gram matrix of the transposed matrix, or its factor.
+    missing : ndarray of int, shape (n_rows,)
+        NaN seen in each row; their values entered as zeros.
+    infinite : int
+    rows : ndarray of bool, shape (n_rows,)
+        Rows that were not left out from the start.
+    factor : bool
+    """
+
+    square: np.ndarray
+    missing: np.ndarray
+    infinite: int
+    rows: np.ndarray
+    factor: bool
+
+
+def cross_moments(
+    block: np.ndarray,
+    skip: np.ndarray | None = None,
+    *,
+    rows: np.ndarray | None = None,
+    center: bool = False,
+    factor: bool = False,
+    limit_threads: bool = False,
+) -> CrossMoments:
+    """The moments of one block of columns, each lying along the last axis of `block`.
+
+    Parameters
+    ----------
+    block : ndarray, shape (n_columns, n_rows)
+    skip : ndarray of bool, shape (n_columns,), optional
+        Columns to leave out.
+    rows : ndarray of bool, shape (n_rows,), optional
+        Rows to use; the others stay zero.
+    center : bool
+        Take off each column's mean over its finite rows. Which rows are finite in every column is known only after
+        the pass: `center_cross` then finishes the centring exactly.
+    factor, limit_threads : bool
+        As in `moments`.
+    """
+    n_rows, dtype = block.shape[1], _wide(block.dtype)
+    rows = None if rows is None else np.asarray(rows, bool).reshape(-1)
+    square: np.ndarray = np.zeros((n_rows, n_rows), dtype)
+    missing, infinite = np.zeros(n_rows, np.int64), 0
+    with single_threaded_blas(limit_threads):
+        for part in _row_slices(block.shape, factor):
+            columns = block[part]
+            if skip is not None and skip[part].any():
+                columns = columns[~np.asarray(skip[part], bool)]
+            x: np.ndarray = np.array(columns, dtype=dtype, order="C", ndmin=2)
+            if rows is not None:
+                x[:, ~rows] = 0
+            used = np.ones(n_rows, bool) if rows is None else rows.copy()
+            if not _finite_rows(x).all():
+                bad = ~np.isfinite(x)
+                infinite += int(np.isinf(x).sum())
+                missing += np.isnan(x).sum(axis=0)
+                x[bad] = 0
+                used &= ~bad.any(axis=0)
+            if center and used.any():
+                x -= x[:, used].mean(axis=1, keepdims=True)
+                if rows is not None:
+                    x[:, ~rows] = 0
+            with np.errstate(over="ignore", invalid="ignore"):
+                square = _triangle(np.concatenate([square, x])) if factor else square + gram(x)
+    return CrossMoments(square, missing, infinite, np.ones(n_rows, bool) if rows is None else rows, factor)
+
+
+def merge_cross(a: CrossMoments, b: CrossMoments) -> CrossMoments:
+    """Moments of two sets of columns together."""
+    square = _triangle(np.concatenate([a.square, b.square])) if a.factor else a.square + b.square
+    return CrossMoments(square, a.missing + b.missing, a.infinite + b.infinite, a.rows, a.factor)
+
+
+def center_cross(square: np.ndarray, *, factor: bool) -> np.ndarray:
+    """The square of the matrix whose columns have mean zero over the rows that are left."""
+    centered = square - square.mean(axis=1, keepdims=True)
+    return centered if factor else centered - centered.mean(axis=0, keepdims=True)
+
+
+def cross_vectors(
+    block: np.ndarray, left: np.ndarray, rows: np.ndarray, *, center: bool, limit_threads: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """``X^H U`` of one block of columns, and the columns' means.
+
+    Parameters
+    ----------
+    block : ndarray, shape (n_columns, n_rows)
+    left : ndarray, shape (n_rows, k)
+        Left singular vectors, zero in the rows left out.
+    rows : ndarray of bool, shape (n_rows,)
+    center : bool
+
+    Returns
+    -------
+    vectors : ndarray, shape (n_columns, k)
+    mean : ndarray, shape (n_columns,)
+        Zero unless `center`.
+    """
+    dtype = np.result_type(_wide(block.dtype), left.dtype)
+    vectors = np.empty((block.shape[0], left.shape[1]), dtype)
+    mean: np.ndarray = np.zeros(block.shape[0], _wide(block.dtype))
+    left = np.ascontiguousarray(left[rows])
+    with single_threaded_blas(limit_threads):
+        for part in _row_slices(block.shape, False):
+            x: np.ndarray = block[part][:, rows].astype(_wide(block.dtype))
+            if center:
+                mean[part] = x.mean(axis=1)
+                x -= mean[part][:, None]
+            vectors[part] = x.conj() @ left
+    return vectors, mean
+
+
+def orthonormal(vectors: np.ndarray) -> np.ndarray:
+    """The columns made orthonormal one after the other, their directions kept; a column of zeros gets any direction."""
+    q, r = np.linalg.qr(vectors)
+    diagonal = np.diagonal(r)
+    size = np.abs(diagonal)
+    return q * np.where(size > 0, diagonal / np.where(size > 0, size, 1.0), 1.0)
+
+
+def project(
+    block: np.ndarray,
+    projector: np.ndarray,
+    mean: np.ndarray,
+    skip: np.ndarray | None = None,
+    *,
+    columns: np.ndarray | None = None,
+    limit_threads: bool = False,
+) -> np.ndarray:
+    """Rows on vectors: ``(X - mean) P``, NaN for rows that are left out or hold NaN.
+
+    Parameters
+    ----------
+    block : ndarray, shape (n_rows, n_columns)
+    projector : ndarray, shape (n_columns, k)
+    mean : ndarray, shape (n_columns,)
+    skip : ndarray of bool, shape (n_rows,), optional
+    columns : ndarray of bool, shape (n_columns,), optional
+        Columns to use.
+
+    Returns
+    -------
+    ndarray, shape (n_rows, k)
+    """
+    if columns is not None:
+        projector, mean = projector[columns], mean[columns]
+    dtype = np.result_type(_wide(block.dtype), projector.dtype, mean.dtype)
+    result = np.empty((block.shape[0], projector.shape[1]), dtype)
+    shifted = bool(np.any(mean))
+    with single_threaded_blas(limit_threads):
+        for part in _row_slices(block.shape, False):
+            x = block[part] if columns is None else block[part][:, columns]
+            x = x.astype(np.result_type(_wide(block.dtype), mean.dtype) if shifted else _wide(block.dtype))
+            if shifted:
+                x -= mean
+            bad = ~_finite_rows(x)
+            if bad.any():
+                x[bad] = 0
+            np.matmul(x, projector, out=result[part])
+            result[part][bad] = np.nan
+    if skip is not None:
+        result[np.asarray(skip, bool)] = np.nan
+    return result
+
+
+# --------------------------------------------------------------------------------------------------------- basis
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Right singular vectors and all singular values of a matrix.
+
+    Attributes
+    ----------
+    vectors : ndarray, shape (n_columns, n_kept)
+        Orthonormal columns ``V`` of ``X = U S V^H``, by falling singular value.
+    singular_values : ndarray, shape (n_all,)
+    """
+
+    vectors: np.ndarray
+    singular_values: np.ndarray
+
+
+def basis(square: np.ndarray, n_kept: int, *, factor: bool = False) -> Basis:
+    """Right singular vectors and singular values from a Gram matrix or a triangular factor.
+
+    Parameters
+    ----------
+    square : ndarray, shape (n, n)
+    n_kept : int
+        Vectors to keep; the singular values are all n.
+    factor : bool
+        Whether `square` is a factor R with ``X^H X = R^H R``.
+
+    Raises
+    ------
+    ValueError
+        If a square of the data overflowed.
+
+    Notes
+    -----
+    From a Gram matrix a singular value is known to about ``n eps s_1^2 / s``: 1e-6 relative at ``1e-5 s_1``, nothing
+    below ``1e-8 s_1``. From a factor it is known to ``eps s_1``, as LAPACK's.
+    """
+    if not np.isfinite(square).all():
+        raise ValueError("the squares of the data exceed the range of float64: bring the data to other units first")
+    if factor:
+        _, values, right = np.linalg.svd(square, full_matrices=False)
+        return Basis(np.ascontiguousarray(right[:n_kept].conj().T), values)
+    from scipy.linalg import eigh
+
+    # scaled to about one, so that the eigensolver's own thresholds mean the same for picoamperes as for counts
+    scale = float(np.abs(np.diagonal(square)).max(initial=0.0)) or 1.0
+    squares, vectors = eigh(square / scale, driver="evd", check_finite=False)
+    values = np.sqrt(np.maximum(squares[::-1], 0.0) * scale)
+    return Basis(np.ascontiguousarray(vectors[:, ::-1][:, :n_kept]), values)
+
+
+def fix_signs(vectors: np.ndarray) -> np.ndarray:
+    """The phase of each column: multiply by it and the column's largest entry is real and positive.
+
+    Of entries that are equally large to rounding the first decides, so that the sign does not hang on the last bit.
+
+    Parameters
+    ----------
+    vectors : ndarray, shape (n, k)
+
+    Returns
+    -------
+    ndarray, shape (k,)
+        Plus or minus one, or of unit modulus for complex vectors; 1 for a column of zeros.
+    """
+    if vectors.shape[0] == 0:
+        return np.ones(vectors.shape[1], vectors.dtype)
+    size = np.abs(vectors)
+    first = np.argmax(size >= size.max(axis=0) * (1 - 1e-6), axis=0)
+    pivot = vectors[first, np.arange(vectors.shape[1])]
+    length = np.abs(pivot)
+    safe = np.where(length > 0, length, 1.0)
+    return np.where(length > 0, pivot.conj() / safe, 1.0).astype(vectors.dtype)

@@ -1,0 +1,165 @@
+"""What every decomposition does to its arguments first: the array, its signal, what is left out, how many components.
+
+May import engine, schema and errors; checks labels and shapes only, never values.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xpycro import schema
+from xpycro.engine import chunked
+
+__all__ = ["PASS_BYTES", "Problem", "component_count", "prepare", "split_exclude"]
+
+PASS_BYTES = 16 << 20  # one block of a pass: two workers and the interpreter stay well below 400 MB
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A decomposition's input, checked.
+
+    Attributes
+    ----------
+    data : DataArray
+        Observation dims first, then the signal dims; chunked with the signal whole where it is lazy.
+    signal, observed : tuple of str
+    skip : DataArray or None
+        True where an observation is left out.
+    columns : ndarray of bool or None
+        Which channels of the flattened signal are used; None for all.
+    original : DataArray
+        As it was given, for dims, name and attributes.
+    """
+
+    data: xr.DataArray
+    signal: tuple[str, ...]
+    observed: tuple[str, ...]
+    skip: xr.DataArray | None
+    columns: np.ndarray | None
+    original: xr.DataArray
+
+    @property
+    def n_observations(self) -> int:
+        return int(np.prod([self.data.sizes[d] for d in self.observed], dtype=np.int64))
+
+    @property
+    def n_features(self) -> int:
+        return int(np.prod([self.data.sizes[d] for d in self.signal], dtype=np.int64))
+
+    @property
+    def n_used(self) -> int:
+        return self.n_features if self.columns is None else int(self.columns.sum())
+
+    @property
+    def rank(self) -> int:
+        return min(self.n_observations, self.n_used)
+
+    @property
+    def lazy(self) -> bool:
+        return chunked.is_lazy(self.data) or (self.skip is not None and chunked.is_lazy(self.skip))
+
+    @property
+    def several_blocks(self) -> bool:
+        """Whether blocks may be worked on side by side."""
+        return self.data.chunks is not None and max(map(len, self.data.chunks)) > 1
+
+    @property
+    def others(self) -> list[xr.DataArray]:
+        return [] if self.skip is None else [self.skip]
+
+    def signal_array(self, values: Any, name: str, lead: Sequence[str] = (), **attrs: Any) -> xr.DataArray:
+        """Flat values (..., n_features) unfolded over the signal dims with their coordinates."""
+        da = chunked.from_matrix(values, self.data, self.signal, lead)
+        return da.rename(name).assign_attrs(attrs)
+
+
+def prepare(
+    data: xr.DataArray | xr.Dataset,
+    *,
+    dim: str | Sequence[str] | None,
+    variable: str | None,
+    exclude: xr.DataArray | None,
+    operation: str,
+) -> Problem:
+    """Pick the array, resolve its signal, check dtype and sizes, split `exclude`.
+
+    Raises
+    ------
+    ValueError
+        For a dtype that holds no numbers, a dimension of size zero, an `exclude` that does not fit.
+    """
+    original = schema.pick(data, variable, dim)
+    signal = schema.resolve_dims(original, dim)
+    observed = schema.observation_dims(original, signal)
+    named = f"{operation} of {original.name!r}"
+    if original.dtype.kind not in "fciub":
+        raise ValueError(
+            f"{named}: dtype {original.dtype} holds no numbers; convert it first, such as with .astype(float)"
+        )
+    empty = [str(d) for d, size in original.sizes.items() if size == 0]
+    if empty:
+        raise ValueError(f"{named}: dimension {empty} has size 0, so there is nothing to decompose")
+    skip, columns = split_exclude(exclude, original, signal, observed)
+    if columns is not None and not columns.any():
+        raise ValueError(f"{named}: exclude= leaves out every channel of {list(signal)}")
+    ready = chunked.whole(original, signal, target=PASS_BYTES).transpose(*observed, *signal)
+    return Problem(ready, signal, observed, skip, columns, original)
+
+
+def split_exclude(
+    exclude: xr.DataArray | None, data: xr.DataArray, signal: Sequence[str], observed: Sequence[str]
+) -> tuple[xr.DataArray | None, np.ndarray | None]:
+    """Which observations to skip, and which channels to use, of one boolean array of what to leave out."""
+    if exclude is None:
+        return None, None
+    if not isinstance(exclude, xr.DataArray) or exclude.dtype != bool:
+        kind = f"DataArray of {exclude.dtype}" if isinstance(exclude, xr.DataArray) else type(exclude).__name__
+        raise ValueError(f"exclude= must be a boolean DataArray, True where data is left out; got {kind}")
+    dims = [str(d) for d in exclude.dims]
+    unknown = [d for d in dims if d not in data.dims]
+    if unknown or not dims:
+        raise ValueError(f"exclude= has dims {dims}; the data has {list(data.dims)}: exclude over some of these")
+    if set(dims) & set(signal) and set(dims) & set(observed):
+        raise ValueError(
+            f"exclude= spans {dims}: leave out whole observations (over {list(observed)}) or whole channels "
+            f"(over {list(signal)}), not single values; set single bad values to NaN to leave out their observation"
+        )
+    check_aligned(exclude, data, "exclude=")
+    if set(dims) <= set(observed):
+        return exclude.reset_coords(drop=True).drop_attrs(), None
+    full = exclude.broadcast_like(data.isel({d: 0 for d in observed}, drop=True)).transpose(*signal)
+    return None, ~np.asarray(full.values).reshape(-1)
+
+
+def check_aligned(other: xr.DataArray, data: xr.DataArray, named: str) -> None:
+    """Refuse an array whose sizes or coordinates differ from the data's along a shared dim."""
+    for dim in other.dims:
+        if dim not in data.dims:
+            continue
+        if other.sizes[dim] != data.sizes[dim]:
+            raise ValueError(f"{named} has {dim}={other.sizes[dim]}, the data {dim}={data.sizes[dim]}: select the same")
+        if dim in other.indexes and dim in data.indexes and not other.indexes[dim].equals(data.indexes[dim]):
+            raise ValueError(f"{named} and the data have different coordinates along {dim!r}: reindex one of them")
+
+
+def component_count(n_components: int | None, largest: int, operation: str, *, default: int | None = None) -> int:
+    """Check a number of components; None means `default`, else all."""
+    if n_components is None:
+        return largest if default is None else min(default, largest)
+    try:
+        count = operator.index(n_components)
+    except TypeError:
+        raise ValueError(f"{operation}: n_components={n_components!r} is not an integer") from None
+    if isinstance(n_components, bool) or not 1 <= count <= largest:
+        raise ValueError(
+            f"{operation}: n_components={n_components} is out of range: choose 1 to {largest}, "
+            "the smaller of the numbers of observations and channels"
+        )
+    return count
