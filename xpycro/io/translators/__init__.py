@@ -48,6 +48,10 @@ def _gwy(head: bytes, path: str) -> bool:
     return head.startswith((b"GWYP", b"GWYO"))
 
 
+def _nanosurf(head: bytes, path: str) -> bool:
+    return head.startswith(b"[DataSet]") and b"GroupCount=" in head
+
+
 for _format in (
     Format(
         "xpycro", (".h5",), _hdf5, "xpycro.io.store:read",
@@ -56,10 +60,12 @@ for _format in (
     Format(
         "nanonis_3ds", (".3ds",), _nanonis_grid, "xpycro.io.translators.nanonis:grid",
         "Nanonis grid spectroscopy", "Nanonis / SPECS STM and AFM", lazy="block", verified="real file",
+        options={"incomplete": "True: read a file that ends within a pixel, without that pixel"},
     ),
     Format(
         "nanonis_sxm", (".sxm",), _nanonis_scan, "xpycro.io.translators.nanonis:scan",
         "Nanonis scan images", "Nanonis / SPECS STM and AFM", lazy="block", verified="real file",
+        options={"incomplete": "True: read a file that is too short; what is missing is NaN and flagged"},
     ),
     Format(
         "igor_ibw", (".ibw",), _igor_wave, "xpycro.io.translators.igor:wave",
@@ -69,6 +75,10 @@ for _format in (
     Format(
         "gwyddion_gsf", (".gsf",), _gsf, "xpycro.io.translators.gwyddion:simple_field",
         "Gwyddion Simple Field", "Gwyddion exports", lazy="block", verified="real file",
+    ),
+    Format(
+        "nanosurf_nid", (".nid",), _nanosurf, "xpycro.io.translators.nanosurf:scan",
+        "Nanosurf images and curves", "Nanosurf AFM and STM", lazy="block", verified="real file",
     ),
 ):  # fmt: skip
     register(_format)
