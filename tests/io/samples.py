@@ -51,9 +51,8 @@ def nanonis_grid(
         'Channels="' + ";".join(channels) + '"',
         'Experiment="Grid Spectroscopy"',
         'Start time="26.10.2021 10:48:37"',
-        *extra,
     ]
-    lines = [line for line in lines if not line.startswith(tuple(drop) or ("\0",))]
+    lines = [line for line in lines if not line.startswith(tuple(drop) or ("\0",))] + list(extra)
     header = ("\r\n".join(lines) + "\r\n:HEADER_END:\r\n").encode("latin-1")
     record = np.concatenate([values, data.reshape(ny, nx, -1)], axis=2).reshape(ny * nx, -1)
     body = record[:written].astype(">f4").tobytes()
@@ -142,7 +141,7 @@ def igor_wave2(data: np.ndarray, *, order: str = ">", note: str = "", units: Seq
     def head(checksum: int) -> bytes:
         first = struct.pack(order + "hiiiH", 2, 110 + len(body) + 16, len(note), 0, checksum % 65536)
         second = struct.pack(
-            order + "hi20shii4s4sihdd", 2, 0, b"old", 0, 0, 0, units[0].encode(), units[1].encode(), len(data), 0, 0.5, 3.0
+            order + "hi20shhi4s4sihdd", 2, 0, b"old", 0, 0, 0, *[u.encode() for u in units], len(data), 0, 0.5, 3.0
         )  # fmt: skip
         return first + second.ljust(110, b"\0") + body[:16].ljust(16, b"\0")
 

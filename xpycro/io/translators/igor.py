@@ -1,4 +1,4 @@
-"""Igor Pro binary waves ``.ibw`` (versions 1, 2, 3, 5; both byte orders), Asylum Research images and force curves in them.
+"""Igor Pro binary waves ``.ibw`` (versions 1, 2, 3, 5), with Asylum Research images and force curves.
 
 A wave is stored column-major and scaled linearly: x = offset + step * index; the first row lies at the bottom. May
 import numpy, xarray, schema, units and io below.
@@ -6,6 +6,7 @@ import numpy, xarray, schema, units and io below.
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Sequence
@@ -165,6 +166,8 @@ def _version2(cursor: Cursor, order: str, version: int) -> Wave:
     cursor.seek(min(base + size, cursor.size), "note")
     cursor.skip(min(formula_size, cursor.remaining), "formula")
     note = _decode(cursor.read(note_size, "note")).rstrip("\0")
+    if version > 1:
+        _check_end(cursor, note)
     return Wave(name, dtype, (count,), offset, (step,), (start,), units, ((),), note, (), _time(modified), version)
 
 
@@ -176,6 +179,7 @@ def _version5(cursor: Cursor, order: str) -> Wave:
     dim_units_sizes = [cursor.integer(i4, "unit sizes", low=0) for _ in range(4)]
     label_sizes = [cursor.integer(i4, "label sizes", low=0) for _ in range(4)]
     index_size = cursor.integer(i4, "text index size", low=0)
+    options_size = sum(cursor.integer(i4, "options sizes", low=0) for _ in range(2))
     cursor.seek(64 + 8, "wave header")
     modified = cursor.integer(order + "u4", "modification date")
     count = cursor.integer(i4, "points", low=0)
@@ -206,11 +210,42 @@ def _version5(cursor: Cursor, order: str) -> Wave:
     dim_units = [cursor.text(n, "dimension units") or u for n, u in zip(dim_units_sizes, dim_units, strict=True)]
     labels = tuple(_labels(cursor, n, size) for n, size in zip(sizes, label_sizes, strict=True))[:ndim]
     text = _strings(cursor, content, index_size, count, order) if dtype is None else ()
+    cursor.skip(options_size, "options")
+    _check_end(cursor, note)
     units = (data_units, *dim_units[:ndim])
     return Wave(
         name, dtype, shape, 384, tuple(steps[:ndim]), tuple(starts[:ndim]), units, labels, note, text,
         _time(modified), 5,
     )  # fmt: skip
+
+
+def _check_end(cursor: Cursor, note: str) -> None:
+    """What the header declares ends with the file, or where the previews begin that Asylum appends.
+
+    Without this, bytes lost or added in the middle would shift the numbers unnoticed. The previews end with a text of
+    a length that its last digits state, which says where each preview starts and how long they are.
+    """
+    if not cursor.remaining:
+        return
+    declared, size = cursor.position, cursor.size
+    cursor.seek(max(declared, size - 9999), "footer")
+    tail = cursor.read(cursor.remaining, "footer")
+    length = re.search(rb" (\d{4}) ?\w+$", tail)
+    footer = tail[-int(length[1]) :] if length else b""
+    starts = [int(n) for n in re.findall(rb"Start\d*:(\d{1,18});", footer)]
+    lengths = [int(n) for n in re.findall(rb"Length:(\d{1,18});", footer)]
+    if starts and lengths:
+        whole = min(starts) == declared and size - len(footer) - max(starts) in lengths
+    else:
+        whole = length is not None and _is_asylum(note_items(note))  # another kind of footer
+    if not whole:
+        raise cursor.corrupt(
+            f"the header declares {declared} bytes and what follows up to {size} does not fit", "end", declared
+        )
+
+
+def _is_asylum(note: dict[str, str]) -> bool:
+    return "ImagingMode" in note or "ScanSize" in note or "ARDFForceMap" in note
 
 
 def _labels(cursor: Cursor, n: int, size: int) -> tuple[str, ...]:
@@ -270,7 +305,7 @@ def wave(path: str) -> dict[str, xr.Dataset]:
     """
     w = parse(path)
     note = note_items(w.note)
-    asylum = "ImagingMode" in note or "ScanSize" in note or "ARDFForceMap" in note
+    asylum = _is_asylum(note)
     if w.dtype is None:
         ds = _text(w, note)
     elif asylum and len(w.shape) == 3 and len(w.labels[2]) == w.shape[2]:
@@ -481,7 +516,7 @@ def _segments(w: Wave, note: dict[str, str]) -> list[tuple[str, int, int]]:
         return []
     n = w.shape[0]
     fits = len(bounds) == len(kinds) + 1 and bounds[0] == 0 and bounds[-1] in (n - 1, n)
-    if len(kinds) < 2 or not fits or any(b <= a for a, b in zip(bounds[:-1], bounds[1:], strict=True)):
+    if len(kinds) < 2 or not fits or any(b <= a for a, b in itertools.pairwise(bounds)):
         return []
     bounds[-1] = n
     names, seen = [], {k: kinds.count(k) for k in kinds}

@@ -167,12 +167,15 @@ def _swept(dim: str, label: str, values: np.ndarray, units: str, name: str) -> x
 # --------------------------------------------------------------------------------------------------- grids (.3ds)
 
 
-def grid(path: str) -> dict[str, xr.Dataset]:
+def grid(path: str, *, incomplete: bool = False) -> dict[str, xr.Dataset]:
     """Read a Nanonis grid (``.3ds``), linear or multi-segment, finished or not.
 
     Parameters
     ----------
     path : str
+    incomplete : bool, optional
+        Read a file that ends within a pixel (a broken copy), without that pixel. A grid that was stopped ends after a
+        pixel and needs no option.
 
     Returns
     -------
@@ -194,7 +197,7 @@ def grid(path: str) -> dict[str, xr.Dataset]:
         text = cursor.until(b":HEADER_END:", "header").decode("latin-1")
         cursor.line("header end", limit=16)
         header = _grid_header(text, cursor)
-        return {"": _grid(path, cursor, header)}
+        return {"": _grid(path, cursor, header, incomplete)}
 
 
 def _grid_header(text: str, cursor: Cursor) -> dict[str, str]:
@@ -218,7 +221,7 @@ def _split(text: str | None) -> list[str]:
     return [part.strip() for part in text.split(";") if part.strip()] if text else []
 
 
-def _grid(path: str, cursor: Cursor, header: dict[str, str]) -> xr.Dataset:
+def _grid(path: str, cursor: Cursor, header: dict[str, str], incomplete: bool) -> xr.Dataset:
     sizes = re.fullmatch(r"\s*(\d+)\s*[xX]\s*(\d+)\s*", header["Grid dim"])
     if not sizes:
         raise cursor.corrupt(f"{header['Grid dim'][:40]!r}: expected 'nx x ny'", "Grid dim", 0)
@@ -240,10 +243,14 @@ def _grid(path: str, cursor: Cursor, header: dict[str, str]) -> xr.Dataset:
         )
     record = 4 * len(parameters) + expected
     start, pixels = cursor.position, nx * ny
-    n = _pixels_written(cursor, record, pixels)
+    n = _pixels_written(cursor, record, pixels, incomplete)
     end = None if n == pixels else start + n * record
     _, _, width, height, angle = settings = _grid_settings(header, cursor)
     if end is not None:
+        # what the size of a finished grid confirms, an unfinished one must say
+        for needed in ("# Parameters (4 byte)", "Experiment size (bytes)"):
+            if needed not in header:
+                raise cursor.corrupt(f"{n} of {pixels} pixels are there and the header lacks {needed!r}", needed, 0)
         _check_positions(cursor, start, record, n, (nx, ny), parameters, (width, height, angle))
 
     name, unit, values = _grid_sweep(cursor, header, start, record, n, points, parameters)
@@ -299,14 +306,16 @@ def group_coordinates(groups: Sequence[Group], sweeps: Sequence[int]) -> dict[st
     return coords
 
 
-def _pixels_written(cursor: Cursor, record: int, pixels: int) -> int:
+def _pixels_written(cursor: Cursor, record: int, pixels: int, incomplete: bool) -> int:
     """How many pixels the file holds; all of them, or fewer where the grid was stopped between two."""
     n, rest = divmod(cursor.remaining, record)
     if n > pixels:
         raise cursor.corrupt(f"{n} pixels of {record} bytes are in the file and the grid declares {pixels}", "Grid dim")
-    if rest:
+    if rest and not incomplete:
         raise cursor.corrupt(
-            f"the data end {rest} bytes into pixel {n} of {pixels} ({record} bytes each): truncated, or damaged", "data"
+            f"the data end {rest} bytes into pixel {n} of {pixels} ({record} bytes each): truncated, or damaged; "
+            "incomplete=True reads the pixels before",
+            "data",
         )
     if n < pixels and (n == 0 or pixels - n > _MISSING_PIXELS):
         raise cursor.corrupt(f"the grid declares {pixels} pixels and the file holds {n}", "Grid dim")
@@ -393,9 +402,12 @@ def _grid_sweep(
     where = [lower.index("sweep start"), lower.index("sweep end")]
     pixels = np.unique(np.linspace(0, n - 1, min(n, 16)).astype(int)).tolist()
     limits = np.array([_parameters_at(cursor, start, record, pixel, len(parameters))[where] for pixel in pixels])
-    middle = np.median(limits, axis=0)
+    finite = np.isfinite(limits).all(axis=1)
+    if not finite.any():
+        return name, unit, None
+    middle = np.median(limits[finite], axis=0)
     span = np.abs(middle[1] - middle[0])
-    if not np.isfinite(middle).all() or span == 0:
+    if span == 0:
         return name, unit, None
     # one pixel that disagrees is damage, several are a grid whose limits were changed on the way
     other = ~(np.abs(limits - middle) <= 1e-6 * span).all(axis=1)
@@ -446,19 +458,21 @@ def _grid_parameters(
 # --------------------------------------------------------------------------------------------------- scans (.sxm)
 
 
-def scan(path: str) -> dict[str, xr.Dataset]:
+def scan(path: str, *, incomplete: bool = False) -> dict[str, xr.Dataset]:
     """Read a Nanonis scan (``.sxm``).
 
     Parameters
     ----------
     path : str
+    incomplete : bool, optional
+        Read a file that is shorter than its header says: what is missing is NaN and flagged.
 
     Returns
     -------
     dict of str to Dataset
         One group: each channel over ``(direction, y, x)``, or ``(y, x)`` where one direction was recorded. The lower
         left pixel comes first whatever the scan direction, and backward images are mirrored into place. Lines that
-        were never scanned are NaN; where the file itself is short ``measured(y, x)`` says which pixels exist.
+        were never scanned are NaN, and ``measured(y, x)`` says so.
 
     Raises
     ------
@@ -469,12 +483,12 @@ def scan(path: str) -> dict[str, xr.Dataset]:
 
     Notes
     -----
-    *Laziness*: only the header is read.
+    *Laziness*: the header is read, and one number of the last line to see whether the scan was finished.
     """
     with Cursor(path) as cursor:
         text = cursor.until(b":SCANIT_END:", "header").decode("latin-1")
         cursor.until(b"\x1a\x04", "data start", limit=64)
-        return {"": _scan(path, cursor, _scan_header(text))}
+        return {"": _scan(path, cursor, _scan_header(text), incomplete)}
 
 
 def _scan_header(text: str) -> dict[str, str]:
@@ -520,7 +534,7 @@ def _channels(header: dict[str, str], cursor: Cursor) -> list[tuple[str, str, tu
     return channels
 
 
-def _scan(path: str, cursor: Cursor, header: dict[str, str]) -> xr.Dataset:
+def _scan(path: str, cursor: Cursor, header: dict[str, str], incomplete: bool) -> xr.Dataset:
     kind = header.get("SCANIT_TYPE", "FLOAT MSBFIRST").split()
     if kind[:1] != ["FLOAT"] or kind[1:] not in (["MSBFIRST"], ["LSBFIRST"]):
         raise UnsupportedVariant(f"numbers of type {kind}: expected FLOAT MSBFIRST", path=path, field="SCANIT_TYPE")
@@ -534,7 +548,8 @@ def _scan(path: str, cursor: Cursor, header: dict[str, str]) -> xr.Dataset:
         raise cursor.corrupt(f"{order[:20]!r}: expected up or down", "SCAN_DIR", 0)
     channels = _channels(header, cursor)
     start, plane = cursor.position, 4 * nx * ny
-    end, missing = _planes_written(cursor, plane, nx, sum(len(directions) for *_, directions in channels))
+    end = _planes_end(cursor, plane, sum(len(directions) for *_, directions in channels), incomplete)
+    lines = _lines_scanned(cursor, start, dtype, nx, ny)
     width, height = _pair(header, "SCAN_RANGE", cursor) or (None, None)
     cx, cy = _pair(header, "SCAN_OFFSET", cursor) or (None, None)
     angle = real(header.get("SCAN_ANGLE") or "0", "SCAN_ANGLE", cursor, offset=0)
@@ -558,8 +573,10 @@ def _scan(path: str, cursor: Cursor, header: dict[str, str]) -> xr.Dataset:
         else:
             said = common.DIRECTIONS[directions[0]]
             variables[label] = common.lazy_variable(("y", "x"), planes[0], name, base, direction=said)
-    if missing is not None:
-        written = common.measured_variable(missing, ny, nx)
+    if end is not None or lines < ny:
+        # pixels that every plane has: those of the last one
+        complete = plane if end is None else max(0, end - start - (position - start - plane))
+        written = common.measured_variable(min(lines * nx, complete // 4), ny, nx)
         variables["measured"] = written if order == "up" else written.copy(data=written.values[::-1])
     setpoint = _setpoint(header)
     return common.dataset(
@@ -578,22 +595,39 @@ def _scan(path: str, cursor: Cursor, header: dict[str, str]) -> xr.Dataset:
     )
 
 
-def _planes_written(cursor: Cursor, plane: int, nx: int, planes: int) -> tuple[int | None, int | None]:
-    """End of what was written and pixels of the last complete plane order; (None, None) where all is there.
-
-    A file may end after a whole line. Planes follow one another, so the pixels that every plane has are those of the
-    last plane.
-    """
+def _planes_end(cursor: Cursor, plane: int, planes: int, incomplete: bool) -> int | None:
+    """End of what the file holds where that is less than the header says and the user allows it; else None."""
     total, there = plane * planes, cursor.remaining
     if there == total:
-        return None, None
+        return None
     if there > total:
         raise cursor.corrupt(f"{there - total} bytes more than the {planes} planes of the header", "data")
-    if there < plane or there % (4 * nx) or total - there > 4 * _MISSING_PIXELS:
+    if not incomplete or there < 4 or total - there > 4 * _MISSING_PIXELS:
         raise cursor.corrupt(
-            f"the header declares {planes} planes of {plane} bytes and the file holds {there}: truncated", "data"
+            f"the header declares {planes} planes of {plane} bytes and the file holds {there} bytes: truncated, or "
+            "the header is damaged; incomplete=True reads what is there",
+            "data",
         )
-    return cursor.size, max(0, there - plane * (planes - 1)) // 4
+    return cursor.position + there // 4 * 4
+
+
+def _lines_scanned(cursor: Cursor, start: int, dtype: str, nx: int, ny: int) -> int:
+    """Lines of the first plane before those that are NaN to the end, because the scan was stopped."""
+
+    def missing(line: int) -> bool:
+        offset = start + 4 * nx * line
+        if offset + 4 > cursor.size:
+            return True
+        cursor.seek(offset, "data")
+        return bool(np.isnan(cursor.number(dtype, "data")))
+
+    if not missing(ny - 1):
+        return ny
+    low, high = 0, ny - 1  # lines below low are there, high is not
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if missing(middle) else (middle + 1, high)
+    return low
 
 
 def _setpoint(header: dict[str, str]) -> dict[str, Any]:
