@@ -1,0 +1,178 @@
+"""Figures for print: a HoloViews object drawn by Matplotlib at a journal's width.
+
+May import numpy, the floors below and viz; Matplotlib and HoloViews only inside functions.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xpycro.viz import style
+
+__all__ = ["save"]
+
+_MM = 1 / 25.4
+
+
+def save(obj: Any, path: Path, *, width_mm: float = 85, dpi: int = 300) -> Path:
+    """Draw a HoloViews object with Matplotlib and write it; see `xpycro.viz.plot.save`."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    panels, cols = _panels(obj)
+    rows = math.ceil(len(panels) / cols)
+    width = width_mm * _MM
+    heights = [
+        max((_height(p, width / cols) for p in panels[r * cols : (r + 1) * cols]), default=0.1) for r in range(rows)
+    ]
+    settings: Any = {
+        "font.size": 8, "axes.labelsize": 8, "axes.titlesize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7,
+        "legend.fontsize": 7, "axes.linewidth": 0.6, "svg.fonttype": "none", "pdf.fonttype": 42,
+    }  # fmt: skip
+    with rc_context(settings):
+        figure = Figure(figsize=(width, sum(heights)), dpi=dpi, layout="constrained")
+        axes = figure.subplots(rows, cols, squeeze=False, gridspec_kw={"height_ratios": heights})
+        for number, panel in enumerate(np.ravel(axes)):
+            if number < len(panels) and panels[number] is not None:
+                _draw(figure, panel, panels[number])
+            else:
+                panel.set_axis_off()
+        figure.savefig(path)
+    return path
+
+
+def _panels(obj: Any) -> tuple[list[Any], int]:
+    hv = style.backend()
+    if isinstance(obj, hv.Layout):
+        return [_frame(item) for item in obj], max(1, min(obj._max_cols, len(obj)))
+    if not isinstance(obj, hv.Element | hv.Overlay | hv.HoloMap):  # a DynamicMap is a HoloMap
+        raise TypeError(f"cannot draw a {type(obj).__name__}: pass what a function of xp.plot returned")
+    return [_frame(obj)], 1
+
+
+def _frame(item: Any) -> Any:
+    """What is shown now of something that moves; nothing of a gap."""
+    hv = style.backend()
+    if isinstance(item, hv.DynamicMap):
+        key = tuple(d.values[0] for d in item.kdims)
+        return item[key] if key else item[()]
+    if isinstance(item, hv.HoloMap):
+        return item.last
+    return None if isinstance(item, hv.Empty) else item
+
+
+def _elements(panel: Any) -> list[Any]:
+    hv = style.backend()
+    return [e for item in panel for e in _elements(item)] if isinstance(panel, hv.Overlay) else [panel]
+
+
+def _option(panel: Any, name: str) -> Any:
+    hv = style.backend()
+    for item in [panel, *_elements(panel)]:
+        for group in ("plot", "style"):
+            options = hv.Store.lookup_options("bokeh", item, group).kwargs
+            if name in options:
+                return options[name]
+    return None
+
+
+def _height(panel: Any, width: float) -> float:
+    """Height of a cell in inches: that of its frame at this width, and room for labels."""
+    frame_width, frame_height = (
+        _option(panel, k) if panel is not None else None for k in ("frame_width", "frame_height")
+    )
+    if not frame_width or not frame_height:
+        return 0.62 * width
+    return min(max(frame_height / frame_width * width * 0.66, 0.5), 1.6 * width) + 0.55
+
+
+def _draw(figure: Any, axes: Any, panel: Any) -> None:
+    hv = style.backend()
+    title = _option(panel, "title")
+    for element in _elements(panel):
+        _draw_element(figure, axes, element)
+    first = next((e for e in _elements(panel) if not isinstance(e, hv.VLine)), None)
+    if first is None:
+        return
+    bare = _option(panel, "xaxis") is None and "xaxis" in hv.Store.lookup_options("bokeh", first, "plot").kwargs
+    if bare:
+        axes.set_xticks([])
+        axes.set_yticks([])
+    else:
+        axes.set_xlabel(first.dimensions()[0].pprint_label)
+        axes.set_ylabel(first.dimensions()[1].pprint_label)
+    if title:
+        axes.set_title("\n".join(_wrapped(title)), loc="left", fontweight="bold", wrap=True)
+    if _option(panel, "logy"):
+        axes.set_yscale("log")
+    handles, labels = axes.get_legend_handles_labels()
+    if 1 < len(labels) <= 8:
+        axes.legend(handles, labels, frameon=False, handlelength=1.2)
+
+
+def _wrapped(title: str, width: int = 44) -> list[str]:
+    import textwrap
+
+    return [part for line in title.split("\n") for part in textwrap.wrap(line, width)]
+
+
+def _draw_element(figure: Any, axes: Any, element: Any) -> None:
+    hv = style.backend()
+    look = hv.Store.lookup_options("bokeh", element, "style").kwargs
+    colour = look.get("color")
+    if isinstance(element, hv.Image | hv.QuadMesh):
+        _draw_mesh(figure, axes, element, look)
+    elif isinstance(element, hv.Points):
+        x, y = (element.dimension_values(i) for i in (0, 1))
+        if element.vdims:
+            from matplotlib.colors import ListedColormap
+
+            low, high = _option(element, "clim")
+            drawn = axes.scatter(
+                x, y, c=element.dimension_values(2), cmap=ListedColormap(look["cmap"]), vmin=low, vmax=high, s=10
+            )
+            figure.colorbar(drawn, ax=axes, fraction=0.06, pad=0.02)
+        else:
+            axes.plot(x, y, "o", mfc="none", mec=look.get("line_color"), ms=5, mew=look.get("line_width", 1) / 2)
+    elif isinstance(element, hv.Area):
+        x, low, high = (element.dimension_values(i) for i in (0, 1, 2))
+        axes.fill_between(x, low, high, color=colour, alpha=look.get("alpha", 0.2), linewidth=0)
+    elif isinstance(element, hv.Scatter):
+        axes.plot(*(element.dimension_values(i) for i in (0, 1)), "o", color=colour, ms=2, label=element.label or None)
+    elif isinstance(element, hv.Histogram):
+        axes.stairs(element.values, element.edges, fill=True, color=colour)
+    elif isinstance(element, hv.Curve):
+        axes.plot(*(element.dimension_values(i) for i in (0, 1)), color=colour, lw=1.0, label=element.label or None)
+    elif isinstance(element, hv.VLine):
+        axes.axvline(element.data, color=colour, lw=0.8, ls="--")
+    else:
+        raise TypeError(f"cannot draw a {type(element).__name__} for print; save it as .html")
+
+
+def _draw_mesh(figure: Any, axes: Any, element: Any, look: dict[str, Any]) -> None:
+    from matplotlib.colors import ListedColormap
+
+    hv = style.backend()
+    plot = hv.Store.lookup_options("bokeh", element, "plot").kwargs
+    low, high = plot["clim"]
+    cmap = ListedColormap(look["cmap"])
+    cmap.set_bad(style.NO_DATA)
+    values = np.ma.masked_invalid(element.dimension_values(2, flat=False))
+    if isinstance(element, hv.Image):
+        left, bottom, right, top = element.bounds.lbrt()
+        drawn = axes.imshow(
+            values, origin="lower", extent=(left, right, bottom, top), cmap=cmap, vmin=low, vmax=high,
+            aspect="equal" if element.kdims[0].unit == element.kdims[1].unit else "auto", interpolation="nearest",
+        )  # fmt: skip
+    else:
+        x, y = (element.interface.coords(element, d, edges=True) for d in element.kdims)
+        drawn = axes.pcolormesh(x, y, values, cmap=cmap, vmin=low, vmax=high)
+    if plot.get("colorbar"):
+        bar = figure.colorbar(drawn, ax=axes, fraction=0.06, pad=0.02)
+        ticks = plot.get("colorbar_opts", {}).get("major_label_overrides")
+        if ticks:
+            bar.set_ticks(list(ticks), labels=list(ticks.values()))

@@ -1,0 +1,452 @@
+"""Pictures of planes: image, grids of maps, and the element they are made of.
+
+May import numpy, xarray, the floors below and viz.style; HoloViews only inside functions. Explorers live elsewhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xpycro import schema
+from xpycro.errors import DimensionError
+from xpycro.viz import style
+
+__all__ = ["amplitude_phase", "gather", "image", "is_plane", "maps", "mesh", "plane_of", "stacked_over", "thin"]
+
+
+MAX_PIXELS = 1_500_000
+
+
+def plane_of(da: xr.DataArray, x: str | None = None, y: str | None = None) -> tuple[str, str]:
+    """The two dims (vertical, horizontal) that a picture of `da` is drawn over; all others must have one entry.
+
+    Raises
+    ------
+    DimensionError
+        If there are not two such dims; the message says how to cut the array down.
+    """
+    dims = [str(d) for d in da.dims]
+    for name in (x, y):
+        if name is not None and name not in dims:
+            raise DimensionError(f"{name!r} is no dimension of this array, which has {dims}")
+    if x is not None and y is not None:
+        pair = (y, x)
+    else:
+        plane = schema.plane_dims(da)
+        wide = [d for d in dims if da.sizes[d] > 1]
+        if plane is None and len(wide) != 2 and len(dims) != 2:
+            raise DimensionError(
+                f"a picture needs two dimensions; this array has {_sizes(da)}: pass x= and y=, or cut it with isel"
+            )
+        pair = plane or (wide[0], wide[1]) if len(wide) == 2 or plane else (dims[0], dims[1])
+        # what an observation spans runs along the picture, observations stand above each other
+        if plane is None and schema.dimension_type(da, pair[0]) in ("spectral", "temporal"):
+            if schema.dimension_type(da, pair[1]) not in ("spectral", "temporal"):
+                pair = (pair[1], pair[0])
+        if x is not None or y is not None:
+            given = x or y
+            other = next((d for d in pair if d != given), None)
+            assert other is not None
+            pair = (other, given) if x is not None else (given, other)  # type: ignore[assignment]
+    left = {d: da.sizes[d] for d in dims if d not in pair and da.sizes[d] != 1}
+    if left:
+        cut = ", ".join(f"{d}=0" for d in left)
+        raise DimensionError(
+            f"a picture has two dimensions, here {list(pair)}, and this array also has {left}: "
+            f"choose one plane, as in isel({cut}), or use explore() or maps()"
+        )
+    if pair[0] == pair[1]:
+        raise DimensionError(f"x and y are both {pair[0]!r}; a picture needs two different dimensions of {dims}")
+    return pair
+
+
+def _sizes(da: xr.DataArray) -> str:
+    return ", ".join(f"{d}={n}" for d, n in da.sizes.items()) or "none"
+
+
+def not_empty(da: xr.DataArray) -> None:
+    """Refuse arrays that hold nothing to draw."""
+    if da.dtype.kind not in "biufc":
+        raise TypeError(f"cannot draw values of type {da.dtype}; numbers are needed")
+    if da.size == 0:
+        raise DimensionError(f"nothing to draw: this array is empty ({_sizes(da)})")
+    if da.ndim == 0:
+        raise DimensionError(f"nothing to draw: this is a single number, {da.name or 'value'} = {da.values}")
+
+
+def where(da: xr.DataArray) -> str:
+    """Where a cut lies, in words, from the scalar coordinates it kept."""
+    words = []
+    for name, coord in da.coords.items():
+        if coord.ndim == 0 and (name in schema.DIMENSIONS or "dimension_type" in coord.attrs):
+            words.append(style.axis(coord.expand_dims(str(name)), str(name)).text(0))
+    return ", ".join(words)
+
+
+def titled(name: str, place: str) -> str:
+    """A title: what, and where."""
+    return f"{name} at {place}" if place else name
+
+
+def image(
+    da: xr.DataArray,
+    x: str | None = None,
+    y: str | None = None,
+    *,
+    cmap: str | list[str] | None = None,
+    clim: tuple[float, float] | str | None = None,
+    symmetric: bool | None = None,
+    log: bool = False,
+    title: str | None = None,
+    size: int = 300,
+) -> Any:
+    """A picture of a plane with units, true aspect and robust contrast.
+
+    Parameters
+    ----------
+    da : DataArray
+        Two-dimensional, besides dims of size one; complex data give amplitude and phase side by side.
+    x, y : str, optional
+        Horizontal and vertical dim; by default x and y, else reciprocal, else observations above each other.
+    cmap : str or list of str, optional
+        By default by the quantity: heights, counts, signed, phase (cyclic), labels (one colour each).
+    clim : (low, high), "robust" or "full", optional
+        In the display units; by default 1st to 99th percentile of what is shown.
+    symmetric : bool, optional
+        Force or forbid a diverging map centred on zero.
+    log : bool, default False
+        Logarithmic colours; what is not positive is drawn as no data.
+    title : str, optional
+        By default quantity, unit and place.
+    size : int, default 300
+        Screen pixels of the longer side.
+
+    Returns
+    -------
+    holoviews.Image, holoviews.QuadMesh where an axis is uneven, or holoviews.Layout of complex data
+        NaN is grey.
+
+    Raises
+    ------
+    DimensionError
+        If there are not two dims to draw over, or nothing in them.
+
+    Notes
+    -----
+    *Laziness*: reads the plane; above 1.5 million pixels every n-th of them.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> image(xr.DataArray(np.eye(3), dims=("y", "x"), name="current", attrs={"units": "A"}))
+    :Image   [x,y]   (current)
+    """
+    not_empty(da)
+    if da.dtype.kind == "c":
+        return gather([image(part, x, y, size=size) for part in amplitude_phase(da)], cols=2)
+    dims = plane_of(da, x, y)
+    da, note = thin(da.transpose(..., *dims).squeeze([d for d in da.dims if d not in dims]), dims)
+    values = style.read(da)
+    shown = style.quantity(da, values)
+    if log:
+        values = np.where(values > 0, values, np.nan)
+        if not np.isfinite(values).any():
+            raise ValueError(f"log=True: no value of {da.name or 'this array'} is positive")
+    colour = style.colours(da, values * shown.factor, cmap=cmap, clim=clim, symmetric=False if log else symmetric)
+    text = title if title is not None else titled(shown.title, where(da)) + note
+    x_axis, y_axis = style.plane_axes(da, dims[1], dims[0])
+    element = mesh(values * shown.factor, x_axis, y_axis, colour, shown, name=str(da.name or "value"), size=size)
+    extra: dict[str, Any] = {"logz": True} if log else {}
+    if log:
+        extra["clim"] = (max(colour.clim[0], np.nanmin(values) * shown.factor), colour.clim[1])
+    return element.opts(backend="bokeh", title=text, **extra)
+
+
+def thin(da: xr.DataArray, dims: tuple[str, str]) -> tuple[xr.DataArray, str]:
+    """Every n-th pixel of a plane too large for a screen, and the words that say so."""
+    pixels = da.sizes[dims[0]] * da.sizes[dims[1]]
+    if pixels <= MAX_PIXELS:
+        return da, ""
+    every = math.ceil(math.sqrt(pixels / MAX_PIXELS))
+    return da.isel({d: slice(None, None, every) for d in dims}), f" (every {every}th pixel)"
+
+
+def mesh(
+    values: np.ndarray,
+    x: style.Axis,
+    y: style.Axis,
+    colour: style.Colours,
+    shown: style.Quantity,
+    *,
+    name: str = "value",
+    size: int = 300,
+    bare: bool = False,
+    colorbar: bool = True,
+) -> Any:
+    """The element of a plane: an Image where both axes are even, else a QuadMesh; dressed, without title.
+
+    Parameters
+    ----------
+    values : ndarray, shape (y, x)
+        In display units.
+    x, y : Axis
+    colour : Colours
+    shown : Quantity
+    name : str
+        Name of the value dimension.
+    size : int
+        Screen pixels of the longer side.
+    bare : bool
+        Without axes, for grids; a scale bar stands below where both axes are lengths.
+    colorbar : bool
+
+    Returns
+    -------
+    holoviews.Image or holoviews.QuadMesh
+    """
+    hv = style.backend()
+    if colour.kind == "labels":
+        values = np.where(np.asarray(values) < 0, np.nan, values)
+    x, values = _along(x, values, 1)
+    y, values = _along(y, values, 0)
+    name = name if name not in (x.dim, y.dim) else f"{name}_value"
+    kdims = [hv.Dimension((a.dim, a.label), unit=a.unit) for a in (x, y)]
+    vdims = [hv.Dimension((name, shown.label), unit=shown.unit, range=colour.clim)]
+    if x.even and y.even:
+        left, right, bottom, top = x.edges[0], x.edges[-1], y.edges[0], y.edges[-1]
+        element = hv.Image(
+            np.ascontiguousarray(values[::-1]), bounds=(left, bottom, right, top), kdims=kdims, vdims=vdims
+        )
+    else:
+        element = hv.QuadMesh((x.edges, y.edges, values), kdims=kdims, vdims=vdims)
+    cells = [] if x.even and y.even else [_seamless]
+    width, height = style.frame(x, y, size)
+    options: dict[str, Any] = {
+        "cmap": colour.cmap,
+        "clim": colour.clim,
+        "clipping_colors": {"NaN": style.NO_DATA},
+        "colorbar": colorbar,
+        "frame_width": width,
+        "frame_height": height,
+        "tools": ["hover"],
+        "active_tools": [],
+        "hooks": [_named_ticks(x, y), *cells],
+    }
+    if colour.ticks and colorbar:
+        from bokeh.models.tickers import FixedTicker
+
+        options["colorbar_opts"] = {
+            "ticker": FixedTicker(ticks=list(colour.ticks)),
+            "major_label_overrides": dict(colour.ticks),
+        }
+    if bare:
+        options |= {"xaxis": None, "yaxis": None}
+        options["hooks"] += bare_hooks(x, y)
+    return style.dress(element, **options)
+
+
+def bare_hooks(x: style.Axis, y: style.Axis) -> list[Callable[[Any, Any], None]]:
+    """A scale bar in place of axes that are lengths."""
+    return [scale_bar(x)] if x.unit == y.unit and x.unit is not None and x.unit.endswith("m") else []
+
+
+def _along(ax: style.Axis, values: np.ndarray, number: int) -> tuple[style.Axis, np.ndarray]:
+    """Axis and values in ascending order; an axis that turns back is counted instead."""
+    if not ax.monotonic or not np.isfinite(ax.values).all():
+        count = np.arange(ax.values.size, dtype=float)
+        return style.Axis(ax.dim, f"{ax.dim.capitalize()} number", None, count, ax.names), values
+    if ax.values.size > 1 and ax.values[0] > ax.values[-1]:
+        return style.Axis(ax.dim, ax.label, ax.unit, ax.values[::-1], ax.names), np.flip(values, number)
+    return ax, values
+
+
+def _seamless(plot: Any, element: Any) -> None:
+    """Cells outlined in their own colour: without it the page shines through between them."""
+    glyph = plot.handles["glyph"]
+    glyph.line_color, glyph.line_alpha, glyph.line_width = glyph.fill_color, 1.0, 1.0
+
+
+def _named_ticks(x: style.Axis, y: style.Axis) -> Callable[[Any, Any], None]:
+    def hook(plot: Any, element: Any) -> None:
+        for ax, drawn in ((x, plot.state.xaxis), (y, plot.state.yaxis)):
+            if ax.names is not None and drawn:
+                drawn[0].ticker = list(map(float, ax.values))
+                drawn[0].major_label_overrides = dict(enumerate(ax.names))
+
+    return hook
+
+
+def scale_bar(x: style.Axis) -> Callable[[Any, Any], None]:
+    """A HoloViews hook that puts a scale bar below the frame, where it hides no data."""
+
+    def hook(plot: Any, element: Any) -> None:
+        from bokeh.models.axes import LinearAxis
+        from bokeh.models.tickers import FixedTicker
+
+        figure = plot.state
+        if any(ax.name == "scale_bar" for ax in figure.below):
+            return
+        width = float(np.ptp(x.edges))
+        length = _round_length(width * 0.4)
+        start = float(x.edges[0])
+        middle = start + length / 2
+        # an axis whose line is as long as the bar: it follows the frame and needs no room inside it
+        figure.add_layout(
+            LinearAxis(
+                name="scale_bar",
+                bounds=(start, start + length),
+                ticker=FixedTicker(ticks=[middle]),  # type: ignore[arg-type]
+                major_label_overrides={middle: f"{length:g} {x.unit}"},
+                axis_line_width=3,
+                axis_line_color=style.INK,
+                major_tick_line_color=None,
+                minor_tick_line_color=None,
+                major_label_text_font_size="11px",
+                major_label_standoff=2,
+            ),
+            "below",
+        )
+
+    return hook
+
+
+def _round_length(length: float) -> float:
+    """The largest 1, 2 or 5 times a power of ten that is not longer."""
+    power = 10.0 ** math.floor(math.log10(length))
+    return max(step * power for step in (1, 2, 5) if step * power <= length * (1 + 1e-9))
+
+
+def amplitude_phase(da: xr.DataArray) -> list[xr.DataArray]:
+    """Amplitude (units of the data) and phase (rad) of a complex array, named and labelled; lazy where it is."""
+    label = str(da.attrs.get("long_name") or da.name or "Response").replace("_", " ")
+    keep = {k: v for k, v in da.attrs.items() if k == "units"}
+    name = str(da.name or "response")
+    amplitude = xr.DataArray(np.abs(da)).rename(f"{name}_amplitude")
+    phase = xr.DataArray(np.arctan2(da.imag, da.real)).rename(f"{name}_phase")
+    amplitude.attrs = keep | {"long_name": f"{label} amplitude"}
+    phase.attrs = {"units": "rad", "long_name": f"{label} phase"}
+    return [amplitude, phase]
+
+
+def gather(drawn: Sequence[Any], cols: int) -> Any:
+    """Pictures side by side, each with axes of its own."""
+    hv = style.backend()
+    return hv.Layout(list(drawn)).cols(cols).opts(backend="bokeh", shared_axes=False, merge_tools=False)
+
+
+def maps(
+    obj: xr.DataArray | xr.Dataset,
+    over: str | None = None,
+    *,
+    variables: Sequence[str] | None = None,
+    count: int | None = None,
+    cols: int = 4,
+    size: int = 180,
+    symmetric: bool | None = None,
+) -> Any:
+    """A grid of pictures that fits the page: the planes of a stack, or the variables of a Dataset.
+
+    Parameters
+    ----------
+    obj : DataArray or Dataset
+        A DataArray of three dims (component, parameter, channel, frame and the plane), or a Dataset of planes.
+    over : str, optional
+        The dim to lay out; by default the one beside the plane.
+    variables : sequence of str, optional
+        Which of a Dataset, and in which order.
+    count : int, optional
+        How many; by default at most sixteen.
+    cols : int, default 4
+    size : int, default 180
+        Screen pixels of a picture's longer side.
+    symmetric : bool, optional
+        As for `image`.
+
+    Returns
+    -------
+    holoviews.Layout
+
+    Notes
+    -----
+    *Laziness*: reads the planes drawn.
+    """
+    arrays = _planes(obj, over, variables, 16 if count is None else count)
+    pictures = []
+    for da, label in arrays:
+        dims = plane_of(da)
+        da, note = thin(da.transpose(..., *dims).squeeze([d for d in da.dims if d not in dims]), dims)
+        values = style.read(da)
+        shown = style.quantity(da, values)
+        colour = style.colours(da, values * shown.factor, symmetric=symmetric)
+        x, y = style.plane_axes(da, dims[1], dims[0])
+        drawn = mesh(values * shown.factor, x, y, colour, shown, name=str(da.name or "value"), size=size, bare=True)
+        title = shown.title if label is None else f"{label} ({shown.unit})" if shown.unit else label
+        pictures.append(drawn.opts(backend="bokeh", title=title + note))
+    return gather(pictures, cols=cols)
+
+
+def _planes(
+    obj: xr.DataArray | xr.Dataset, over: str | None, variables: Sequence[str] | None, count: int
+) -> list[tuple[xr.DataArray, str | None]]:
+    if isinstance(obj, xr.Dataset):
+        names = list(variables) if variables is not None else [str(n) for n in obj.data_vars]
+        unknown = [n for n in names if n not in obj.data_vars]
+        if unknown:
+            raise ValueError(f"variables={unknown}: no such variables; this Dataset has {list(obj.data_vars)}")
+        if variables is None:
+            names = [n for n in names if is_plane(obj[n])]
+        if not names:
+            raise DimensionError("no variable of this Dataset is a plane: pass one DataArray, or cut with isel")
+        chosen: list[tuple[xr.DataArray, str | None]] = []
+        for name in names[:count]:
+            not_empty(obj[name])
+            parts = amplitude_phase(obj[name]) if obj[name].dtype.kind == "c" else [obj[name]]
+            chosen += [(part, None) for part in parts]
+        return chosen
+    not_empty(obj)
+    if obj.dtype.kind == "c":
+        both = [_planes(part, over, None, count) for part in amplitude_phase(obj)]
+        return [item for pair in zip(*both, strict=True) for item in pair]
+    plane = schema.plane_dims(obj)
+    rest = [str(d) for d in obj.dims if d not in (plane or ()) and (obj.sizes[d] > 1 or d == over)]
+    if over is None and len(rest) == 1 and plane is not None:
+        over = rest[0]
+    if over is None or over not in obj.dims or (plane and over in plane):
+        raise DimensionError(f"over={over!r}: which dimension to lay out? this array has {_sizes(obj)}")
+    ax = style.axis(obj, over)
+    return [
+        (obj.isel({over: i}, drop=True), ax.text(i).replace(" = ", " ")) for i in range(min(obj.sizes[over], count))
+    ]
+
+
+def stacked_over(da: xr.DataArray, over: str | None) -> tuple[str, tuple[str, str]]:
+    """The dim that planes are stacked over, and the plane's dims.
+
+    Raises
+    ------
+    DimensionError
+        If that cannot be decided.
+    """
+    dims = [str(d) for d in da.dims]
+    if over is not None and over not in dims:
+        raise DimensionError(f"over={over!r}: no such dimension; this array has {_sizes(da)}")
+    plane = schema.plane_dims(da.isel({over: 0}) if over else da)
+    rest = [d for d in dims if d not in (plane or ()) and d != over]
+    if over is None and plane is not None and len(rest) == 1:
+        return rest[0], plane
+    if over is not None and plane is None and len(rest) == 2:
+        return over, (rest[0], rest[1])
+    if over is None or plane is None or rest:
+        raise DimensionError(f"over={over!r}: a stack is a plane and one dimension more; this array has {_sizes(da)}")
+    return over, plane
+
+
+def is_plane(da: xr.DataArray) -> bool:
+    """Whether an array is one picture of lengths or reciprocal lengths."""
+    plane = schema.plane_dims(da)
+    return plane is not None and all(n == 1 for d, n in da.sizes.items() if d not in plane) and da.dtype.kind in "biufc"

@@ -1,0 +1,205 @@
+"""``xp.plot``: every kind of picture by name, and `auto`, which chooses.
+
+May import numpy, xarray, the floors below and viz; HoloViews only inside functions. What a picture was chosen for is
+said by `chosen`. This namespace is what ``.pycro.plot`` forwards to.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from xpycro import schema
+from xpycro.errors import DimensionError, MissingExtra
+from xpycro.viz import curves, pictures, report, style
+from xpycro.viz.curves import complex, hist, loops, spectrum
+from xpycro.viz.explore import explore, stack
+from xpycro.viz.pictures import image, maps
+from xpycro.viz.results import clusters, components, decomposition, fit, scree
+
+__all__ = [
+    "auto", "chosen", "clusters", "complex", "components", "decomposition", "explore", "fit", "hist", "image", "loops",
+    "maps", "save", "scree", "spectrum", "stack",
+]  # fmt: skip
+
+
+def auto(obj: xr.DataArray | xr.Dataset, data: xr.DataArray | None = None, *, variable: str | None = None) -> Any:
+    """The picture or explorer that suits an object: by its dims, dtype, and the kind of result it is.
+
+    Parameters
+    ----------
+    obj : DataArray or Dataset
+        A measurement or a result.
+    data : DataArray, optional
+        The measurement, for results that need it (fits, clusterings); else it is reopened through the history.
+    variable : str, optional
+        Of a Dataset, which one. Without it: all pictures of a Dataset of pictures, else the first with a signal.
+
+    Returns
+    -------
+    holoviews object
+        `chosen` says which kind it is and why.
+
+    Raises
+    ------
+    DimensionError
+        If nothing suits; the message says what to pass or cut.
+
+    Notes
+    -----
+    *Laziness*: that of the chosen kind.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> chosen(auto(xr.DataArray(np.zeros((4, 5)), dims=("y", "x"), name="height")))
+    "image: 'height' is a plane over ['y', 'x']"
+    """
+    kind = schema.result_kind(obj)
+    if isinstance(obj, xr.Dataset) and kind == "decomposition":
+        return decomposition(obj)
+    if isinstance(obj, xr.Dataset) and kind == "clustering":
+        return clusters(obj, data)
+    if isinstance(obj, xr.Dataset) and kind == "fit":
+        return fit(obj, data)
+    if isinstance(obj, xr.Dataset):
+        return _dataset(obj, variable)
+    if not isinstance(obj, xr.DataArray):
+        raise TypeError(f"cannot draw a {type(obj).__name__}: pass a DataArray or Dataset; of a DataTree, one node's")
+    return _array(obj)
+
+
+def chosen(drawn: Any) -> str:
+    """What a picture made by `auto` is, and why: ``"image: 'height' is a plane over ['y', 'x']"``.
+
+    Parameters
+    ----------
+    drawn : holoviews object
+
+    Returns
+    -------
+    str
+        Empty where nothing was chosen.
+    """
+    return str(getattr(drawn, "_pycro_choice", ""))
+
+
+def _dataset(ds: xr.Dataset, variable: str | None) -> Any:
+    if variable is not None:
+        return _array(schema.pick(ds, variable))
+    names = [
+        str(n) for n in ds.data_vars if not str(n).startswith("true_") and ds[n].dtype.kind in "biufc" and ds[n].size
+    ]
+    if not names:
+        raise DimensionError(
+            f"nothing to draw: this Dataset has the variables {list(ds.data_vars)}, none of them numbers"
+        )
+    planes = [n for n in names if pictures.is_plane(ds[n])]
+    if len(planes) == len(names) and len(names) > 1:
+        return style.remember(
+            maps(ds, variables=names, cols=3, size=230), choice=f"maps: all variables {names} are planes"
+        )
+    names = [n for n in names if n not in planes] or names
+    drawn = _array(ds[names[0]])
+    others = f" (others: variable= one of {names[1:]})" if len(names) > 1 else ""
+    return style.remember(drawn, choice=chosen(drawn) + others)
+
+
+def _array(da: xr.DataArray) -> Any:
+    pictures.not_empty(da)
+    name = repr(str(da.name or "this array"))
+    dims = [str(d) for d in da.dims]
+    wide = [d for d in dims if da.sizes[d] > 1]
+    plane = schema.plane_dims(da)
+    rest = [d for d in wide if plane is None or d not in plane]
+    roles = {d: schema.dimension_type(da, d) for d in dims}
+    if plane is not None and not rest:
+        return style.remember(image(da), choice=f"image: {name} is a plane over {list(plane)}")
+    if len(wide) <= 1:
+        along = wide[0] if wide else dims[0]
+        if not style.axis(da, along).monotonic and da.sizes[along] > 1 and da.dtype.kind != "c":
+            return style.remember(loops(da), choice=f"loops: {name} turns back along {along!r}")
+        return style.remember(spectrum(da, along), choice=f"spectrum: {name} has one dimension, {along!r}")
+    if plane is not None and len(rest) == 1 and roles[rest[0]] in ("component", "parameter", "channel"):
+        drawn = maps(da, over=rest[0])
+        return style.remember(drawn, choice=f"maps: {name} has planes over {list(plane)}, laid out over {rest[0]!r}")
+    if plane is not None and len(rest) == 1 and roles[rest[0]] not in ("spectral", "temporal", "spatial"):
+        return stack(da.squeeze([d for d in dims if d not in (*plane, rest[0])]), rest[0])
+    if plane is not None and roles[plane[0]] == "reciprocal" and len(rest) == 1:
+        return stack(da.squeeze([d for d in dims if d not in (*plane, rest[0])]), rest[0])
+    if len(wide) == 2 and plane is None:
+        return _two_dims(da, wide, roles, name)
+    return explore(da)
+
+
+def _two_dims(da: xr.DataArray, wide: list[str], roles: dict[str, str], name: str) -> Any:
+    da = da.squeeze([d for d in da.dims if d not in wide])
+    signal = [d for d in wide if roles[d] in ("spectral", "temporal")]
+    if len(signal) == 1:
+        other = next(d for d in wide if d != signal[0])
+        turning = not style.axis(da, signal[0]).monotonic
+        if turning and da.dtype.kind != "c" and da.sizes[other] <= 32 and roles[other] == "frame":
+            return style.remember(
+                loops(da, by=other), choice=f"loops: {name} turns back along {signal[0]!r}, one a {other!r}"
+            )
+        if other == "position" or da.sizes[other] > curves.MAX_CURVES:
+            return explore(da)
+        return style.remember(
+            spectrum(da, signal[0]), choice=f"spectrum: {name} has {da.sizes[other]} curves along {signal[0]!r}"
+        )
+    return style.remember(image(da), choice=f"image: {name} over {wide}")
+
+
+# ------------------------------------------------------------------------------------------------------------ saving
+
+
+def save(
+    obj: Any, path: str | os.PathLike[str], *, title: str | None = None, width_mm: float = 85, dpi: int = 300
+) -> Path:
+    """Write a plot to a file.
+
+    Parameters
+    ----------
+    obj : holoviews object or Bokeh model
+        ``explore``, ``fit`` and ``stack`` become twins that stay interactive without a server.
+    path : path-like
+        ``.html``: self-contained, works offline. ``.png``, ``.svg``, ``.pdf``: drawn by Matplotlib, 8 pt.
+    title : str, optional
+        Heading of an HTML page.
+    width_mm : float, default 85
+        Width of a drawn figure: a journal's single column.
+    dpi : int, default 300
+        Of ``.png``.
+
+    Returns
+    -------
+    pathlib.Path
+        Where it is.
+
+    Raises
+    ------
+    ValueError
+        If the suffix is not one of these.
+    MissingExtra
+        If Matplotlib is needed and not installed.
+
+    Notes
+    -----
+    *Laziness*: computes what is drawn.
+    """
+    target = Path(path)
+    suffix = target.suffix.lower()
+    if suffix in (".html", ".htm"):
+        heading = title or target.stem.replace("_", " ")
+        return report.write(target, title=heading, sections=[report.Section("", "", obj)])
+    if suffix not in (".png", ".svg", ".pdf"):
+        raise ValueError(f"cannot save as {suffix or 'a file without suffix'!r}: choose .html, .png, .svg or .pdf")
+    try:
+        from xpycro.viz import figures
+
+        return figures.save(obj, target, width_mm=width_mm, dpi=dpi)
+    except ImportError as error:
+        raise MissingExtra("matplotlib", "figures", f"saving {suffix}") from error

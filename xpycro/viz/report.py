@@ -1,0 +1,225 @@
+"""One self-contained HTML page of text, tables and plots that stay interactive without a server or a network.
+
+``report.write(path, title="...", summary=[("Instrument", "..."), ...], sections=[report.Section("Maps", "What one
+sees.", plot), ...])`` writes it; a section's content is any number of HoloViews objects, Bokeh models and `Table`. The
+explorers that work in a file: `explorer` (map and spectrum) and `fit_explorer`; a plot of ``xp.plot`` that knows its
+static twin (``explore``, ``fit``, ``stack``) may be passed as it is.
+
+May import the floors below and viz; Bokeh only inside functions.
+"""
+
+from __future__ import annotations
+
+import html
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xpycro.viz.curves import hist, spectrum
+from xpycro.viz.pictures import image, maps
+from xpycro.viz.static import explorer, figure_of
+from xpycro.viz.static_fit import fit_explorer
+
+__all__ = [
+    "Section", "Table", "explorer", "fit_explorer", "hist", "image", "maps", "model_of", "page", "spectrum", "write",
+]  # fmt: skip
+
+_CSS = """
+:root { --ink: #1d2530; --soft: #5b6675; --line: #e3e7ec; --accent: #0072b2; }
+* { box-sizing: border-box; }
+body { margin: 0; background: #fff; color: var(--ink); font: 15px/1.55 Inter, "Helvetica Neue", Helvetica, Arial,
+  sans-serif; }
+main { max-width: 1140px; margin: 0 auto; padding: 36px 30px 60px; }
+h1 { font-size: 29px; line-height: 1.2; margin: 0 0 6px; letter-spacing: -0.01em; overflow-wrap: anywhere; }
+.lead { color: var(--soft); margin: 0 0 20px; font-size: 16px; max-width: 76ch; }
+h2 { font-size: 19px; margin: 40px 0 6px; padding-top: 14px; border-top: 1px solid var(--line); }
+p { max-width: 84ch; margin: 4px 0 12px; white-space: pre-line; }
+dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(240px, 1fr)); gap: 12px 26px; margin: 0 0 8px;
+  padding: 16px 18px;
+  background: #f6f8fa; border-radius: 8px; }
+dl div { min-width: 0; } dt { color: var(--soft); font-size: 12px; } dd { margin: 0; font-weight: 600; overflow-
+  wrap: anywhere; }
+table { border-collapse: collapse; margin: 8px 0 14px; font-variant-numeric: tabular-nums; font-size: 14px; }
+th { text-align: right; font-weight: 600; border-bottom: 2px solid var(--ink); padding: 4px 16px 4px 0; }
+td { text-align: right; border-bottom: 1px solid var(--line); padding: 4px 16px 4px 0; }
+th:first-child, td:first-child { text-align: left; }
+caption { caption-side: bottom; text-align: left; color: var(--soft); font-size: 13px; padding-top: 4px; }
+figure { margin: 8px 0 10px; overflow-x: auto; }
+nav { font-size: 13px; margin: 14px 0 0; color: var(--soft); } nav a { color: var(--accent); text-decoration: none;
+  margin-right: 16px; }
+footer { margin-top: 48px; border-top: 1px solid var(--line); padding-top: 12px; color: var(--soft); font-size:
+  12px; }
+@media print { main { max-width: none; padding: 0; } nav { display: none; } h2 { break-after: avoid; } figure, table
+  { break-inside: avoid; } }
+"""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A small table: a header, rows of text or numbers, an optional caption. Numbers get four significant digits."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    caption: str = ""
+
+    def html(self) -> str:
+        """The table as HTML; every cell escaped."""
+        head = "".join(f"<th>{html.escape(str(cell))}</th>" for cell in self.header)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(_cell(c))}</td>" for c in row) + "</tr>" for row in self.rows
+        )
+        note = f"<caption>{html.escape(self.caption)}</caption>" if self.caption else ""
+        return f"<table>{note}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float) or (hasattr(value, "dtype") and value.dtype.kind == "f"):
+        return f"{float(value):.4g}".replace("-", "−")
+    return str(value)
+
+
+class Section:
+    """A heading, a short text, and what is shown below it.
+
+    Parameters
+    ----------
+    title : str
+    text : str
+        Plain text; blank lines make paragraphs.
+    *content
+        HoloViews objects, Bokeh models, `Table`, in order.
+    """
+
+    def __init__(self, title: str, text: str = "", *content: Any) -> None:
+        self.title = title
+        self.text = text
+        self.content = content
+
+
+def model_of(plot: Any) -> Any:
+    """The Bokeh model that stands for a plot in a file: its static twin where it is live, else itself."""
+    from bokeh.model import Model
+
+    if isinstance(plot, Model):
+        return plot
+    twin = getattr(plot, "_pycro_static", None)
+    return twin() if twin is not None else figure_of(plot)
+
+
+def page(
+    *,
+    title: str,
+    lead: str = "",
+    summary: Iterable[tuple[str, Any]] = (),
+    sections: Sequence[Section] = (),
+    footer: str = "",
+) -> str:
+    """The page as one string of HTML; arguments as for `write`."""
+    from bokeh.embed import components
+    from bokeh.resources import INLINE, Resources
+
+    models: list[Any] = []
+    body: list[str] = []
+    for number, section in enumerate(sections):
+        body.append(f'<section id="s{number}"><h2>{html.escape(section.title)}</h2>')
+        body += [f"<p>{html.escape(t.strip())}</p>" for t in section.text.split("\n\n") if t.strip()]
+        for item in section.content:
+            if isinstance(item, Table):
+                body.append(item.html())
+            else:
+                models.append(model_of(item))
+                body.append(f"<figure>@@{len(models) - 1}@@</figure>")
+        body.append("</section>")
+    script, divs = components(models, wrap_plot_info=True) if models else ("", [])
+    text = "\n".join(body)
+    for number, div in enumerate(divs):
+        text = text.replace(f"@@{number}@@", div, 1)
+    resources = Resources(mode=INLINE.mode, components=["bokeh", "bokeh-widgets"]).render() if models else ""
+    facts = "".join(f"<div><dt>{html.escape(str(k))}</dt><dd>{html.escape(_cell(v))}</dd></div>" for k, v in summary)
+    links = (
+        "".join(f'<a href="#s{n}">{html.escape(s.title)}</a>' for n, s in enumerate(sections))
+        if len(sections) > 2
+        else ""
+    )
+    return "".join(
+        [
+            '<!doctype html><html lang="en"><head><meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">',
+            f"<title>{html.escape(title)}</title><style>{_CSS}</style>{resources}</head><body><main>",
+            f"<header><h1>{html.escape(title)}</h1>",
+            f'<p class="lead">{html.escape(lead)}</p>' if lead else "",
+            f"<dl>{facts}</dl>" if facts else "",
+            f"<nav>{links}</nav>" if links else "",
+            "</header>",
+            text,
+            f"<footer>{html.escape(footer)}</footer>" if footer else "",
+            f"</main>{script}</body></html>\n",
+        ]
+    )
+
+
+def write(
+    path: str | os.PathLike[str],
+    *,
+    title: str,
+    lead: str = "",
+    summary: Iterable[tuple[str, Any]] = (),
+    sections: Sequence[Section] = (),
+    footer: str = "",
+) -> Path:
+    """Write a report: one HTML file, all resources inline, no request to any network.
+
+    Parameters
+    ----------
+    path : path-like
+        Replaced whole if it exists; an interrupted write leaves it as it was.
+    title : str
+    lead : str
+        A sentence below the title.
+    summary : iterable of (label, value)
+        Facts in a box at the top.
+    sections : sequence of Section
+    footer : str
+
+    Returns
+    -------
+    pathlib.Path
+        Where it is.
+
+    Notes
+    -----
+    Every text is escaped. *Laziness*: computes what is drawn.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> written = write(folder / "report.html", title="Scan", sections=[Section("Facts", "", Table(["a"], [[1.0]]))])
+    >>> written.name
+    'report.html'
+    """
+    return write_text(path, page(title=title, lead=lead, summary=summary, sections=sections, footer=footer))
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> Path:
+    """Write a text file atomically: to a temporary file beside it, synced, renamed."""
+    target = Path(path)
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {target.name}: the folder {str(target.parent)!r} does not exist")
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)  # mkstemp makes it private; a report is read by others
+        os.replace(temporary, target)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return target

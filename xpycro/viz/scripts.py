@@ -1,0 +1,103 @@
+"""What runs in the page: the callbacks of the explorers that work without a server, in JavaScript.
+
+Imports nothing. Each is a constant that viz.static and viz.static_fit hand to Bokeh.
+"""
+
+from __future__ import annotations
+
+__all__ = ["EXPLORE", "FIT", "SLIDE"]
+
+# Shared by every explorer: which sample is nearest to where the pointer is, contrast limits, a vertical range.
+_HELPERS = """
+const nearest = (a, v) => {
+  let b = 0;
+  for (let j = 1; j < a.length; j++) if (Math.abs(a[j]-v) < Math.abs(a[b]-v)) b = j;
+  return b };
+const chosen = (x, y) => {
+  const px = place.data.x, py = place.data.y; let b = 0, least = Infinity;
+  for (let j = 0; j < px.length; j++) { const d = (px[j]-x)**2 + (py[j]-y)**2; if (d < least) { least = d; b = j } }
+  return b };
+const limits = (v) => {
+  const f = Float64Array.from(v).filter(Number.isFinite).sort();
+  if (!f.length) return [0, 1];
+  const at = (q) => {
+    const t = q*(f.length-1), a = Math.floor(t), b = Math.min(a+1, f.length-1);
+    return f[a] + (t-a)*(f[b]-f[a]) };
+  let lo = at(0.01), hi = at(0.99);
+  if (!(hi > lo)) { lo = f[0]; hi = f[f.length-1] }
+  if (!(hi - lo > 1e-12*Math.max(Math.abs(lo), Math.abs(hi)))) { const m = Math.abs(lo)/2 || 0.5; lo -= m; hi += m }
+  return [lo, hi] };
+const fit_range = (range, series) => {
+  let lo = Infinity, hi = -Infinity;
+  for (const v of series) for (const t of v) if (Number.isFinite(t)) { if (t < lo) lo = t; if (t > hi) hi = t }
+  if (lo > hi) { lo = 0; hi = 1 }
+  const pad = (hi - lo)*0.06 || Math.abs(lo)/2 || 0.5;
+  range.setv({start: lo - pad, end: hi + pad}) };
+const words = (label, value, unit) =>
+  `${label} = ${Number(value.toPrecision(4))}${unit ? ' ' + unit : ''}`.replace('= -', '= \\u2212');
+const here = (i) => names ? names[i]
+  : words(x_label, place.data.x[i], unit) + ', ' + words(y_label, place.data.y[i], unit);
+"""
+
+EXPLORE = (
+    _HELPERS
+    + """
+let i = cursor.data.i[0], k = cursor.data.k[0];
+const n = signal.length;
+if (maps.includes(cb_obj.origin)) i = chosen(cb_obj.x, cb_obj.y);
+else k = nearest(signal, cb_obj.x);
+const moved = i !== cursor.data.i[0], swept = k !== cursor.data.k[0];
+cursor.data = {x: [place.data.x[i]], y: [place.data.y[i]], i: [i], k: [k]};
+if (moved) for (let c = 0; c < cubes.length; c++) {
+  const values = cubes[c].data.values.slice(i*n, (i+1)*n);
+  lines[c].data[line_fields[c]] = values;
+  lines[c].change.emit();
+  fit_range(spectra[c].y_range, [values]);
+  spectra[c].title.text = labels[c] + ' at ' + here(i);
+}
+if (swept) for (let c = 0; c < cubes.length; c++) {
+  spans[c].location = signal[k];
+  const cube = cubes[c].data.values, count = place.data.x.length, plane = new Float64Array(count);
+  for (let j = 0; j < count; j++) plane[j] = cube[j*n + k];
+  const target = map_fields[c] === 'image' ? pictures[c].data.image[0] : pictures[c].data[map_fields[c]];
+  for (let j = 0; j < count; j++) target[orders[c] ? orders[c][j] : j] = plane[j];
+  pictures[c].change.emit();
+  if (kinds[c] !== 'phase') {
+    let [lo, hi] = limits(plane);
+    const signed = kinds[c] !== 'height' && lo < 0 && hi > 0 && Math.min(-lo, hi) > 0.1*(hi - lo);
+    if (signed) { hi = Math.max(-lo, hi); lo = -hi }
+    mappers[c].setv({low: lo, high: hi, palette: signed ? diverging : palettes[c]});
+  }
+  maps[c].title.text = titles[c] + ' at ' + words(signal_label, signal[k], signal_unit);
+}
+"""
+)
+
+SLIDE = (
+    _HELPERS
+    + """
+const k = cb_obj.value, count = orders.length || planes.data.values.length / names.length;
+const target = field === 'image' ? picture.data.image[0] : picture.data[field];
+for (let j = 0; j < count; j++) target[orders.length ? orders[j] : j] = planes.data.values[k*count + j];
+picture.change.emit();
+figure.title.text = title + ' at ' + names[k];
+"""
+)
+
+FIT = (
+    _HELPERS
+    + """
+const i = chosen(cb_obj.x, cb_obj.y);
+const n = points[0].data[point_fields[0]].length, m = curves[0].data[curve_fields[0]].length;
+cursor.data = {x: [place.data.x[i]], y: [place.data.y[i]], i: [i]};
+for (let c = 0; c < cubes.length; c++) {
+  const measured = cubes[c].data.values.slice(i*n, (i+1)*n), model = models[c].data.values.slice(i*m, (i+1)*m);
+  points[c].data[point_fields[c]] = measured;
+  curves[c].data[curve_fields[c]] = model;
+  points[c].change.emit(); curves[c].change.emit();
+  fit_range(spectra[c].y_range, [measured, model]);
+  spectra[c].title.text = labels[c] + ' at ' + here(i);
+}
+readout.text = table.data.html[i];
+"""
+)

@@ -1,0 +1,243 @@
+"""The fit explorer that works in a file: parameter maps, data and fitted curve, values with errors.
+
+May import numpy, xarray, the floors below and viz; Bokeh only inside functions.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xpycro import provenance, schema
+from xpycro.viz import parts as _parts
+from xpycro.viz import scripts, style
+from xpycro.viz.static import (
+    BUDGET,
+    _channels,
+    _cursor,
+    _renderer,
+    caption,
+    draw_map,
+    figure_of,
+    navigator,
+)
+
+__all__ = ["fit_explorer", "fit_parameters"]
+
+
+def fit_parameters(fit: xr.Dataset) -> list[str]:
+    """Names of a fit's parameters, in order: what has a ``_stderr``, else what is no diagnostic."""
+    required, optional = schema.RESULTS["fit"]
+    names = [str(n) for n in fit.data_vars]
+    parameters = [n for n in names if f"{n}_stderr" in names]
+    if not parameters:
+        parameters = [n for n in names if n not in (*required, *optional) and not n.endswith("_stderr")]
+    return parameters
+
+
+def fit_explorer(
+    fit: xr.Dataset, data: xr.DataArray | None = None, *, budget: int = BUDGET, size: int = 215, cols: int = 3
+) -> Any:
+    """Parameter maps of a fit; tap a pixel for its data, its fitted curve and its values with errors.
+
+    Parameters
+    ----------
+    fit : Dataset
+        A fit result.
+    data : DataArray, optional
+        What was fitted; without it the source is reopened through the history.
+    budget : int
+        How many values travel in the page; beyond it every n-th pixel, and the caption says so.
+    size : int
+        Screen pixels of a map's longer side.
+    cols : int
+        Maps in a row.
+
+    Returns
+    -------
+    bokeh.models.Column
+
+    Raises
+    ------
+    MissingSource
+        If the data are not given and cannot be found.
+
+    Notes
+    -----
+    *Laziness*: computes the maps, and data and model at the pixels that travel.
+    """
+    from bokeh.layouts import column, row
+    from bokeh.models import ColumnDataSource, CustomJS
+    from bokeh.models.widgets import Div
+
+    from xpycro.engine import results
+
+    measured = provenance.source_data(fit, data, purpose="the fit explorer")
+    names = fit_parameters(fit)
+    r2 = fit["r2"]
+    signal_dims = [str(d) for d in measured.dims if d not in r2.dims]
+    if len(signal_dims) != 1:
+        raise ValueError(
+            f"data= has the dims {[str(d) for d in measured.dims]} and the fit's maps {[str(d) for d in r2.dims]}: "
+            "data= must be the array that was fitted, with one dim more"
+        )
+    measured = measured.transpose(*r2.dims, *signal_dims)
+    nav = schema.plane_dims(r2) or tuple(str(d) for d in r2.dims[-1:])
+    roles = _parts.Parts(nav, signal_dims[0], tuple(str(d) for d in r2.dims if d not in nav))
+    model = results.evaluate(fit).transpose(*measured.dims)
+    cells = 2 if measured.dtype.kind == "c" else 1
+    small = _parts.cube(measured, roles, budget=budget // 2, average=False)
+    small_model = _parts.cube(
+        model, roles, budget=budget // 2 * (1 if cells == 2 or model.dtype.kind != "c" else 2), average=False
+    )
+    maps_, note = _parts.first(fit[[*names, "r2"]], roles.rest)
+    maps_ = _parts.ascending(maps_.transpose(*nav), nav)
+    axes, places, place_names = navigator(small.data, nav)
+    full_axes, full_places, _ = navigator(maps_["r2"], nav)
+    signal = style.axis(small.data, roles.signal)
+    model_signal = style.axis(small_model.data, roles.signal)
+    charts, heads = [], []
+    for name in [*names, "r2"]:
+        da = maps_[name].copy(data=style.read(maps_[name]))
+        values = da.values.astype(float)
+        shown = style.quantity(da, values, label="r²" if name == "r2" else None)
+        if values.ndim == 1 and place_names is not None:
+            values = values[None]
+        charts.append(draw_map(values * shown.factor, da, full_axes, full_places, shown.title, size, shown))
+        heads.append((name, shown))
+    rows = _readouts(fit, roles, small.data, heads)
+    score = np.asarray(maps_["r2"].values, dtype=float)
+    pixels = places.shape[1]
+    index = _same_pixels(maps_["r2"], small.data, nav)
+    good = np.flatnonzero(np.isfinite(score.reshape(-1)[index]))
+    i = int(good[np.argmin(np.abs(good - (pixels + places.shape[1] ** 0.5) / 2))]) if good.size else 0
+    cursor = ColumnDataSource({"x": [places[0, i]], "y": [places[1, i]], "i": [i]})
+    _cursor([c.figure for c in charts], cursor)
+    spectra: list[Any] = []
+    arguments: dict[str, list[Any]] = {
+        key: [] for key in ("cubes", "models", "points", "point_fields", "curves", "curve_fields", "labels")
+    }
+    pairs = list(zip(_channels(small.data), _channels(small_model.data), strict=True))
+    for part, fitted in pairs:
+        values = part.values.reshape(pixels, -1)
+        shown = style.quantity(part, values)
+        values = (values * shown.factor).astype(np.float32)
+        curve = (fitted.values.reshape(pixels, -1) * shown.factor).astype(np.float32)
+        where = (
+            f"{axes[0].text_at(places[0, i])}, {axes[1].text_at(places[1, i])}"
+            if place_names is None
+            else place_names[i]
+        )
+        figure, dots, line = _data_and_fit(
+            signal,
+            values[i],
+            model_signal,
+            curve[i],
+            shown,
+            f"{shown.label} at {where}",
+            1020 // len(pairs) - 190 // len(pairs),
+        )
+        spectra.append(figure)
+        arguments["cubes"].append(ColumnDataSource({"values": values.reshape(-1)}))
+        arguments["models"].append(ColumnDataSource({"values": curve.reshape(-1)}))
+        arguments["points"].append(dots.data_source)
+        arguments["point_fields"].append(dots.glyph.y)
+        arguments["curves"].append(line.data_source)
+        arguments["curve_fields"].append(line.glyph.y)
+        arguments["labels"].append(shown.label)
+    readout = Div(text=rows[i], styles={"font": f"13px {style.FONT}"}, width=1050)
+    callback = CustomJS(
+        args={
+            **arguments, "cursor": cursor, "place": ColumnDataSource({"x": places[0], "y": places[1]}),
+            "x_label": axes[0].label, "y_label": axes[1].label, "unit": axes[0].unit or "", "names": place_names,
+            "spectra": spectra, "readout": readout, "table": ColumnDataSource({"html": rows}),
+        },
+        code=scripts.FIT,
+    )  # fmt: skip
+    for chart in charts:
+        for event in ("tap", "pan"):
+            chart.figure.js_on_event(event, callback)
+    text = "Tap or drag on a map for the data (dots) and the fit (line) there."
+    note = ", ".join(filter(None, [small.note]))
+    if note:
+        text += f" Shown: {note}."
+    if not np.isfinite(score).all():
+        text += " Grey: no data, or the fit failed."
+    figures = [c.figure for c in charts]
+    grid = [row(*figures[j : j + cols]) for j in range(0, len(figures), cols)]
+    return column(*grid, row(*spectra), readout, caption(text))
+
+
+def _same_pixels(whole: xr.DataArray, part: xr.DataArray, nav: Sequence[str]) -> np.ndarray:
+    """Flat indices in `whole` of the pixels that travel."""
+    steps = [-(-whole.sizes[d] // part.sizes[d]) for d in nav]
+    kept = [np.arange(0, whole.sizes[d], s)[: part.sizes[d]] for d, s in zip(nav, steps, strict=True)]
+    return np.ravel_multi_index(np.meshgrid(*kept, indexing="ij"), [whole.sizes[d] for d in nav]).reshape(-1)
+
+
+def _data_and_fit(
+    signal: style.Axis, measured: np.ndarray, model_signal: style.Axis, fitted: np.ndarray, shown: style.Quantity,
+    title: str, width: int,
+) -> tuple[Any, Any, Any]:  # fmt: skip
+    hv = style.backend()
+    kdim, vdim = (
+        hv.Dimension((signal.dim, signal.label), unit=signal.unit),
+        hv.Dimension(("value", shown.label), unit=shown.unit),
+    )
+    dots = hv.Scatter((signal.values, measured.astype(float)), kdim, vdim, label="data").opts(
+        backend="bokeh", color="#7f7f7f", size=5, alpha=0.7
+    )
+    line = hv.Curve((model_signal.values, fitted.astype(float)), kdim, vdim, label="fit").opts(
+        backend="bokeh", color=style.CATEGORIES[3], line_width=2.2
+    )
+    drawn = style.dress(
+        hv.Overlay([dots, line]),
+        title=title,
+        frame_width=width,
+        frame_height=230,
+        padding=0.05,
+        show_legend=False,
+    )
+    figure = figure_of(drawn)
+    figure.toolbar.active_drag = None
+    return figure, _renderer(figure, "Scatter"), _renderer(figure, "Line")
+
+
+def _readouts(
+    fit: xr.Dataset, roles: _parts.Parts, small: xr.DataArray, heads: list[tuple[str, style.Quantity]]
+) -> list[str]:
+    """What is said of each pixel that travels: values with errors, in display units."""
+    index: np.ndarray | None = None
+    columns: list[tuple[str, style.Quantity, np.ndarray, np.ndarray | None]] = []
+    for name, shown in heads:
+        arrays: list[np.ndarray | None] = []
+        for variable in (name, f"{name}_stderr"):
+            if variable not in fit:
+                arrays.append(None)
+                continue
+            da, _ = _parts.first(fit[variable], roles.rest)
+            da = _parts.ascending(da.transpose(*roles.nav), roles.nav)
+            index = _same_pixels(da, small, roles.nav) if index is None else index
+            arrays.append(style.read(da).reshape(-1)[index] * shown.factor)
+        assert arrays[0] is not None
+        columns.append((name, shown, arrays[0], arrays[1]))
+    failed = np.zeros(columns[0][2].size, dtype=bool)
+    if "converged" in fit:
+        da, _ = _parts.first(fit["converged"], roles.rest)
+        failed = ~np.asarray(_parts.ascending(da.transpose(*roles.nav), roles.nav).values, bool).reshape(-1)[index]
+    lines = []
+    for i in range(failed.size):
+        words = []
+        for name, shown, values, errors in columns:
+            label = "r²" if name == "r2" else name.replace("_", " ")
+            text = f"{values[i]:.4g}"
+            if errors is not None and np.isfinite(errors[i]):
+                text += f" ± {errors[i]:.2g}"
+            words.append(f"<b>{html.escape(label)}</b> {html.escape(text)} {html.escape(shown.unit or '')}")
+        flag = " &nbsp; <b style='color:#b00020'>not converged</b>" if failed[i] else ""
+        lines.append(" &nbsp;·&nbsp; ".join(words) + flag)
+    return lines
