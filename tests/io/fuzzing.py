@@ -137,6 +137,8 @@ def _header_verdict(good: dict[str, xr.Dataset], read: dict[str, xr.Dataset]) ->
         return f"dtypes {set(dtypes[1])} were {set(dtypes[0])}"
     if np.array_equal(_pool(good), _pool(read), equal_nan=True):
         return None
+    if any(len(a.data_vars) != len(b.data_vars) for a, b in zip(good.values(), read.values(), strict=False)):
+        return None  # a damaged label: what made up one variable is now several, its unit may be gone
     for before, after in zip(good.values(), read.values(), strict=False):
         for a, b in zip(before.data_vars.values(), after.data_vars.values(), strict=False):
             if a.shape != b.shape:
@@ -162,8 +164,12 @@ def run(
     *,
     count: int = 300,
     seed: int = 0,
+    text: bool = False,
 ) -> dict[str, int]:
     """Judge `count` mutants; the numbers refused and read right.
+
+    With `text` the data are lines of text whose number the format does not state: lines may be lost or come twice, and
+    a shorter number is a number.
 
     Raises
     ------
@@ -192,7 +198,8 @@ def run(
         if spent > SECONDS:
             failures.append(f"{mutant.label}: {spent:.1f} s")
         if read is not None:
-            wrong = None if mutant.content == content else verdict(good, read, mutant)
+            lenient = text and (mutant.truncated or mutant.touched >= 0)
+            wrong = None if mutant.content == content or lenient else verdict(good, read, mutant)
             counts["right"] += wrong is None
             if wrong:
                 failures.append(f"{mutant.label}: {wrong}")

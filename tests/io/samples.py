@@ -158,3 +158,18 @@ def simple_field(nx: int = 5, ny: int = 3, *, seed: int = 0, units: str = "m") -
     ).encode()
     header += b"\0" * (4 - len(header) % 4)
     return header + image[::-1].tobytes(), len(header), image
+
+
+def nanonis_spectrum(points: int = 6, *, seed: int = 0) -> tuple[bytes, int, np.ndarray]:
+    """A ``.dat`` spectrum swept downwards, with two sweeps, their average, backward and filtered copies."""
+    names = ["Bias calc (V)"]
+    names += [f"Current [{s}]{b} (pA)" for b in ("", " [bwd]") for s in ("AVG", "00001", "00002")]
+    names += ["Phase (deg)", "Phase (deg) [filt]", "Current [AVG] (pA)"]
+    values = np.random.default_rng(seed).normal(size=(points, len(names)))
+    values[:, 0] = np.linspace(1, -1, points)
+    lines = ["Experiment\tbias spectroscopy\t", "Date\t17.10.2020 22:38:54\t", "User\t\t", "X (m)\t11.009E-9\t"]
+    lines += ["Y (m)\t-208.172E-9\t", "Final Z (m)\tN/A\t", "Z-Controller>Setpoint\t10E+0\t"]
+    lines += ["Z-Controller>Setpoint unit\tpA\t", "Bias>Bias (V)\t0.1\t", "", "[DATA]", "\t".join(names)]
+    header = "\n".join(lines) + "\n"
+    body = "".join("\t".join(f"{v:.9E}" for v in row) + "\n" for row in values)
+    return (header + body).encode(), len(header), values

@@ -10,7 +10,7 @@ import pytest
 from tests.io import fuzzing, samples
 from xpycro.errors import TranslationError
 from xpycro.io import formats
-from xpycro.io.translators import gwyddion, igor, nanonis
+from xpycro.io.translators import gwyddion, igor, nanonis, nanonis_dat
 
 
 def _wave(**kwargs):
@@ -27,6 +27,7 @@ CASES = {
     "stopped.3ds": (nanonis.grid, lambda: samples.nanonis_grid(6, 5, 7, written=17)[:2]),
     "up.sxm": (nanonis.scan, lambda: samples.nanonis_scan(7, 6)[:2]),
     "down.sxm": (nanonis.scan, lambda: samples.nanonis_scan(7, 6, direction="down")[:2]),
+    "spectrum.dat": (nanonis_dat.spectrum, lambda: samples.nanonis_spectrum()[:2]),
     "little.ibw": (igor.wave, _wave),
     "big.ibw": (igor.wave, lambda: _wave(order=">")),
     "old.ibw": (igor.wave, lambda: (samples.igor_wave2(np.arange(40.0), note="Gain: 3"), (126, 286))),
@@ -34,11 +35,14 @@ CASES = {
 }
 
 
+TEXT = {"spectrum.dat"}
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_mutants_are_refused_or_read_right(tmp_path, name):
     translate, build = CASES[name]
     content, header = build()
-    counts = fuzzing.run(translate, content, header, tmp_path, name)
+    counts = fuzzing.run(translate, content, header, tmp_path, name, text=name in TEXT)
     assert counts["refused"] > 30
 
 

@@ -22,6 +22,10 @@ def _nanonis_scan(head: bytes, path: str) -> bool:
     return head.startswith(b":NANONIS_VERSION:")
 
 
+def _nanonis_spectrum(head: bytes, path: str) -> bool:
+    return head.startswith(b"Experiment\t") or (b"\n[DATA]" in head and b"\t" in head)
+
+
 def _igor_wave(head: bytes, path: str) -> bool:
     if len(head) < 126:
         return False
@@ -66,6 +70,10 @@ for _format in (
         "nanonis_sxm", (".sxm",), _nanonis_scan, "xpycro.io.translators.nanonis:scan",
         "Nanonis scan images", "Nanonis / SPECS STM and AFM", lazy="block", verified="real file",
         options={"incomplete": "True: read a file that is too short; what is missing is NaN and flagged"},
+    ),
+    Format(
+        "nanonis_dat", (".dat",), _nanonis_spectrum, "xpycro.io.translators.nanonis_dat:spectrum",
+        "Nanonis point spectra and sweeps", "Nanonis / SPECS STM and AFM", verified="real file",
     ),
     Format(
         "igor_ibw", (".ibw",), _igor_wave, "xpycro.io.translators.igor:wave",
