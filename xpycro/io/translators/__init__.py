@@ -56,6 +56,14 @@ def _nanosurf(head: bytes, path: str) -> bool:
     return head.startswith(b"[DataSet]") and b"GroupCount=" in head
 
 
+def _wsxm_image(head: bytes, path: str) -> bool:
+    return head.startswith(b"WSxM file copyright") and b"\nSxM Image file" in head[:200]
+
+
+def _wsxm_curve(head: bytes, path: str) -> bool:
+    return head.startswith(b"WSxM file copyright") and b"Number of points:" in head and not _wsxm_image(head, path)
+
+
 for _format in (
     Format(
         "xpycro", (".h5",), _hdf5, "xpycro.io.store:read",
@@ -87,6 +95,15 @@ for _format in (
     Format(
         "nanosurf_nid", (".nid",), _nanosurf, "xpycro.io.translators.nanosurf:scan",
         "Nanosurf images and curves", "Nanosurf AFM and STM", lazy="block", verified="real file",
+    ),
+    Format(
+        "wsxm", (".top", ".stp", ".ch1", ".ch2", ".ch12", ".ch15", ".ch16"), _wsxm_image,
+        "xpycro.io.translators.wsxm:image", "WSxM images", "Nanotec Cervantes and others through WSxM",
+        lazy="block", verified="real file",
+    ),
+    Format(
+        "wsxm_curve", (".cur",), _wsxm_curve, "xpycro.io.translators.wsxm:curve",
+        "WSxM curves as text", "Nanotec Cervantes and others through WSxM", lazy="no", verified="facts only",
     ),
 ):  # fmt: skip
     register(_format)
