@@ -26,10 +26,12 @@ def tidy(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if isinstance(value, np.ndarray):
-        if value.dtype.kind == "V" or value.dtype.metadata:  # compound, region references
+        if value.dtype.kind == "V":
             return None if value.dtype.names is None else str(value)[:1000]
         if value.dtype.kind == "O":
             parts = [tidy(item) for item in value.ravel()[:_VALUES].tolist()]
+            if parts and all(part is None for part in parts):  # references
+                return None
             return parts[0] if value.ndim == 0 else parts
         if value.dtype.kind == "S":
             return [item.decode("utf-8", "replace") for item in value.ravel()[:_VALUES].tolist()]

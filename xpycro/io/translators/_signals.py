@@ -1,0 +1,94 @@
+"""From the arrays of a file to its groups: channels of one grid become variables of one Dataset.
+
+May import numpy, xarray, schema and the modules of this folder that know no format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import xarray as xr
+
+from xpycro.io.translators import _common as common
+from xpycro.schema import identifiers
+
+__all__ = ["Signal", "collect"]
+
+
+@dataclass(frozen=True)
+class Signal:
+    """One array of a file, labelled.
+
+    Attributes
+    ----------
+    name : str
+        The instrument's own name, verbatim.
+    variable : xarray.Variable
+    coords : dict of str to Variable
+    metadata : mapping
+        Its own header.
+    attrs : mapping
+        ``modality``, ``data_type``, ``title`` and the like of the Dataset it ends up in.
+    group : str
+        What its group is called where it cannot share one; default `name`.
+    """
+
+    name: str
+    variable: xr.Variable
+    coords: Mapping[str, xr.Variable]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    group: str = ""
+
+
+def _same_grid(one: Signal, other: Signal) -> bool:
+    return (
+        set(one.variable.dims) == set(other.variable.dims)
+        and one.coords.keys() == other.coords.keys()
+        and all(one.coords[k].identical(other.coords[k]) for k in one.coords)
+    )
+
+
+def collect(
+    signals: Sequence[Signal], metadata: Mapping[str, Any], *, apart: bool = False, **attrs: Any
+) -> dict[str, xr.Dataset]:
+    """Group signals that share their grid; one group is ``""``, several take the names of their first signals.
+
+    Parameters
+    ----------
+    signals : sequence of Signal
+    metadata : mapping
+        What the file says beside its signals.
+    apart : bool, optional
+        Keep every signal in a group of its own.
+    **attrs
+        Plain attributes of every Dataset.
+    """
+    bundles: list[list[Signal]] = []
+    for signal in signals:
+        home = next((b for b in bundles if not apart and _same_grid(b[0], signal)), None)
+        if home is None:
+            bundles.append([signal])
+        else:
+            home.append(signal)
+    names = identifiers([bundle[0].group or bundle[0].name or "signal" for bundle in bundles])
+    result = {}
+    for name, bundle in zip(names, bundles, strict=True):
+        titles = [signal.name or "data" for signal in bundle]
+        keys = identifiers(titles, bundle[0].coords)
+        header = dict(metadata)
+        for key, signal in zip(keys, bundle, strict=True):
+            if signal.metadata:
+                header[key if len(bundle) > 1 or key not in header else "signal"] = dict(signal.metadata)
+        if len(bundle) == 1 and not metadata:
+            header = dict(bundle[0].metadata)
+        said = {**attrs, **bundle[0].attrs}
+        variables = {}
+        for key, signal in zip(keys, bundle, strict=True):
+            variables[key] = signal.variable
+            if not signal.variable.attrs.get("long_name"):
+                signal.variable.attrs["long_name"] = signal.name or key
+        result["" if len(bundles) == 1 else name] = common.dataset(variables, bundle[0].coords, header, **said)
+    return result
