@@ -134,3 +134,9 @@ def test_bad_input_is_named():
         image.fft(uneven)
     constant = image.roughness(surface(np.full((4, 4), 2.0)))
     assert float(constant.root_mean_square_height) == 0 and np.isnan(constant.skewness)
+
+
+def test_coordinates_keep_their_units():
+    for da in (surface(np.ones((4, 6))), surface(np.ones((4, 6))).chunk()):
+        found = image.level(da)
+        assert found.y.attrs == da.y.attrs and found.x.attrs["units"] == "m"

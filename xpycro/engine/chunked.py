@@ -227,10 +227,17 @@ def apply(
         kwargs=dict(kwargs or {}),
     )
     single = result if isinstance(result, tuple) else (result,)
+    # keep_attrs=False is for the values, whose units change; xarray would take those of the coordinates along
+    labels = {name: coord.attrs for array in reversed(arrays) for name, coord in array.coords.items()}
     return {
-        name: da.rename(name).assign_attrs(dict(output.attrs))
+        name: _labelled(da, labels).rename(name).assign_attrs(dict(output.attrs))
         for (name, output), da in zip(outputs.items(), single, strict=True)
     }
+
+
+def _labelled(da: xr.DataArray, attrs: Mapping[Any, Mapping[str, Any]]) -> xr.DataArray:
+    """`da` with its coordinates' attributes as in the inputs."""
+    return da.assign_coords({n: c.variable._replace(attrs=dict(attrs.get(n, c.attrs))) for n, c in da.coords.items()})
 
 
 def _observation_first(da: xr.DataArray, dims: Sequence[str]) -> xr.DataArray:

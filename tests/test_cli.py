@@ -1,0 +1,113 @@
+"""The command line as a newcomer meets it: exit codes, messages, and what it leaves behind."""
+
+import re
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import xpycro as xp
+from xpycro.cli import main
+
+REAL = {
+    "nanonis_3ds/Grid Spectroscopy006.3ds": ("Frequency Shift", "88 of 1024 pixels"),
+    "nanonis_3ds/NanonisReader_STS_grid_lockin.3ds": ("LockinX", "5 × 5 nm"),
+    "igor_ibw/IgorIBWReader_ImageStack_BTFO_DSO.ibw": ("HeightRetrace", "256 × 256"),
+    "nanonis_sxm/Image_445.sxm": ("Frequency Shift", "2 × 4 nm"),
+}
+
+
+@pytest.fixture
+def field(tmp_path):
+    """A Gwyddion field written by hand: 2 rows of 3, top row first."""
+    header = b"Gwyddion Simple Field 1.0\nXRes = 3\nYRes = 2\nXReal = 3e-9\nYReal = 2e-9\nXYUnits = m\nZUnits = m\n"
+    header += b"\0" * (4 - len(header) % 4)
+    path = tmp_path / "field.gsf"
+    path.write_bytes(header + np.arange(6, dtype="<f4").tobytes())
+    return path
+
+
+def test_demo_simulates_recovers_and_leaves_two_files(tmp_path, capsys):
+    assert main(["demo", "--output", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == ["xpycro_demo.h5", "xpycro_demo.html"]
+    assert "xpycro_demo.h5" in said and "xpycro_demo.html" in said
+    # recovered against true, with honest error bars: about 68 % of the truths inside one standard error
+    for name in ("amplitude", "resonance_frequency", "quality_factor", "phase"):
+        inside = float(re.search(rf"^{name} .* (\d+\.\d)$", said, re.MULTILINE)[1])
+        assert 60 < inside < 76, name
+    stored = xp.open_tree(tmp_path / "xpycro_demo.h5")
+    assert set(stored["results"]) == {"svd", "kmeans", "fit_sho"}
+    page = (tmp_path / "xpycro_demo.html").read_text()
+    assert "Recovered against true" in page
+    assert not re.search(r'(src|href)="https?://', page)
+
+
+def test_demo_never_overwrites(tmp_path, field, capsys):
+    for expected in ("field.h5", "field_2.h5"):
+        assert main(["demo", str(field), "--output", str(tmp_path / "out")]) == 0
+        assert str(tmp_path / "out" / expected) in capsys.readouterr().out
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", REAL)
+def test_demo_on_real_files(name, data_file, tmp_path, capsys):
+    source = data_file(name)
+    before = source.stat().st_mtime_ns
+    assert main(["demo", str(source), "--output", str(tmp_path)]) == 0
+    capsys.readouterr()
+    page = next(tmp_path.glob("*.html")).read_text()
+    for words in REAL[name]:
+        assert words in page
+    assert source.stat().st_mtime_ns == before
+
+
+def test_info_names_dims_units_and_channels_without_reading_data(field, capsys):
+    assert main(["info", str(field), "--header"]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"y +2 +spatial +0 to 1 nm", said)
+    assert re.search(r"\(y, x\) +float32 +m", said)
+    assert '"XRes"' in said
+
+
+def test_translate_one_and_several(field, tmp_path, capsys):
+    assert main(["translate", str(field), "-o", str(tmp_path / "one.h5")]) == 0
+    assert "-> " in capsys.readouterr().out
+    with xr.open_dataset(tmp_path / "one.h5", engine="h5netcdf") as ds:
+        np.testing.assert_array_equal(next(iter(ds.data_vars.values())).values, [[3, 4, 5], [0, 1, 2]])
+    other = field.with_name("other.gsf")
+    other.write_bytes(field.read_bytes())
+    assert main(["translate", str(field), str(other), "-o", str(tmp_path / "folder")]) == 0
+    assert sorted(p.name for p in (tmp_path / "folder").glob("*.h5")) == ["field.h5", "other.h5"]
+    assert main(["translate", str(field), "-o", str(tmp_path / "one.h5")]) == 1
+    assert "overwrite" in capsys.readouterr().err
+
+
+def test_formats_prints_the_table(capsys):
+    assert main(["formats"]) == 0
+    said = capsys.readouterr().out
+    assert "nanonis_3ds" in said and "verified" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["info", "no_such.sxm"], "no file"), (["demo", "no_such.3ds"], "no file"), (["info", "."], "folder")],
+)
+def test_what_the_user_can_mend_is_one_line_and_exit_code_1(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 1
+    error = capsys.readouterr().err.strip()
+    assert message in error and "Traceback" not in error
+
+
+def test_an_unknown_format_is_refused_by_name(tmp_path, capsys):
+    (tmp_path / "notes.xyz").write_bytes(b"hello")
+    assert main(["demo", str(tmp_path / "notes.xyz"), "--output", str(tmp_path / "out")]) == 1
+    assert "notes.xyz" in capsys.readouterr().err
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_nothing_typed_shows_the_usage(capsys):
+    with pytest.raises(SystemExit):
+        main([])
+    assert "demo" in capsys.readouterr().err

@@ -1,0 +1,94 @@
+"""The public surface itself: every exported name exists, every accessor method is the plain function of that name."""
+
+import inspect
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import xpycro as xp
+from xpycro import accessor
+
+NAMESPACES = {
+    name: type(getattr(xr.DataArray([0.0]).pycro, name))
+    for name in dir(accessor.DataArrayAccessor)
+    if isinstance(getattr(accessor.DataArrayAccessor, name), property) and name != "history"
+}
+
+
+def methods():
+    """Pairs of (path under xp, accessor method)."""
+    for kind in (accessor.DataArrayAccessor, accessor.DatasetAccessor):
+        for name in dir(kind):
+            if not name.startswith("_") and inspect.isfunction(getattr(kind, name)):
+                yield name, getattr(kind, name)
+    for namespace, kind in NAMESPACES.items():
+        for name in dir(kind):
+            if inspect.isfunction(getattr(kind, name)) and (not name.startswith("_") or name == "__call__"):
+                yield f"{namespace}.{name}", getattr(kind, name)
+
+
+METHODS = dict(methods())
+CALLED = {"plot": "auto"}  # what calling a namespace runs; else its general form, `estimator`
+
+
+def plain(path):
+    found = xp
+    for part in path.split("."):
+        if part == "__call__":
+            part = CALLED.get(path.split(".")[0], "estimator")
+        found = getattr(found, part)
+    return found
+
+
+@pytest.mark.parametrize("path", METHODS)
+def test_every_accessor_method_is_the_plain_function_of_that_name(path):
+    method, function = METHODS[path], plain(path)
+    assert method.__wrapped__ is function
+    assert method.__doc__ == function.__doc__
+    assert list(inspect.signature(method).parameters)[1:] == list(inspect.signature(function).parameters)[1:]
+
+
+@pytest.mark.parametrize("path", METHODS)
+def test_every_method_is_documented_as_promised(path):
+    text = METHODS[path].__doc__
+    for heading in ("Parameters", "Returns", "*Laziness*", "Examples"):
+        assert heading in text, f"{path}: no {heading}"
+
+
+def test_the_accessor_only_holds_the_object():
+    da = xr.DataArray(np.zeros(3), dims="x")
+    assert da.pycro._obj is da
+    with pytest.raises(AttributeError):
+        da.pycro.something = 1
+
+
+def test_every_exported_name_exists_and_no_other_is_public():
+    assert sorted(xp.__all__) == sorted(set(xp.__all__))
+    for name in xp.__all__:
+        assert getattr(xp, name) is not None
+    modules = ("decompose", "cluster", "image", "models", "plot", "simulate")
+    for name in modules:
+        module = getattr(xp, name)
+        for public in module.__all__:
+            assert hasattr(module, public), f"xp.{name}.{public}"
+
+
+@pytest.mark.parametrize("name", [n for n in xp.__all__ if callable(getattr(xp, n)) and not n[0].isupper()])
+def test_every_plain_function_has_a_docstring_with_types(name):
+    function = getattr(xp, name)
+    assert function.__doc__ and len(function.__doc__) > 80
+    signature = inspect.signature(function)
+    untyped = [p.name for p in signature.parameters.values() if p.annotation is p.empty]
+    assert not untyped, f"xp.{name}: {untyped} have no type"
+
+
+def test_a_tree_says_what_to_use_instead():
+    tree = xr.DataTree.from_dict(
+        {"/": xr.Dataset({"a": ("x", [1.0])}), "/results/fit": xr.Dataset({"b": ("x", [2.0])})}
+    )
+    with pytest.raises(AttributeError, match=r"node's dataset.*/results/fit"):
+        tree.pycro.decompose.svd()
+    changed = tree.pycro.map(lambda ds: ds * 2, where=lambda node: node.name == "fit")
+    assert float(changed["/results/fit"].b) == 4.0 and float(changed.a) == 1.0
+    assert set(tree.pycro.history) == {"/", "/results/fit"}
