@@ -137,7 +137,12 @@ def _header_verdict(good: dict[str, xr.Dataset], read: dict[str, xr.Dataset]) ->
         return f"dtypes {set(dtypes[1])} were {set(dtypes[0])}"
     if np.array_equal(_pool(good), _pool(read), equal_nan=True):
         return None
-    if any(len(a.data_vars) != len(b.data_vars) for a, b in zip(good.values(), read.values(), strict=False)):
+    layout = [
+        [{d: n for d, n in ds.sizes.items() if d not in ("direction", "sweep")} for ds in g.values()]
+        for g in (good, read)
+    ]
+    names = [[n for ds in g.values() for n in ds.data_vars] for g in (good, read)]
+    if layout[0] == layout[1] and names[0] != names[1]:
         return None  # a damaged label: what made up one variable is now several, its unit may be gone
     for before, after in zip(good.values(), read.values(), strict=False):
         for a, b in zip(before.data_vars.values(), after.data_vars.values(), strict=False):

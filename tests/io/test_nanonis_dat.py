@@ -112,7 +112,7 @@ def test_history_of_signals_has_a_time_axis(tmp_path):
     ],
 )
 def test_damage_is_named(tmp_path, old, new, field):
-    content, header, _ = samples.nanonis_spectrum()
+    content, _header, _ = samples.nanonis_spectrum()
     assert old in content
     with pytest.raises(CorruptFile, match=field):
         spectrum(_write(tmp_path, content.replace(old, new)))
