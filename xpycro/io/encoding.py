@@ -36,13 +36,14 @@ MARK = "xpycro_encoding"  # how a variable or group was encoded, where plain net
 ATTRS = "xpycro_attrs"  # attributes that HDF5 or netCDF would change, as JSON
 _MAX_DEPTH = 64
 _FLAT_BYTES = 32_000  # an HDF5 attribute holds 64 kB
+_MAX_FLAT = 200  # HDF5 takes seconds for thousands of attributes
 
 # What plain readers interpret: as somebody's metadata it would change values or dtypes.
 _INTERPRETED = frozenset(
     "_FillValue missing_value scale_factor add_offset coordinates calendar dtype _Unsigned _Encoding grid_mapping "
     "bounds ancillary_variables cell_measures formula_terms cell_methods node_coordinates geometry interior_ring "
-    "node_count part_node_count valid_min valid_max valid_range CLASS NAME DIMENSION_LIST REFERENCE_LIST DIMENSION_LABELS "
-    "_Netcdf4Dimid _Netcdf4Coordinates _nc3_strict _NCProperties unlimited_dims".split()
+    "node_count part_node_count valid_min valid_max valid_range CLASS NAME DIMENSION_LIST REFERENCE_LIST "
+    "DIMENSION_LABELS _Netcdf4Dimid _Netcdf4Coordinates _nc3_strict _NCProperties unlimited_dims".split()
 )
 _TIME_UNITS = {
     "D": "days",
@@ -261,7 +262,7 @@ def encode_attrs(attrs: Mapping[Any, Any], where: str = "attrs") -> tuple[dict[s
     problems = []
     for name, value in attrs.items():
         simple = _flat(name, value)
-        if simple is not None:
+        if simple is not None and len(flat) < _MAX_FLAT:
             flat[name] = simple
             continue
         try:
@@ -378,7 +379,7 @@ class _Names:
     def of(self, name: Hashable) -> str:
         if name not in self.given:
             text = name if isinstance(name, str) else f"xpycro_{type(name).__name__}_{name}"
-            text = text.replace("/", "∕")
+            text = text.replace("/", "∕").replace("_nc4_non_coord_", "_nc4_")
             if text in ("", ".", "..") or "\0" in text or not _is_utf8(text) or text.startswith(("_nc4_", "xpycro_")):
                 text = f"renamed_{''.join(c if c.isalnum() else '_' for c in text)}".encode("utf-8", "replace").decode()
             if text != text.strip() or text.startswith("_PFNC_"):
@@ -466,6 +467,8 @@ def _encode_variable(name: Hashable, variable: xr.Variable, names: _Names, probl
     problems += wrong
     stored = names.of(name)
     mark: dict[str, Any] = {} if stored == name else {"name": _pack(name)}
+    if not all(isinstance(dim, str) for dim in variable.dims):
+        raise _Unstorable(f"has the dims {variable.dims}: name dims by text")
     dims = tuple(names.of(dim) for dim in variable.dims)
     if len(set(dims)) != len(dims):
         raise _Unstorable(f"has the dims {variable.dims}, one of them twice: rename one")
@@ -532,10 +535,21 @@ def _times(variable: xr.Variable, dtype: np.dtype) -> _Piece:
     if dtype.kind == "m":
         attrs: dict[str, Any] = {"units": words, "dtype": name}
     else:
-        attrs = {"units": f"{words} since 1970-01-01", "calendar": "proleptic_gregorian"}
+        missing = np.int64(np.iinfo(np.int64).min)  # NaT, as xarray itself writes it
+        # beyond the years of nanoseconds plain xarray would fail to open the file: leave it the bare numbers there
+        link = "since" if unit == "ns" or _within_nanoseconds(variable) else "counted from"
+        attrs = {"units": f"{words} {link} 1970-01-01", "calendar": "proleptic_gregorian", "_FillValue": missing}
     if "units" in variable.attrs:
         raise _Unstorable(f"is {name} and has units {variable.attrs['units']!r}, which a time does not have: drop them")
     return "", np.dtype("i8"), 0, variable, "time", {"kind": name, "attrs": attrs}
+
+
+def _within_nanoseconds(variable: xr.Variable) -> bool:
+    if not variable._in_memory:
+        return False
+    values = np.asarray(variable.values)
+    years = values[~np.isnat(values)].astype("M8[Y]").astype(int) + 1970
+    return bool(((years > 1678) & (years < 2262)).all())
 
 
 def _text(variable: xr.Variable) -> xr.Variable:

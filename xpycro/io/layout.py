@@ -144,6 +144,8 @@ def write_block(
 
     Blocks that already arrive in whole chunks are kept.
     """
+    if 0 in shape:
+        return tuple(max(1, n) for n in shape)
     if blocks is not None and all(
         b is not None and (b >= n or b % c == 0) for b, c, n in zip(blocks, chunks, shape, strict=True)
     ):

@@ -60,8 +60,8 @@ def write_all(
     part: Part, root_attrs: Mapping[str, Any], *, progress: bool | None = None, label: str = "writing"
 ) -> None:
     """Create a part file and write every block of every variable into it."""
-    bar = Bar(sum(slot.stored.nbytes for slot in part.slots), label, progress)
     part.create(root_attrs)
+    bar = Bar(sum(slot.stored.nbytes for slot in part.pending), label, progress)
     with part:
         try:
             plain = [slot for slot in part.pending if slot.stored.variable.chunks is None]

@@ -89,8 +89,10 @@ class Slot:
     @property
     def checksum(self) -> str:
         """Of the whole variable, once all is written."""
-        counts = [math.ceil(n / c) for n, c in zip(self.stored.shape, self.chunks, strict=True)]
-        order = [self.digests[index] for index in np.ndindex(*counts)] if 0 not in self.stored.shape else []
+        order: list[bytes] = []
+        if 0 not in self.stored.shape:
+            counts = [math.ceil(n / c) for n, c in zip(self.stored.shape, self.chunks, strict=True)]
+            order = [self.digests[index] for index in np.ndindex(*counts)]
         return combine(self.stored.dtype, self.stored.shape, self.chunks, order)
 
     def pieces(self, region: tuple[slice, ...]) -> Iterable[tuple[tuple[int, ...], tuple[slice, ...]]]:

@@ -93,6 +93,15 @@ class StoredArray(BackendArray):
         return ("xpycro.StoredArray", tuple(facts), self.shape, str(self.dtype))
 
 
+class Lazily(indexing.LazilyIndexedArray):
+    """A lazily indexed stored array that dask knows by its content and index, not by where the file lies."""
+
+    __slots__ = ()
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        return ("xpycro.Lazily", self.array.__dask_tokenize__(), repr(self.key))
+
+
 # ---------------------------------------------------------------------------------------------------------- safety
 
 
@@ -268,7 +277,7 @@ def read_group(netcdf: Any, path: str, name: str = "") -> xr.Dataset:
             coords.add(given)
     for base, (named, fields, described, clean) in records.items():
         dtype = np.dtype([(str(n), encoding._plain_dtype(t)) for n, t in described])
-        lazy = indexing.LazilyIndexedArray(StoredArray(fields, dtype))
+        lazy = Lazily(StoredArray(fields, dtype))
         variables[base] = xr.Variable(named, lazy, clean, fastpath=True)
     coords |= {name for name, variable in variables.items() if name in variable.dims}
     ds = xr.Dataset(
@@ -302,4 +311,4 @@ def _variable(
     labels = h5.ndim == 1 and h5.is_scale  # xarray would read it on its own to make an index
     if labels or small or field.dtype.kind == "T" or 0 in field.shape:
         return xr.Variable(dims, encoding.decode_block(field.kind, np.asarray(h5[()])), attrs)
-    return xr.Variable(dims, indexing.LazilyIndexedArray(array), attrs, hints, fastpath=True)
+    return xr.Variable(dims, Lazily(array), attrs, hints, fastpath=True)
