@@ -64,6 +64,19 @@ def _wsxm_curve(head: bytes, path: str) -> bool:
     return head.startswith(b"WSxM file copyright") and b"Number of points:" in head and not _wsxm_image(head, path)
 
 
+_TIFF = (b"II*\0", b"MM\0*")
+
+
+def _first_tags(path: str) -> set[int]:
+    from xpycro.io.translators import _tiff
+
+    return _tiff.first_codes(path)
+
+
+def _park(head: bytes, path: str) -> bool:
+    return head.startswith(_TIFF) and 50432 in _first_tags(path)
+
+
 for _format in (
     Format(
         "xpycro", (".h5",), _hdf5, "xpycro.io.store:read",
@@ -104,6 +117,10 @@ for _format in (
     Format(
         "wsxm_curve", (".cur",), _wsxm_curve, "xpycro.io.translators.wsxm:curve",
         "WSxM curves as text", "Nanotec Cervantes and others through WSxM", lazy="no", verified="facts only",
+    ),
+    Format(
+        "park_tiff", (".tiff", ".tif"), _park, "xpycro.io.translators.park:image",
+        "Park Systems images", "Park Systems and PSIA AFM", lazy="block", verified="real file",
     ),
 ):  # fmt: skip
     register(_format)
