@@ -339,13 +339,43 @@ def after(da: xr.DataArray, *values: Any) -> xr.DataArray:
     """`da` reading its source anew once `values` are computed, so that a second pass does not keep the first's blocks.
 
     Without it dask shares the loaded blocks of two passes in one graph and holds the whole file in memory in between.
+    (`dask.graph_manipulation.bind` means to do this; of dask 2026.8 it breaks graphs that index or rechunk.)
     """
-    delayed_values = [v for v in values if _is_delayed(v)]
-    if da.chunks is None or not delayed_values:
+    waited = [value for value in values if _is_delayed(value)]
+    if da.chunks is None or not waited:
         return da
-    from dask.graph_manipulation import bind
+    import dask
+    from dask._task_spec import Alias, DataNode, Task, TaskRef, convert_legacy_graph
+    from dask.array import Array
+    from dask.base import tokenize
+    from dask.highlevelgraph import HighLevelGraph
 
-    return da.copy(data=bind(da.data, delayed_values))
+    blocker = dask.delayed(_nothing, pure=True)(*waited)
+    (data,) = dask.optimize(da.data)
+    graph = convert_legacy_graph(dict(data.__dask_graph__()))
+    token = tokenize(data.name, blocker.key)
+    # values that lie in the graph itself are shared: there is nothing to read again
+    fresh = {key: _renamed(key, token) for key, node in graph.items() if not isinstance(node, DataNode)}
+    again: dict[Any, Any] = {key: node for key, node in graph.items() if key not in fresh}
+    for key, name in fresh.items():
+        node = graph[key].substitute(fresh, key=name)
+        if isinstance(node, Task) and not isinstance(node, Alias) and not (graph[key].dependencies & fresh.keys()):
+            node = Task(name, _then, TaskRef(blocker.key), node.func, *node.args, **node.kwargs)
+        again[name] = node
+    layers = HighLevelGraph.from_collections(_renamed(data.name, token), again, dependencies=[blocker])
+    return da.copy(data=Array(layers, _renamed(data.name, token), data.chunks, dtype=data.dtype, meta=data._meta))
+
+
+def _renamed(key: Any, token: str) -> Any:
+    return (f"{key[0]}-after-{token}", *key[1:]) if isinstance(key, tuple) else f"{key}-after-{token}"
+
+
+def _nothing(*_: Any) -> None:
+    return None
+
+
+def _then(_: None, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return function(*args, **kwargs)
 
 
 def compute(*values: Any) -> tuple[Any, ...]:
