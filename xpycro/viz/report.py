@@ -32,7 +32,7 @@ _CSS = """
 * { box-sizing: border-box; }
 body { margin: 0; background: #fff; color: var(--ink); font: 15px/1.55 Inter, "Helvetica Neue", Helvetica, Arial,
   sans-serif; }
-main { max-width: 1140px; margin: 0 auto; padding: 36px 30px 60px; }
+main { max-width: 1180px; margin: 0 auto; padding: 36px 30px 60px; }
 h1 { font-size: 29px; line-height: 1.2; margin: 0 0 6px; letter-spacing: -0.01em; overflow-wrap: anywhere; }
 .lead { color: var(--soft); margin: 0 0 20px; font-size: 16px; max-width: 76ch; }
 h2 { font-size: 19px; margin: 40px 0 6px; padding-top: 14px; border-top: 1px solid var(--line); }
@@ -47,7 +47,8 @@ th { text-align: right; font-weight: 600; border-bottom: 2px solid var(--ink); p
 td { text-align: right; border-bottom: 1px solid var(--line); padding: 4px 16px 4px 0; }
 th:first-child, td:first-child { text-align: left; }
 caption { caption-side: bottom; text-align: left; color: var(--soft); font-size: 13px; padding-top: 4px; }
-figure { margin: 8px 0 10px; overflow-x: auto; }
+.content { display: flex; flex-wrap: wrap; gap: 0 14px; align-items: flex-start; } .wide { width: 100%; }
+figure { margin: 8px 0 10px; max-width: 100%; overflow-x: auto; }
 nav { font-size: 13px; margin: 14px 0 0; color: var(--soft); } nav a { color: var(--accent); text-decoration: none;
   margin-right: 16px; }
 footer { margin-top: 48px; border-top: 1px solid var(--line); padding-top: 12px; color: var(--soft); font-size:
@@ -119,25 +120,28 @@ def page(
 ) -> str:
     """The page as one string of HTML; arguments as for `write`."""
     from bokeh.embed import components
-    from bokeh.resources import INLINE, Resources
+    from bokeh.resources import Resources
 
     models: list[Any] = []
     body: list[str] = []
     for number, section in enumerate(sections):
         body.append(f'<section id="s{number}"><h2>{html.escape(section.title)}</h2>')
         body += [f"<p>{html.escape(t.strip())}</p>" for t in section.text.split("\n\n") if t.strip()]
+        body.append('<div class="content">')
         for item in section.content:
             if isinstance(item, Table):
-                body.append(item.html())
+                body.append(f'<div class="wide">{item.html()}</div>')
             else:
                 models.append(model_of(item))
                 body.append(f"<figure>@@{len(models) - 1}@@</figure>")
-        body.append("</section>")
+        body.append("</div></section>")
     script, divs = components(models, wrap_plot_info=True) if models else ("", [])
     text = "\n".join(body)
     for number, div in enumerate(divs):
         text = text.replace(f"@@{number}@@", div, 1)
-    resources = Resources(mode=INLINE.mode, components=["bokeh", "bokeh-widgets"]).render() if models else ""
+    # Resources.render() would add what other libraries (Panel) registered: files that a page on disk does not have.
+    library = Resources(mode="inline", components=["bokeh", "bokeh-widgets"]).js_raw if models else []
+    resources = "".join(f"<script>{_closed(text)}</script>" for text in library)
     facts = "".join(f"<div><dt>{html.escape(str(k))}</dt><dd>{html.escape(_cell(v))}</dd></div>" for k, v in summary)
     links = (
         "".join(f'<a href="#s{n}">{html.escape(s.title)}</a>' for n, s in enumerate(sections))
@@ -159,6 +163,11 @@ def page(
             f"</main>{script}</body></html>\n",
         ]
     )
+
+
+def _closed(script: str) -> str:
+    """A script whose text cannot end its own element."""
+    return script.replace("</script", "<\\/script")
 
 
 def write(

@@ -241,6 +241,8 @@ def explorer(
              "span": _span(spectrum, float(signal.values[k]))}
         )  # fmt: skip
     _cursor([d["map"].figure for d in drawn], cursor)
+    for number, d in enumerate(drawn):  # so that a script of the page's reader finds them
+        d["map"].figure.name, d["spectrum"].name = f"map {number}", f"spectrum {number}"
     arguments = {
         "cursor": cursor,
         "place": ColumnDataSource({"x": places[0], "y": places[1]}),
@@ -327,6 +329,7 @@ def slider(da: xr.DataArray, over: str, *, budget: int = 2 * BUDGET, size: int =
         "planes": ColumnDataSource({"values": values.reshape(-1)}),
         "names": [ax.text(i) for i in range(len(ax.values))],
     }  # fmt: skip
+    chart.figure.name, handle.name = "map 0", "slider"
     handle.js_on_change("value", CustomJS(args=arguments, code=scripts.SLIDE))
     note = f"Shown: {small.note}." if small.note else ""
     return column(handle, chart.figure, *([caption(note)] if note else []))

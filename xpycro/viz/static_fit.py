@@ -141,6 +141,7 @@ def fit_explorer(
             f"{shown.label} at {where}",
             1020 // len(pairs) - 190 // len(pairs),
         )
+        figure.name = f"spectrum {len(spectra)}"
         spectra.append(figure)
         arguments["cubes"].append(ColumnDataSource({"values": values.reshape(-1)}))
         arguments["models"].append(ColumnDataSource({"values": curve.reshape(-1)}))
@@ -149,7 +150,7 @@ def fit_explorer(
         arguments["curves"].append(line.data_source)
         arguments["curve_fields"].append(line.glyph.y)
         arguments["labels"].append(shown.label)
-    readout = Div(text=rows[i], styles={"font": f"13px {style.FONT}"}, width=1050)
+    readout = Div(name="readout", text=rows[i], styles={"font": f"13px {style.FONT}"}, width=1050)
     callback = CustomJS(
         args={
             **arguments, "cursor": cursor, "place": ColumnDataSource({"x": places[0], "y": places[1]}),
@@ -158,7 +159,8 @@ def fit_explorer(
         },
         code=scripts.FIT,
     )  # fmt: skip
-    for chart in charts:
+    for number, chart in enumerate(charts):
+        chart.figure.name = f"map {number}"
         for event in ("tap", "pan"):
             chart.figure.js_on_event(event, callback)
     text = "Tap or drag on a map for the data (dots) and the fit (line) there."

@@ -1,0 +1,170 @@
+"""A real browser on a page: pointer actions on named figures, the numbers that are drawn, and no network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+_VIEW = """
+const find = (name) => {
+  const seen = [], walk = (v) => { if (!v || seen.includes(v)) return; seen.push(v);
+    for (const c of (v.child_views || [])) walk(c); };
+  for (const v of Bokeh.index.roots ? Bokeh.index.roots : Object.values(Bokeh.index)) walk(v);
+  return seen.find(v => v.model.name === name || (v.model.title && v.model.title.text === name)) };
+"""
+
+
+class Page:
+    """A browser page with Bokeh figures, found by their name."""
+
+    def __init__(self, page: Any) -> None:
+        self.page = page
+        self.problems: list[str] = []
+        page.on("pageerror", lambda error: self.problems.append(f"page error: {error}"))
+        page.on("console", lambda m: self.problems.append(f"console: {m.text}") if m.type == "error" else None)
+
+    def guard(self, route: Any) -> None:
+        """Let through what is local; refuse and remember the rest."""
+        url = route.request.url
+        if url.startswith(("file:", "data:", "blob:", "http://127.0.0.1")):
+            route.continue_()
+            return
+        self.problems.append(f"external request: {url}")
+        route.abort()
+
+    def open(self, url: str) -> None:
+        self.page.goto(url)
+        self.page.wait_for_function(
+            "() => window.Bokeh && Bokeh.documents.length && Bokeh.documents.every(d => d.is_idle)", timeout=60_000
+        )
+        self.page.wait_for_timeout(200)
+
+    def evaluate(self, expression: str, argument: Any = None) -> Any:
+        return self.page.evaluate("(argument) => {" + _VIEW + expression + "}", argument)
+
+    def place(self, name: str, x: float, y: float) -> tuple[float, float]:
+        """Where a place of a figure, in its own coordinates, lies on the screen."""
+        return tuple(
+            self.evaluate(
+                """const v = find(argument.name); v.el.scrollIntoView({block: 'center'});
+                const r = v.el.getBoundingClientRect(), f = v.frame;
+                return [r.x + f.x_scale.compute(argument.x), r.y + f.y_scale.compute(argument.y)]""",
+                {"name": name, "x": float(x), "y": float(y)},
+            )
+        )
+
+    def tap(self, name: str, x: float, y: float) -> None:
+        self.page.mouse.click(*self.place(name, x, y))
+        self.page.wait_for_timeout(350)  # Bokeh waits for a second tap before it believes in the first
+
+    def drag(self, name: str, start: tuple[float, float], end: tuple[float, float]) -> None:
+        first, last = self.place(name, *start), self.place(name, *end)
+        self.page.mouse.move(*first)
+        self.page.mouse.down()
+        self.page.mouse.move(*last, steps=6)
+        self.page.mouse.up()
+        self.page.wait_for_timeout(200)
+
+    def line(self, name: str, glyph: str = "Line") -> np.ndarray:
+        """What is drawn on the vertical axis of a figure's first line."""
+        values = self.evaluate(
+            """const v = find(argument.name), r = v.model.renderers.find(r => r.glyph.type === argument.glyph);
+            return Array.from(r.data_source.data[r.glyph.y.field], t => Number.isFinite(t) ? t : null)""",
+            {"name": name, "glyph": glyph},
+        )
+        return np.array([np.nan if v is None else v for v in values], dtype=float)
+
+    def image(self, name: str) -> np.ndarray:
+        """The values of a figure's image, lowest row first, or of its cells or points."""
+        found = self.evaluate(
+            """const r = find(argument.name).model.renderers[0], g = r.glyph;
+            const clean = (a) => Array.from(a, t => Number.isFinite(t) ? t : null);
+            if (g.type === 'Image') { const a = r.data_source.data.image[0]; return [clean(a), a.shape] }
+            const a = r.data_source.data[g.fill_color.field]; return [clean(a), [a.length]]""",
+            {"name": name},
+        )
+        values = np.array([np.nan if v is None else v for v in found[0]], dtype=float)
+        return values.reshape(found[1])
+
+    def title(self, name: str) -> str:
+        return self.evaluate("return find(argument).model.title.text", name)
+
+
+@pytest.fixture(scope="session")
+def browser(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Headless Chromium, started once."""
+    sync = pytest.importorskip("playwright.sync_api")
+    import os
+    import shutil
+
+    names = (os.environ.get("XPYCRO_CHROMIUM"), "chromium", "chromium-browser", "google-chrome")
+    path = next((found for n in names if n and (found := shutil.which(n))), None)
+    if path is None:
+        if os.environ.get("XPYCRO_REQUIRE_BROWSER") == "1":
+            pytest.fail("no Chromium on this machine, and XPYCRO_REQUIRE_BROWSER=1 asks for it")
+        pytest.skip("no Chromium on this machine")
+    with sync.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, headless=True, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Page]:
+    """A page without a network; the test fails on any page error, console error or external request."""
+    context = browser.new_context(viewport={"width": 1240, "height": 950})
+    opened = Page(context.new_page())
+    context.route("**/*", opened.guard)
+    yield opened
+    context.close()
+    assert not opened.problems, opened.problems
+
+
+@pytest.fixture
+def report_page(page: Page, tmp_path: Path) -> Callable[[Any], Page]:
+    """``report_page(plot)``: the plot in a report, opened from the file."""
+
+    def show(*content: Any) -> Page:
+        from xpycro.viz import report
+
+        path = report.write(tmp_path / "report.html", title="Test", sections=[report.Section("One", "", *content)])
+        page.open(path.as_uri())
+        return page
+
+    return show
+
+
+@pytest.fixture
+def served(page: Page) -> Iterator[Callable[[Any], Page]]:
+    """``served(make)``: what `make()` returns, served by Panel on a free port of this machine, opened."""
+    import socket
+
+    panel = pytest.importorskip("panel")
+    servers = []
+
+    def show(make: Callable[[], Any]) -> Page:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        server = panel.serve(
+            make, port=port, address="127.0.0.1", threaded=True, show=False, verbose=False,
+            websocket_origin=f"127.0.0.1:{port}",
+        )  # fmt: skip
+        servers.append(server)
+        page.page.wait_for_timeout(300)
+        page.open(f"http://127.0.0.1:{port}")
+        page.page.wait_for_timeout(500)
+        return page
+
+    yield show
+    for server in servers:
+        server.stop()
