@@ -46,8 +46,6 @@ class Axis:
         Whether it is part of one observation; None where the file does not say.
     dim : str
         The dim, where the translator knows it.
-    calibrated : bool
-        Whether scale and offset mean anything.
     """
 
     size: int
@@ -58,7 +56,6 @@ class Axis:
     values: np.ndarray | None = field(default=None, compare=False)
     signal: bool | None = None
     dim: str = ""
-    calibrated: bool = True
 
     def coordinates(self) -> np.ndarray:
         """In the file's units, in the order stored."""
@@ -204,6 +201,10 @@ def _assign(axes: Sequence[Axis], bases: Sequence[str]) -> list[str]:
     else:
         fill(signal, ("kx", "ky") if detector else ("x", "y", "frame"))
     spatial = [n for n in others if dims[n] in ("", "k", "spatial")]
+    if {"y", "x"} <= taken:  # what lies inside of the pixels belongs to each of them
+        inner = max(n for n, dim in enumerate(dims) if dim in ("y", "x"))
+        fill([n for n in spatial if n > inner], ("point", "step"))
+        spatial = [n for n in spatial if n < inner]
     fill(spatial, ("x", "y", "frame", "step", "cycle"))
     used: set[str] = set()
     for place, dim in enumerate(dims):
@@ -220,7 +221,9 @@ def _rank(dims: Sequence[str]) -> list[float]:
     fixed = {"position": 2.0, "y": 2.0, "x": 2.1, "energy": 4, "energy_loss": 4, "wavelength": 4, "wavenumber": 4,
              "two_theta": 4, "mass_to_charge": 4, "point": 4, "ky": 5.0, "kx": 5.1, "z": 1.0, "frame": 0.5,
              "frequency": 4.5, "bias": 4.2}  # fmt: skip
-    first = next((n for n, dim in enumerate(dims) if dim in ("y", "x", "position")), len(dims))
+    first = next((n for n, dim in enumerate(dims) if dim in ("y", "x", "position")), None)
+    if first is None:
+        return [5.0 if dim in ("ky", "kx") else 1.0 for dim in dims]
     return [fixed.get(dim, 0.1 if n < first else 3.0) for n, dim in enumerate(dims)]
 
 

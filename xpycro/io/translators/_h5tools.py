@@ -13,9 +13,11 @@ import numpy as np
 
 from xpycro.io.rawarray import stamp
 
-__all__ = ["MAGIC", "attributes", "dialect", "metadata", "speaks", "text", "tidy"]
+__all__ = ["CLAIMED", "MAGIC", "attributes", "dialect", "metadata", "speaks", "text", "tidy"]
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
+# dialects with a translator: generic HDF5 leaves these alone (gxsm: read with the scanning probe formats)
+CLAIMED = frozenset({"xpycro", "usid", "nsid", "hyperspy", "emd", "nexus", "delmic", "dectris", "gxsm"})
 _LOOK = 300  # objects that are looked at to tell the dialect
 _VALUES = 4096  # values of a dataset that is small enough to be metadata
 _ITEMS = 50_000
@@ -33,6 +35,8 @@ def tidy(value: Any) -> Any:
             if parts and all(part is None for part in parts):  # references
                 return None
             return parts[0] if value.ndim == 0 else parts
+        if value.dtype.kind == "S" and value.ndim == 0:
+            return value.item().decode("utf-8", "replace")
         if value.dtype.kind == "S":
             return [item.decode("utf-8", "replace") for item in value.ravel()[:_VALUES].tolist()]
         return value.ravel()[0].item() if value.size == 1 else value.tolist() if value.size <= _VALUES else None

@@ -1,0 +1,215 @@
+"""NeXus: NXdata groups with ``signal``, ``axes`` and ``<axis>_indices``, old and new ways of marking them.
+
+May import numpy, xarray, schema and io below, h5py inside functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xpycro.errors import CorruptFile, NotThisFormat
+from xpycro.io import hdf5_array
+from xpycro.io.hdf5_guard import Contents, opened
+from xpycro.io.translators import _h5tools as h5
+from xpycro.io.translators._axes import Axis, axis_units, data_units, layout
+from xpycro.io.translators._common import iso_time
+from xpycro.io.translators._signals import Signal, collect
+from xpycro.schema import coordinate, identifier
+
+__all__ = ["read"]
+
+
+def read(path: str, *, trust: bool = False, isolate: bool = False) -> dict[str, xr.Dataset]:
+    """Read the plottable data of a NeXus file.
+
+    Parameters
+    ----------
+    path : str
+    trust : bool, optional
+        Follow links and external storage outside the folder too.
+    isolate : bool, optional
+        Walk the file in a child process with limits first.
+
+    Returns
+    -------
+    dict of str to Dataset
+        One group for each grid: signals and auxiliary signals of an NXdata are variables, their errors
+        ``<signal>_errors``. An axis given by its bin edges becomes bin centres.
+
+    Raises
+    ------
+    NotThisFormat, CorruptFile, UnsupportedVariant
+
+    Notes
+    -----
+    *Laziness*: axes and metadata are read, data only when used.
+
+    References
+    ----------
+    NeXus manual, "NXdata", https://manual.nexusformat.org/classes/base_classes/NXdata.html
+    """
+    with opened(path, trust=trust, isolate=isolate) as (file, contents):
+        signals: list[Signal] = []
+        for where in contents.groups:
+            group = file[where]
+            if h5.text(group.attrs.get("NX_class")) in ("NXdata", "NXmonitor", "NXdetector", "NXlog"):
+                signals += _data(path, group, where, contents)
+        if not signals:
+            raise NotThisFormat("no NXdata has a signal", path=path)
+        names = h5.group_names([signal.group for signal in signals])
+        entry = _entry(file)
+        header = h5.metadata(file)
+        signals = [replace(signal, group=name) for signal, name in zip(signals, names, strict=True)]
+        return collect(signals, header, apart=False, **entry)
+
+
+def _entry(file: Any) -> dict[str, str | None]:
+    """Title and time of the first NXentry."""
+    import h5py
+
+    for name in file:
+        if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+            continue
+        group = file[name]
+        if isinstance(group, h5py.Group) and h5.text(group.attrs.get("NX_class")) == "NXentry":
+            title, start = _word(group, "title"), _word(group, "start_time")
+            return {"title": title, "acquired": iso_time(start), "data_type": _word(group, "definition")}
+    return {}
+
+
+def _word(group: Any, name: str) -> str | None:
+    import h5py
+
+    found = group.get(name) if name in group else None
+    if not isinstance(found, h5py.Dataset) or found.dtype.kind not in "OS" or found.size != 1:
+        return None
+    return h5.text(np.asarray(found[()])) or None
+
+
+def _list(value: Any) -> list[str]:
+    plain = h5.tidy(value)
+    if isinstance(plain, str):
+        return [word for word in plain.strip("[]").replace(",", ":").split(":") if word]
+    return [str(word) for word in plain] if isinstance(plain, list) else []
+
+
+def _dataset(group: Any, name: str) -> Any:
+    import h5py
+
+    found = group.get(name) if name and name in group else None
+    return found if isinstance(found, h5py.Dataset) else None
+
+
+def _data(path: str, group: Any, where: str, contents: Contents) -> list[Signal]:
+    names = [h5.text(group.attrs["signal"])] if "signal" in group.attrs else []
+    if not names or _dataset(group, names[0]) is None:  # before 2014 the dataset itself was marked
+        names = [n for n in group if (d := _dataset(group, n)) is not None and h5.text(d.attrs.get("signal")) == "1"]
+    names += [n for n in _list(group.attrs.get("auxiliary_signals")) if n not in names]
+    signals = []
+    for name in names:
+        data = _dataset(group, name)
+        inner = f"{where.rstrip('/')}/{name}"
+        if inner in contents.missing:
+            raise CorruptFile(
+                f"its data lie in {contents.missing[inner]!r}, which is not there", path=path, field=inner
+            )
+        if data is None or data.dtype.kind not in "fciub" or data.shape is None or data.ndim == 0:
+            continue
+        signals += _signal(path, group, where, name, data)
+    return signals
+
+
+def _axes_of(group: Any, data: Any) -> tuple[list[str], list[list[str]]]:
+    """For each dim the name of its axis (``""`` where it has none), and further coordinates by the dims they span."""
+    words = _list(group.attrs.get("axes")) or _list(data.attrs.get("axes"))
+    names = [""] * data.ndim
+    for number, word in enumerate(words):
+        found = _dataset(group, word)
+        given = h5.tidy(group.attrs.get(f"{word}_indices")) if f"{word}_indices" in group.attrs else None
+        spans = [given] if isinstance(given, int) else given if isinstance(given, list) else [number]
+        if found is not None and found.ndim <= 1 and len(spans) == 1 and 0 <= int(spans[0]) < data.ndim:
+            if not names[int(spans[0])]:
+                names[int(spans[0])] = word
+    if not words:  # the oldest way: axis=1 on the dataset of the axis
+        for name in group:
+            found = _dataset(group, name)
+            place = h5.tidy(found.attrs["axis"]) if found is not None and "axis" in found.attrs else None
+            if isinstance(place, int | str) and str(place).isdigit() and 1 <= int(place) <= data.ndim:
+                names[int(place) - 1] = names[int(place) - 1] or name
+    extra = []
+    for name in group.attrs:
+        if name.endswith("_indices") and name[:-8] not in names and _dataset(group, name[:-8]) is not None:
+            spans = h5.tidy(group.attrs[name])
+            spans = [spans] if isinstance(spans, int) else spans
+            if isinstance(spans, list) and all(isinstance(s, int) and 0 <= s < data.ndim for s in spans):
+                extra.append([name[:-8], *map(str, spans)])
+    return names, extra
+
+
+def _centres(values: np.ndarray, size: int) -> np.ndarray | None:
+    if values.size == size + 1:
+        return (values[1:] + values[:-1]) / 2
+    return values if values.size == size else None
+
+
+def _signal(path: str, group: Any, where: str, name: str, data: Any) -> list[Signal]:
+    names, extra = _axes_of(group, data)
+    axes = []
+    shown = h5.text(data.attrs.get("interpretation")) or h5.text(group.attrs.get("interpretation"))
+    inside = {"spectrum": 1, "image": 2}.get(shown, 0)
+    for number, (word, size) in enumerate(zip(names, data.shape, strict=True)):
+        found = _dataset(group, word)
+        signal = number >= data.ndim - inside if inside and data.ndim > inside else None
+        if found is None or found.dtype.kind not in "fiu":
+            axes.append(Axis(size, "" if word == "." else word, None, signal=signal))
+            continue
+        values = _centres(np.asarray(found[()], float).ravel(), size)
+        if values is None:
+            raise CorruptFile(f"the axis {word} has {found.size} values for {size} points", path=path, field=where)
+        axes.append(Axis(size, word, h5.text(found.attrs.get("units")), values=values, signal=signal))
+    laid = layout(axes, top_first=False)
+    coords = dict(laid.coords)
+    dim_of = {stored: (dim, flip) for dim, stored, flip in zip(laid.dims, laid.order, laid.flip, strict=True)}
+    for word, *spans in extra:
+        _extra(group, word, [int(s) for s in spans], data.shape, dim_of, coords)
+    factor, base = data_units(h5.text(data.attrs.get("units")))
+    title = h5.text(data.attrs.get("long_name")) or name
+    parts = [part for part in where.split("/") if part]
+    label = title if title != "data" else parts[-1] if parts else name
+    result = []
+    errors = _dataset(group, f"{name}_errors") or (_dataset(group, "errors") if name == "data" else None)
+    for source, said in ((data, label), (errors, f"{label} errors")):
+        if source is None or source.shape != data.shape or source.dtype.kind not in "fiu" + "c" * (source is data):
+            continue
+        raw = hdf5_array.array(source, order=laid.order, flip=laid.flip, factor=factor)
+        made = hdf5_array.variable(laid.dims, raw, said, base, source.chunks)
+        result.append(Signal(said, made, coords, h5.attributes(source), group=where))
+    return result
+
+
+def _extra(
+    group: Any,
+    word: str,
+    spans: list[int],
+    shape: tuple[int, ...],
+    dim_of: Mapping[int, tuple[str, bool]],
+    coords: dict[str, xr.Variable],
+) -> None:
+    """A further coordinate, over one dim or several."""
+    found = _dataset(group, word)
+    name = identifier(word)
+    if name in coords or found is None or found.dtype.kind not in "fiu" or found.size > 1 << 24:
+        return
+    if found.shape != tuple(shape[s] for s in spans):
+        return
+    values = np.asarray(found[()], float)
+    values = values[tuple(slice(None, None, -1 if dim_of[s][1] else 1) for s in spans)]
+    factor, base = axis_units(h5.text(found.attrs.get("units")))
+    coords[name] = coordinate(
+        [dim_of[s][0] for s in spans], values * factor, name=name, units=base or "1", long_name=word
+    )
