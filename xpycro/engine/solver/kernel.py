@@ -141,7 +141,18 @@ def _difference_noise(y, n, spare):  # type: ignore[no-untyped-def]
         return 0.0
     for i in range(1, n - 1):
         spare[i - 1] = abs(y[i - 1] - 2.0 * y[i] + y[i + 1])
-    return 1.4826 * np.median(spare[: n - 2]) / np.sqrt(6.0)
+    # the median by halving an interval: sorting would take longer to compile than all the rest
+    low, high = 0.0, np.max(spare[: n - 2])
+    for _ in range(40):
+        middle = 0.5 * (low + high)
+        below = 0
+        for i in range(n - 2):
+            below += spare[i] <= middle
+        if 2 * below >= n - 2:
+            high = middle
+        else:
+            low = middle
+    return 1.4826 * high / np.sqrt(6.0)
 
 
 @kernel
@@ -160,7 +171,8 @@ def fit_pixels(  # type: ignore[no-untyped-def]
     free = np.empty(n_parameters, np.int64)
     coefficients = np.empty(n_parameters, np.int64)  # the linear ones that are not fixed or tied, whatever the mode
     place = np.full(n_parameters, -1, np.int64)
-    n_projected = n_free = n_coefficients = n_nonlinear = 0
+    # typed, or numba would compile everything that takes a counter once more for the literal 0
+    n_projected = n_free = n_coefficients = n_nonlinear = np.int64(0)
     for j in range(n_parameters):
         if kind[j] == PROJECTED:
             projected[n_projected] = j
@@ -209,7 +221,7 @@ def fit_pixels(  # type: ignore[no-untyped-def]
 
         # ------------------------------------------------------------------- the channels that can be used
         source = weight[pixel if weight.shape[0] > 1 else 0]
-        used = 0
+        used = np.int64(0)
         for i in range(n_channels):
             good = np.isfinite(y[pixel, i]) and (quadratures == 1 or np.isfinite(y[pixel, n_channels + i]))
             if good and weighted:
@@ -309,7 +321,7 @@ def fit_pixels(  # type: ignore[no-untyped-def]
             for j in range(n_parameters):
                 if linear[j] and not background[j]:
                     trial[j] = 0.0
-            n_background = 0
+            n_background = np.int64(0)
             for k in range(n_projected):
                 if background[projected[k]]:
                     column_index[n_background] = projected[k]
@@ -326,11 +338,11 @@ def fit_pixels(  # type: ignore[no-untyped-def]
         damping, growth = 1e-3, 2.0
         code = MAX_ITERATIONS
         exact = 1e-30 * power + 1e-300
-        n_kept = n_subset = 0
+        n_kept = n_subset = np.int64(0)
         for iteration in range(max_iterations + 1):
             iterations[pixel] = iteration
             # columns held at a bound count as constants
-            n_kept = 0
+            n_kept = np.int64(0)
             for k in range(n_projected):
                 if active[k] == 0:
                     kept[n_kept] = k
@@ -365,7 +377,7 @@ def fit_pixels(  # type: ignore[no-untyped-def]
                         taken += mixed[k, a] * cross[k, b]
                     normal[a, b] -= taken
                     normal[b, a] = normal[a, b]
-            n_subset = 0
+            n_subset = np.int64(0)
             for a in range(n_free):
                 j = free[a]
                 held[a] = 0
@@ -434,7 +446,7 @@ def fit_pixels(  # type: ignore[no-untyped-def]
                     damping = max(damping, 1e-12)
                     growth = 2.0
                     break
-                if predicted <= 1e-14 * cost:  # below what the cost can show
+                if predicted <= 1e-14 * cost and damping > 1e3:  # below what the cost can show
                     break
                 damping *= growth
                 growth *= 2.0

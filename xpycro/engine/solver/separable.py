@@ -5,6 +5,8 @@ Compiled; may import numba, numpy and this folder's jit and dense.
 
 from __future__ import annotations
 
+import numpy as np
+
 from xpycro.engine.solver.dense import dot, factor, solve
 from xpycro.engine.solver.jit import call_shape, kernel
 
@@ -60,7 +62,7 @@ def project(rows, y, p, linear, row_of, units, chosen, count, lower, upper, work
         for b in range(a + 1):
             gram[a, b] = gram[b, a] = dot(rows[ra], rows[row_of[chosen[b]]], m)
     for _ in range(3 * count + 1):
-        free = 0
+        free = np.int64(0)
         for k in range(count):
             if active[k] == 0:
                 subset[free] = k

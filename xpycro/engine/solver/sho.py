@@ -24,11 +24,10 @@ MAX_ITERATIONS, CONVERGED, SMALL_STEP, NO_DATA, TOO_FEW, CONSTANT, SINGULAR, NO_
 
 
 @kernel
-def _project(u, re, im, w2, a, b, fr, fi):  # type: ignore[no-untyped-def]
-    """Basis 1/(u^2 - i a u - b), its best complex coefficient, its squared norm and the cost."""
-    n = u.size
+def _basis(u, re, im, w2, a, b, fr, fi):  # type: ignore[no-untyped-def]
+    """Basis 1/(u^2 - i a u - b), its best complex coefficient and its squared norm."""
     norm = pr = pi = 0.0
-    for i in range(n):
+    for i in range(u.size):
         dr = u[i] * u[i] - b
         di = a * u[i]
         inverse = 1.0 / (dr * dr + di * di)
@@ -37,113 +36,131 @@ def _project(u, re, im, w2, a, b, fr, fi):  # type: ignore[no-untyped-def]
         norm += w2[i] * inverse
         pr += w2[i] * (f * re[i] + g * im[i])
         pi += w2[i] * (f * im[i] - g * re[i])
-    cr, ci = pr / norm, pi / norm
-    cost = 0.0
-    for i in range(n):
+    return pr / norm, pi / norm, norm
+
+
+@kernel
+def _cost(re, im, w2, cr, ci, fr, fi):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for i in range(re.size):
         x = re[i] - (cr * fr[i] - ci * fi[i])
         y = im[i] - (cr * fi[i] + ci * fr[i])
-        cost += w2[i] * (x * x + y * y)
-    return cr, ci, norm, 0.5 * cost
+        total += w2[i] * (x * x + y * y)
+    return 0.5 * total
+
+
+@kernel
+def _projected_cost(u, re, im, w2, a, b, fr, fi):  # type: ignore[no-untyped-def]
+    cr, ci, _ = _basis(u, re, im, w2, a, b, fr, fi)
+    return _cost(re, im, w2, cr, ci, fr, fi)
 
 
 @kernel
 def _step(u, re, im, w2, cr, ci, norm, fr, fi):  # type: ignore[no-untyped-def]
-    """Projected normal matrix and gradient in (a, b), and what joins them to the coefficient."""
-    n = u.size
+    """Cost; projected normal matrix and gradient in (a, b); what joins them to the coefficient."""
     # d/da = C i u f^2, d/db = C f^2: sums over f^2, weighted by powers of u
-    saa = sab = sbb = ga = gb = xar = xai = xbr = xbi = 0.0
-    for i in range(n):
+    cost = saa = sbb = ga = gb = xar = xai = xbr = xbi = 0.0
+    for i in range(u.size):
         f, g = fr[i], fi[i]
         x = re[i] - (cr * f - ci * g)
         y = im[i] - (cr * g + ci * f)
         qr, qi = f * f - g * g, 2.0 * f * g
         br, bi = cr * qr - ci * qi, cr * qi + ci * qr
-        ar, ai = -u[i] * bi, u[i] * br
         w = w2[i]
+        wu = w * u[i]
         size = w * (br * br + bi * bi)
+        cost += w * (x * x + y * y)
         saa += size * u[i] * u[i]
         sbb += size
-        ga += w * (ar * x + ai * y)
+        ga += wu * (br * y - bi * x)
         gb += w * (br * x + bi * y)
-        xar += w * (f * ar + g * ai)
-        xai += w * (f * ai - g * ar)
+        xar += wu * (g * br - f * bi)
+        xai += wu * (f * br + g * bi)
         xbr += w * (f * br + g * bi)
         xbi += w * (f * bi - g * br)
     saa -= (xar * xar + xai * xai) / norm
     sbb -= (xbr * xbr + xbi * xbi) / norm
     sab = -(xar * xbr + xai * xbi) / norm  # a and b are orthogonal before the projection
-    return saa, sab, sbb, ga, gb, xar, xai, xbr, xbi
+    return 0.5 * cost, saa, sab, sbb, ga, gb, xar, xai, xbr, xbi
 
 
 @kernel
-def start_sho(u, re, im, w2, fr, fi):  # type: ignore[no-untyped-def]
-    """(a, b, cost, conjugated): the better of a reweighted linear fit and the maximum of the magnitude."""
+def _linear_start(u, re, im, w2, a, b, reweighted):  # type: ignore[no-untyped-def]
+    """One linear fit of Z (u^2 - i a u - b) = C, weighted by the last one's 1/|D|^2; b < 0 where there is none."""
+    # weighted means take C out, two real unknowns are left
+    sw = zr = zi = vr = vi = tr = ti = zz = vv = 0.0
+    for i in range(u.size):
+        w, x, y, v = w2[i], re[i], im[i], u[i]
+        if reweighted:
+            dr, di = v * v - b, a * v
+            w /= dr * dr + di * di
+        wx, wy = w * x, w * y
+        size = wx * x + wy * y
+        sw += w
+        zr += wx
+        zi += wy
+        vr += v * wx
+        vi += v * wy
+        tr += v * v * wx
+        ti += v * v * wy
+        zz += size
+        vv += size * v * v
+    # columns: i u Z and Z; target: u^2 Z; the mean taken off each
+    maa = vv - (vr * vr + vi * vi) / sw
+    mbb = zz - (zr * zr + zi * zi) / sw
+    mab = -(vr * zi - vi * zr) / sw
+    ta = -(vr * ti - vi * tr) / sw
+    tb = vv - (zr * tr + zi * ti) / sw
+    det = maa * mbb - mab * mab
+    if not det > 1e-14 * maa * mbb:
+        return 0.0, -1.0
+    return (ta * mbb - tb * mab) / det, (tb * maa - ta * mab) / det
+
+
+@kernel
+def start_sho(u, re, im, w2, power, fr, fi):  # type: ignore[no-untyped-def]
+    """(a, b, conjugated): the better of a reweighted linear fit and the maximum of the magnitude.
+
+    `conjugated` is what the opposite sign of the damping would cost, infinite where nobody needs to ask.
+    """
     n = u.size
-    a = b = 0.0
-    usable = True
-    for reweighting in range(4):
-        # Z (u^2 - i a u - b) = C: weighted means take C out, two real unknowns are left
-        sw = zr = zi = vr = vi = tr = ti = zz = vv = zt = 0.0
-        for i in range(n):
-            w = w2[i]
-            if reweighting > 0:
-                dr, di = u[i] * u[i] - b, a * u[i]
-                w /= dr * dr + di * di
-            x, y, v = re[i], im[i], u[i]
-            size = w * (x * x + y * y)
-            sw += w
-            zr += w * x
-            zi += w * y
-            vr += w * v * x
-            vi += w * v * y
-            tr += w * v * v * x
-            ti += w * v * v * y
-            zz += size
-            vv += size * v * v
-            zt += size * v * v
-        # columns: i u Z and Z; target: u^2 Z; the mean taken off each
-        maa = vv - (vr * vr + vi * vi) / sw
-        mbb = zz - (zr * zr + zi * zi) / sw
-        mab = -(-vi * zr + vr * zi) / sw
-        ta = -(-vi * tr + vr * ti) / sw
-        tb = zt - (zr * tr + zi * ti) / sw
-        det = maa * mbb - mab * mab
-        if not det > 1e-14 * maa * mbb:
-            usable = False
-            break
-        a, b = (ta * mbb - tb * mab) / det, (tb * maa - ta * mab) / det
-        if not b > 0.0:
-            usable = False
-            break
-    best_a, best_b, best = 0.05, 1.0, np.inf
     low, high = u[0], u[0]
     for i in range(n):
         low, high = min(low, u[i]), max(high, u[i])
-    if usable and a > 0.0 and low * low <= b <= high * high:
-        best_a, best_b, best = a, b, _project(u, re, im, w2, a, b, fr, fi)[3]
+    a = b = 0.0
+    for reweighting in range(3):
+        a, b = _linear_start(u, re, im, w2, a, b, reweighting > 0)
+        if not b > 0.0:
+            break
+    inside = low * low <= b and b <= high * high
+    best_a, best_b, best = 0.05, 1.0, np.inf
+    if inside and a > 0.0:
+        best_a, best_b, best = a, b, _projected_cost(u, re, im, w2, a, b, fr, fi)
+        if best < 0.2 * power:  # 60 % of the power explained: no other valley is deeper
+            return best_a, best_b, np.inf
     # second start: the largest magnitude, its width from where half the power is
     top, place = 0.0, 0
     for i in range(n):
-        size = re[i] * re[i] + im[i] * im[i]
-        if w2[i] * size > top:
-            top, place = w2[i] * size, i
-    peak = re[place] * re[place] + im[place] * im[place]
+        size = w2[i] * (re[i] * re[i] + im[i] * im[i])
+        if size > top:
+            top, place = size, i
+    half = 0.5 * (re[place] * re[place] + im[place] * im[place])
     above = 0
     for i in range(n):
-        if re[i] * re[i] + im[i] * im[i] > 0.5 * peak:
+        if re[i] * re[i] + im[i] * im[i] > half:
             above += 1
     width = (high - low) / n * max(above, 1)
     conjugated = np.inf
     for factor in (0.5, 1.5):
         for sign in (1.0, -1.0):
-            cost = _project(u, re, im, w2, sign * factor * width, u[place] ** 2, fr, fi)[3]
+            cost = _projected_cost(u, re, im, w2, sign * factor * width, u[place] ** 2, fr, fi)
             if sign < 0.0:
                 conjugated = min(conjugated, cost)
             elif cost < best:
                 best_a, best_b, best = factor * width, u[place] ** 2, cost
-    if usable and a < 0.0 and low * low <= b <= high * high:
-        conjugated = min(conjugated, _project(u, re, im, w2, a, b, fr, fi)[3])
-    return best_a, best_b, best, conjugated
+    if inside and a < 0.0:
+        conjugated = min(conjugated, _projected_cost(u, re, im, w2, a, b, fr, fi))
+    return best_a, best_b, conjugated
 
 
 @kernel
@@ -200,17 +217,17 @@ def fit_sho(  # type: ignore[no-untyped-def]
             status[pixel] = CONSTANT
             continue
         begin = start[pixel if start.shape[0] > 1 else 0]
-        a, b, cost, conjugated = start_sho(u, re, im, w2, fr, fi)
+        a, b, conjugated = start_sho(u, re, im, w2, power, fr, fi)
         if np.isfinite(begin[1]) and np.isfinite(begin[2]):
             b = (begin[1] / reference) ** 2
             a = begin[1] / reference / begin[2]
-        cr, ci, norm, cost = _project(u, re, im, w2, a, b, fr, fi)
+        cr, ci, norm = _basis(u, re, im, w2, a, b, fr, fi)
+        cost, saa, sab, sbb, ga, gb, xar, xai, xbr, xbi = _step(u, re, im, w2, cr, ci, norm, fr, fi)
 
         damping, growth = 1e-4, 2.0
         code = MAX_ITERATIONS
         iteration = 0
         while True:
-            saa, sab, sbb, ga, gb, xar, xai, xbr, xbi = _step(u, re, im, w2, cr, ci, norm, fr, fi)
             da, db = 1.0 / np.sqrt(saa), 1.0 / np.sqrt(sbb)
             r = sab * da * db
             ha, hb = ga * da, gb * db
@@ -235,20 +252,22 @@ def fit_sho(  # type: ignore[no-untyped-def]
                 step_a, step_b = max(step_a, -0.9 * a), max(step_b, -0.9 * b)
                 za, zb = step_a / da, step_b / db
                 predicted = za * ha + zb * hb - 0.5 * (za * za + 2.0 * r * za * zb + zb * zb)
-                tr, ti, tn, trial = _project(u, re, im, w2, a + step_a, b + step_b, fr, fi)
-                ratio = (cost - trial) / predicted if predicted > 0.0 else 0.0
-                if trial < cost and ratio > 1e-4:
-                    a, b, cr, ci, norm, cost = a + step_a, b + step_b, tr, ti, tn, trial
+                tr, ti, tn = _basis(u, re, im, w2, a + step_a, b + step_b, fr, fi)
+                sums = _step(u, re, im, w2, tr, ti, tn, fr, fi)
+                ratio = (cost - sums[0]) / predicted if predicted > 0.0 else 0.0
+                if sums[0] < cost and ratio > 1e-4:
+                    a, b, cr, ci, norm = a + step_a, b + step_b, tr, ti, tn
+                    cost, saa, sab, sbb, ga, gb, xar, xai, xbr, xbi = sums
                     damping = max(damping * max(0.05, 1.0 - (2.0 * ratio - 1.0) ** 3), 1e-12)
                     growth = 2.0
                     accepted = True
                     break
-                if predicted <= 1e-14 * cost:
+                if predicted <= 1e-14 * cost and damping > 1e3:
                     break
                 damping *= growth
                 growth *= 2.0
             if not accepted:
-                cr, ci, norm, cost = _project(u, re, im, w2, a, b, fr, fi)
+                _basis(u, re, im, w2, a, b, fr, fi)  # the failed trials overwrote it
                 code = SMALL_STEP if promise <= 1e-6 * cost else SINGULAR
                 break
         iterations[pixel] = iteration

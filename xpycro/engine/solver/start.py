@@ -67,9 +67,11 @@ def find_peaks(y, sign, templates, place, width, baseline, robust, centers, widt
             z[i] -= c * templates[chosen, i]
         centers[k], widths[k] = place[chosen], width[chosen]
     # in the order of the axis, so that a name means the same peak in every pixel
-    order = np.argsort(centers)
-    centers[:] = centers[order]
-    widths[:] = widths[order]
+    for k in range(1, centers.size):
+        for i in range(k, 0, -1):
+            if centers[i - 1] > centers[i]:
+                centers[i - 1], centers[i] = centers[i], centers[i - 1]
+                widths[i - 1], widths[i] = widths[i], widths[i - 1]
 
 
 @kernel

@@ -1,0 +1,349 @@
+"""`fit` against SciPy on single pixels, analytic answers and known truth; bad input names the culprit."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xpycro.analysis import models
+from xpycro.analysis.fit import fit
+from xpycro.engine.results import evaluate, residual
+from xpycro.errors import DimensionError
+
+FREQUENCY = np.linspace(300e3, 350e3, 96)
+
+
+def oscillator(x, amplitude, w0, q, phase):
+    return amplitude * np.exp(1j * phase) * w0**2 / (x**2 - 1j * x * w0 / q - w0**2)
+
+
+def gaussian_line(x, amplitude, center, sigma, intercept, slope):
+    return amplitude * np.exp(-0.5 * ((x - center) / sigma) ** 2) + intercept + slope * x
+
+
+@pytest.fixture(scope="module")
+def band():
+    """Spectra of known oscillators, noise 5 % of the peak in each quadrature."""
+    rng = np.random.default_rng(1)
+    shape = (6, 7)
+    truth = {
+        "amplitude": rng.uniform(0.5e-3, 2e-3, shape),
+        "resonance_frequency": rng.uniform(312e3, 338e3, shape),
+        "quality_factor": rng.uniform(60, 200, shape),
+        "phase": rng.uniform(-3, 3, shape),
+    }
+    clean = oscillator(FREQUENCY, *(v[..., None] for v in truth.values()))
+    noise = 0.05 * (truth["amplitude"] * truth["quality_factor"])[..., None]
+    data = clean + noise * (rng.normal(size=clean.shape) + 1j * rng.normal(size=clean.shape))
+    coords = {"frequency": ("frequency", FREQUENCY, {"units": "Hz"}), "y": np.arange(6.0), "x": np.arange(7.0)}
+    da = xr.DataArray(data, coords, ("y", "x", "frequency"), "response", {"units": "V"})
+    return da, truth, xr.DataArray(np.broadcast_to(noise, shape + (1,))[..., 0], dims=("y", "x"))
+
+
+@pytest.fixture(scope="module")
+def peaks():
+    rng = np.random.default_rng(2)
+    energy = np.linspace(280.0, 300.0, 90)
+    truth = np.stack(
+        [rng.uniform(20, 60, 30), rng.uniform(285, 295, 30), rng.uniform(0.8, 2, 30), rng.uniform(-5, 5, 30),
+         rng.uniform(-0.1, 0.1, 30)], axis=-1)  # fmt: skip
+    data = gaussian_line(energy, *(truth[:, j, None] for j in range(5))) + rng.normal(size=(30, 90))
+    coords = {"energy": ("energy", energy, {"units": "eV"})}
+    return xr.DataArray(data, coords, ("position", "energy"), "intensity", {"units": "counts"}), truth
+
+
+def test_oscillator_cost_is_scipys(band):
+    from scipy.optimize import least_squares
+
+    da, truth, _ = band
+    result = fit(da, "sho")
+    assert bool(result.converged.all())
+    for pixel in [(0, 0), (2, 3), (5, 6)]:
+        z = da.values[pixel]
+        start = [v[pixel] for v in truth.values()]
+
+        def misfit(p, z=z):
+            difference = z - oscillator(FREQUENCY, *p)
+            return np.concatenate([difference.real, difference.imag])
+
+        best = least_squares(misfit, start, x_scale=np.abs(start), ftol=1e-14, xtol=1e-14, gtol=1e-14)
+        rms = np.sqrt(2 * best.cost / FREQUENCY.size)
+        assert result.residual_rms.values[pixel] == pytest.approx(rms, rel=1e-7)
+        errors = np.sqrt(np.diag(np.linalg.inv(best.jac.T @ best.jac)) * 2 * best.cost / (2 * FREQUENCY.size - 4))
+        for name, value, error in zip(truth, best.x, errors, strict=True):
+            assert result[f"{name}_stderr"].values[pixel] == pytest.approx(error, rel=1e-3)
+            assert abs(result[name].values[pixel] - value) < 1e-3 * error
+
+
+def test_oscillator_units_names_and_flags(band):
+    result = fit(band[0], "sho", dim="frequency")
+    assert result.pycro_result == "fit"
+    units = {n: result[n].units for n in ("amplitude", "resonance_frequency", "quality_factor", "phase")}
+    assert units == {"amplitude": "V", "resonance_frequency": "Hz", "quality_factor": "1", "phase": "rad"}
+    assert result.residual_rms.units == "V"
+    assert result.resonance_frequency_stderr.units == "Hz"
+    assert len(result.status.flag_meanings.split()) == len(result.status.flag_values)
+    assert result.status.dtype == np.uint8 and result.converged.dtype == bool
+    assert (result.amplitude > 0).all() and (result.quality_factor > 0).all()
+    assert list(result.y.values) == list(band[0].y.values)
+    assert json.loads(result.attrs["pycro_history"])["steps"][0]["operation"] == "fit"
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.2])
+@pytest.mark.parametrize("quality", [20, 100, 300])
+def test_oscillator_start_holds_on_a_wide_band(quality, noise):
+    # 200-450 kHz is where the unweighted linear start fails
+    rng = np.random.default_rng(quality)
+    x = np.linspace(200e3, 450e3, 512)
+    w0 = rng.uniform(250e3, 400e3, 200)
+    clean = oscillator(x, 1e-3, w0[:, None], quality, 0.7)
+    z = clean + noise * 1e-3 * quality * (rng.normal(size=clean.shape) + 1j * rng.normal(size=clean.shape))
+    result = fit(xr.DataArray(z, {"frequency": x}, ("position", "frequency")), "sho")
+    close = np.abs(result.resonance_frequency.values - w0) < 6 * result.resonance_frequency_stderr.values
+    assert close[result.converged.values].all()
+    assert result.converged.mean() >= (1.0 if quality * noise < 30 else 0.94)  # there a resonance is one or two bins
+
+
+def test_coverage_of_the_errors(band):
+    rng = np.random.default_rng(5)
+    clean = oscillator(FREQUENCY, 1e-3, 325e3, 100.0, 0.7)
+    z = clean + 0.005 * (rng.normal(size=(3000, 96)) + 1j * rng.normal(size=(3000, 96)))
+    da = xr.DataArray(z, {"frequency": FREQUENCY}, ("position", "frequency"))
+    result = fit(da, "sho", sigma=0.005, absolute_sigma=True)
+    for name, value in zip(("amplitude", "resonance_frequency", "quality_factor", "phase"), (1e-3, 325e3, 100, 0.7),
+                           strict=True):  # fmt: skip
+        inside = np.abs(result[name] - value) < result[f"{name}_stderr"]
+        assert float(inside.mean()) == pytest.approx(0.683, abs=0.03)
+
+
+def test_conjugate_data_are_reported(band):
+    result = fit(band[0].conj(), "sho")
+    assert not result.converged.any()
+    meanings = dict(zip(result.status.flag_values, result.status.flag_meanings.split(), strict=True))
+    assert {meanings[int(s)] for s in np.unique(result.status)} == {"data_follow_the_conjugate_convention"}
+    assert result.amplitude.isnull().all()
+
+
+def test_bounds_and_fixed_of_the_oscillator(band):
+    da, truth, _ = band
+    free = fit(da, "sho")
+    loose = fit(da, "sho", bounds={"quality_factor": (1, 1e4)})  # the general kernel, the same minimum
+    np.testing.assert_allclose(loose.residual_rms, free.residual_rms, rtol=1e-8)
+    np.testing.assert_allclose(loose.quality_factor_stderr, free.quality_factor_stderr, rtol=1e-3)
+    truth_map = xr.DataArray(truth["quality_factor"], dims=("y", "x"))
+    held = fit(da, "sho", fixed={"quality_factor": truth_map})
+    np.testing.assert_array_equal(held.quality_factor, truth["quality_factor"])
+    assert (held.quality_factor_stderr == 0).all() and held.converged.all()
+    assert (held.amplitude_stderr < free.amplitude_stderr).all()
+
+
+def test_gaussian_line_against_curve_fit(peaks):
+    from scipy.optimize import curve_fit
+
+    da, truth = peaks
+    result = fit(da, "gaussian + linear")
+    names = ["gaussian_amplitude", "gaussian_center", "gaussian_sigma", "linear_intercept", "linear_slope"]
+    assert [n for n in result.data_vars][:5] == names
+    assert [result[n].units for n in names] == ["counts", "eV", "eV", "counts", "counts/eV"]
+    x = da.energy.values
+    for i in range(10):
+        best, cov = curve_fit(gaussian_line, x, da.values[i], truth[i], ftol=1e-13, xtol=1e-13)
+        rms = np.sqrt(np.mean((da.values[i] - gaussian_line(x, *best)) ** 2))
+        assert float(result.residual_rms[i]) <= rms * (1 + 1e-9)
+        for name, value, error in zip(names, best, np.sqrt(np.diag(cov)), strict=True):
+            assert float(result[f"{name}_stderr"][i]) == pytest.approx(error, rel=1e-3)
+            assert abs(float(result[name][i]) - value) < 2e-3 * error
+        spread = np.sum((da.values[i] - da.values[i].mean()) ** 2)
+        assert float(result.r2[i]) == pytest.approx(1 - 90 * rms**2 / spread)
+        likelihood = -45 * np.log(rms**2)
+        assert float(result.aic[i]) == pytest.approx(12 - 2 * likelihood)
+        assert float(result.bic[i]) == pytest.approx(6 * np.log(90) - 2 * likelihood)
+
+
+def test_linear_is_polyfit(peaks):
+    da, _ = peaks
+    result = fit(da, "linear", covariance=True)
+    coefficients, covariance = np.polyfit(da.energy.values, da.values[3], 1, cov=True)
+    assert float(result.slope[3]) == pytest.approx(coefficients[0], rel=1e-8)
+    assert float(result.intercept[3]) == pytest.approx(coefficients[1], rel=1e-8)
+    np.testing.assert_allclose(result.covariance.values[3], covariance[::-1, ::-1], rtol=1e-6)
+    assert list(result.parameter.values) == ["intercept", "slope"]
+
+
+def test_sigma_per_channel_and_pixel_against_curve_fit(peaks):
+    from scipy.optimize import curve_fit
+
+    da, truth = peaks
+    rng = np.random.default_rng(0)
+    x = da.energy.values
+    channel = xr.DataArray(rng.uniform(0.5, 2, 90), dims="energy")
+    pixel = xr.DataArray(rng.uniform(0.5, 2, da.shape), dims=da.dims)
+    for sigma in (channel, pixel):
+        for absolute in (False, True):
+            result = fit(da, "gaussian + linear", sigma=sigma, absolute_sigma=absolute)
+            s = sigma.values if sigma.ndim == 1 else sigma.values[4]
+            best, cov = curve_fit(gaussian_line, x, da.values[4], truth[4], sigma=s, absolute_sigma=absolute)
+            assert float(result.gaussian_center[4]) == pytest.approx(best[1], abs=1e-2 * np.sqrt(cov[1, 1]))
+            assert float(result.gaussian_center_stderr[4]) == pytest.approx(np.sqrt(cov[1, 1]), rel=1e-3)
+
+
+def test_python_function_equals_the_compiled_model(peaks):
+    da, _ = peaks
+    center = da.energy[da.argmax("energy")].drop_vars("energy")
+    start = {"amplitude": 40, "center": center, "sigma": 1.2, "intercept": 0, "slope": 0}
+    slow = fit(da, gaussian_line, start=start)
+    fast = fit(da, "gaussian + linear")
+    assert slow.converged.all()
+    np.testing.assert_allclose(slow.residual_rms, fast.residual_rms, rtol=1e-8)
+    np.testing.assert_allclose(slow.center, fast.gaussian_center, atol=1e-4)
+    np.testing.assert_allclose(slow.sigma_stderr, fast.gaussian_sigma_stderr, rtol=1e-3)
+    with pytest.raises(ValueError, match="never run"):
+        evaluate(slow)
+
+
+def test_lazy_equals_eager_and_computes_nothing(band):
+    import dask
+
+    def forbidden(*args, **kwargs):
+        raise AssertionError("computed unasked")
+
+    da = band[0]
+    eager = fit(da, "sho", covariance=True)
+    with dask.config.set(scheduler=forbidden):
+        lazy = fit(da.chunk(y=4, x=3, frequency=40), "sho", covariance=True)
+        difference = residual(lazy, da)
+    xr.testing.assert_equal(lazy.compute().drop_attrs(), eager.drop_attrs())
+    xr.testing.assert_allclose(difference.compute(), residual(eager, da))
+
+
+@settings(derandomize=True, deadline=None, max_examples=8)
+@given(chunks=st.tuples(st.integers(1, 30), st.integers(1, 90)), hole=st.integers(0, 89))
+def test_chunks_and_nan_change_nothing(peaks, chunks, hole):
+    da = peaks[0].copy()
+    da[:, hole] = np.nan
+    whole = fit(da, "gaussian + linear")
+    without = fit(da.isel(energy=[i for i in range(90) if i != hole]), "gaussian + linear")
+    lazy = fit(da.chunk(position=chunks[0], energy=chunks[1]), "gaussian + linear").compute()
+    xr.testing.assert_equal(lazy.drop_attrs(), whole.drop_attrs())
+    np.testing.assert_allclose(whole.gaussian_center, without.gaussian_center, atol=1e-4)
+
+
+def test_evaluate_and_residual(peaks):
+    da, _ = peaks
+    result = fit(da, "gaussian + linear")
+    model = evaluate(result)
+    assert model.dims == da.dims and model.units == "counts" and model.energy.units == "eV"
+    p = [float(result[n][7]) for n in models.parse("gaussian + linear").parameters]
+    np.testing.assert_allclose(model[7], gaussian_line(da.energy.values, *p))
+    rest = residual(result, da)
+    np.testing.assert_allclose(np.sqrt((rest**2).mean("energy")), result.residual_rms)
+    fine = evaluate(result, np.linspace(280, 300, 500))
+    assert fine.sizes["energy"] == 500
+
+
+def test_window_and_exclude(peaks):
+    da, _ = peaks
+    inside = fit(da, "gaussian + linear", window=(282, 298))
+    cut = fit(da.sel(energy=slice(282, 298)), "gaussian + linear")
+    xr.testing.assert_allclose(inside.gaussian_center, cut.gaussian_center)
+    assert fit(da, "linear", window=("0.2839 keV", None)).energy.values[0] > 283.9
+    mask = xr.DataArray(np.arange(90) % 7 == 0, dims="energy")
+    masked = fit(da, "gaussian + linear", exclude=mask)
+    by_hand = fit(da.where(~mask), "gaussian + linear")
+    np.testing.assert_allclose(masked.gaussian_sigma, by_hand.gaussian_sigma, rtol=1e-4)
+    per_pixel = xr.DataArray(np.zeros(da.shape, bool), dims=da.dims)
+    per_pixel[0] = True
+    assert int(fit(da, "linear", exclude=per_pixel).status[0]) == 3
+
+
+def test_hopeless_pixels_are_flagged_and_nan(peaks):
+    da = peaks[0].copy()
+    rng = np.random.default_rng(3)
+    da[0] = np.nan
+    da[1] = 5.0
+    da[2] = rng.normal(size=90)
+    da[3, 4:] = np.nan
+    result = fit(da, "gaussian + linear")
+    meanings = result.status.flag_meanings.split()
+    said = [meanings[int(s)] for s in result.status[:4]]
+    assert said[0] == "no_finite_data" and said[1] == "constant_data" and said[3] == "fewer_points_than_parameters"
+    assert said[2] in ("indistinguishable_from_background", "parameters_not_determined_by_the_data")
+    assert not result.converged[:4].any() and result.gaussian_center[:4].isnull().all()
+    assert result.converged[4:].all()
+
+
+def test_integers_float32_and_transposed(peaks):
+    da, _ = peaks
+    counts = (da * 10).round().astype("int32")
+    exact = fit(counts.astype(float), "gaussian + linear")
+    xr.testing.assert_equal(fit(counts, "gaussian + linear").gaussian_center, exact.gaussian_center)
+    assert fit(da.astype("float32"), "gaussian + linear").gaussian_center.dtype == np.float64
+    turned = fit(da.transpose("energy", "position"), "gaussian + linear")
+    xr.testing.assert_equal(turned.gaussian_center, fit(da, "gaussian + linear").gaussian_center)
+
+
+def test_ties_and_bounds(peaks):
+    da, _ = peaks
+    model = models.Gaussian(name="a") + models.Gaussian(name="b") + models.Linear()
+    result = fit(da, model, fixed={"b_sigma": "a_sigma"}, bounds={"a_amplitude": (0, None), "b_amplitude": (0, None)})
+    good = result.converged
+    np.testing.assert_array_equal(result.a_sigma[good], result.b_sigma[good])
+    assert (result.a_amplitude[good] >= 0).all() and (result.b_amplitude[good] >= 0).all()
+    narrow = fit(da, "gaussian + linear", bounds={"gaussian_sigma": (0.1, 0.5)})
+    assert (narrow.gaussian_sigma.dropna("position") <= 0.5).all()
+
+
+def test_input_is_not_modified(peaks):
+    da = peaks[0].copy(deep=True)
+    before = da.copy(deep=True)
+    fit(da, "gaussian + linear", sigma=2.0)
+    xr.testing.assert_identical(da, before)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"model": "gausian"}, "no model named.*lorentzian"),
+        ({"model": "linear", "dim": "frequency"}, "no such dimension"),
+        ({"model": "linear", "start": {"slop": 1}}, "start= names.*slop.*slope"),
+        ({"model": "linear", "bounds": {"slop": (0, 1)}}, "bounds= names"),
+        ({"model": "linear", "fixed": {"slop": 1}}, "fixed= names"),
+        ({"model": "gaussian", "bounds": {"sigma": (2, 1)}}, "lower < upper"),
+        ({"model": "gaussian", "bounds": {"sigma": (-2, -1)}}, "leaves nothing"),
+        ({"model": "sho"}, "is real"),
+        ({"model": gaussian_line}, "needs start="),
+        ({"model": "linear", "loss": "l1"}, "choose one of"),
+        ({"model": "linear", "absolute_sigma": True}, "needs sigma="),
+        ({"model": "linear", "window": (0, 1)}, "holds no point"),
+        ({"model": "linear", "sigma": -1.0}, "must be positive"),
+        ({"model": "linear", "start": [1.0]}, "2 numbers in the order"),
+        ({"model": "gaussian + gaussian + linear", "window": (289, 290)}, "cannot determine 8 parameters"),
+        ({"model": "linear", "fixed": {"slope": 0, "intercept": 1}}, "nothing to fit"),
+        ({"model": "linear", "fixed": {"slope": "intercepts"}}, "another parameter"),
+    ],
+)
+def test_bad_arguments_name_the_culprit(peaks, arguments, message):
+    with pytest.raises((ValueError, DimensionError), match=message):
+        fit(peaks[0], **arguments)
+
+
+def test_bad_data_name_the_culprit(peaks, band):
+    with pytest.raises(ValueError, match="is complex"):
+        fit(band[0], "gaussian")
+    with pytest.raises(DimensionError, match="pass dim="):
+        fit(peaks[0].rename(energy="a", position="b").drop_vars("a"), "linear")
+    with pytest.raises(ValueError, match="nothing to fit"):
+        fit(peaks[0].isel(energy=slice(0, 0)), "linear")
+    with pytest.raises(ValueError, match="real or complex numbers"):
+        fit(peaks[0].astype(str), "linear")
+    empty = fit(peaks[0].isel(position=slice(0, 0)), "linear")
+    assert empty.slope.shape == (0,)
+    two = xr.Dataset({"a": peaks[0], "b": peaks[0]})
+    with pytest.raises(ValueError, match="variable="):
+        fit(two, "linear")
+    assert fit(two, "linear", variable="b").sizes["position"] == 30
