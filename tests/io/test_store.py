@@ -300,3 +300,13 @@ class TestHostile:
         self.write(tmp_path / "new.h5", lambda hdf5: hdf5.attrs.__setitem__("xpycro_store", 99))
         with pytest.raises(StoreError, match="update it"):
             store.read(str(tmp_path / "new.h5"))
+
+
+def test_a_label_named_as_a_dim_of_the_raw_data_is_read_by_plain_xarray(tmp_path):
+    ds = xr.Dataset({"z": (("direction", "x"), [[1.0, 2.0], [3.0, 4.0]])}, {"direction": ["forward", "backward"]})
+    path = tmp_path / "scan.h5"
+    raw = store.save(ds, path)
+    stored = store.save(raw.isel(direction=1), path, name="backward")
+    for found in (stored, xr.open_dataset(path, group="results/backward", engine="h5netcdf")):
+        assert found.direction.item() == "backward"
+        np.testing.assert_array_equal(found.z, [3.0, 4.0])

@@ -8,12 +8,11 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import uuid
 from collections.abc import Iterator
 from typing import Any
 
 from xpycro.errors import StoreError
-from xpycro.io.store import disk, locks
+from xpycro.io.store import disk, journal, locks
 from xpycro.io.store.part import STORE
 
 __all__ = [
@@ -24,7 +23,6 @@ __all__ = [
     "add_result",
     "copy_group",
     "new_file",
-    "part_path",
     "result_names",
     "sidecar_folder",
     "sidecars",
@@ -53,16 +51,10 @@ def sidecars(path: str) -> dict[str, str]:
     return {n.removesuffix(".h5"): os.path.join(folder, n) for n in sorted(names) if n.endswith(".h5") and n[0] != "."}
 
 
-def part_path(path: str, key: str | None = None) -> str:
-    """A hidden sibling of `path` for what is not finished."""
-    folder, name = os.path.split(os.path.abspath(path))
-    return os.path.join(folder, f".{name}.{key or uuid.uuid4().hex[:16]}.part")
-
-
 @contextlib.contextmanager
 def staged(path: str) -> Iterator[str]:
     """A part file's path; whatever is still there at the end, for any reason, is removed."""
-    part = part_path(path)
+    part = journal.temporary(path)
     try:
         yield part
     finally:
@@ -124,7 +116,11 @@ def _copy_variable(name: str, variable: Any, target: Any) -> None:
     how: dict[str, Any] = {}
     if old.chunks and 0 not in old.shape:
         how = {"chunks": old.chunks, "dcpl": old.id.get_create_plist()}
-    fresh = target.create_variable(name, variable.dimensions, dtype=kind, **how)._h5ds
+    if not old.shape and name in target._all_dimensions:
+        # a label such as direction="forward" below a root that has this dim: h5netcdf would take it to lie along it
+        fresh = target._h5group.create_dataset(f"_nc4_non_coord_{name}", old.shape, kind)
+    else:
+        fresh = target.create_variable(name, variable.dimensions, dtype=kind, **how)._h5ds
     for key, value in old.attrs.items():
         if key not in _INTERNAL:
             fresh.attrs[key] = value
@@ -156,6 +152,7 @@ def new_file(part: str, path: str, *, overwrite: bool) -> None:
         If the file exists (also if it appeared meanwhile) and `overwrite` is False.
     """
     with locks.locked(path):
+        journal.sweep(path)
         refuse_existing(path, overwrite)
         disk.rename(part, path)
 
@@ -181,6 +178,7 @@ def add_result(part: str, path: str, name: str) -> str:
         The name it got: `name`, numbered where it was taken.
     """
     with locks.locked(path):
+        journal.sweep(path)
         final = free_name(result_names(path), name)
         if os.path.getsize(path) + os.path.getsize(part) <= SMALL_BYTES and _replaceable(path):
             _fold_in(part, path, final)
