@@ -5,13 +5,17 @@ Importing this registers the formats; the translators themselves are imported wh
 
 from __future__ import annotations
 
+import importlib
+
 from xpycro.io.formats import Format, register
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 def _hdf5(head: bytes, path: str) -> bool:
-    return head.startswith(HDF5)
+    from xpycro.io.translators._h5tools import dialect
+
+    return head.startswith(HDF5) and dialect(path) == "xpycro"
 
 
 def _nanonis_grid(head: bytes, path: str) -> bool:
@@ -77,6 +81,12 @@ def _park(head: bytes, path: str) -> bool:
     return head.startswith(_TIFF) and 50432 in _first_tags(path)
 
 
+def _nanoscope(head: bytes, path: str) -> bool:
+    return head[:2] in (b"\\*", b"?*") and any(
+        head[2:].startswith(word) for word in (b"File list", b"Force file list", b"STM file list", b"NC AFM")
+    )
+
+
 for _format in (
     Format(
         "xpycro", (".h5",), _hdf5, "xpycro.io.store:read",
@@ -122,5 +132,12 @@ for _format in (
         "park_tiff", (".tiff", ".tif"), _park, "xpycro.io.translators.park:image",
         "Park Systems images", "Park Systems and PSIA AFM", lazy="block", verified="real file",
     ),
+    Format(
+        "nanoscope", (".spm", ".000", ".001", ".002", ".003"), _nanoscope,
+        "xpycro.io.translators.nanoscope:read", "Nanoscope images, force curves and volumes",
+        "Bruker, Veeco and Digital Instruments AFM", lazy="block", verified="real file",
+    ),
 ):  # fmt: skip
     register(_format)
+
+importlib.import_module("xpycro.io.translators._em_rows")  # last: it ends with what claims any HDF5 left over
