@@ -63,7 +63,9 @@ def test_complex_uneven_and_scattered(report_page):
     k = int(np.argmin(np.abs(da.frequency.values - 340e3)))
     np.testing.assert_allclose(page.image("0 map 1"), np.angle(da.isel(frequency=k)), rtol=1e-4, atol=1e-6)
     page.tap("1 map 0", 7.5, 0)
-    np.testing.assert_allclose(page.line("1 spectrum 0"), uneven.sel(x=8e-9, y=0, method="nearest").values * 1e12, rtol=1e-6)
+    np.testing.assert_allclose(
+        page.line("1 spectrum 0"), uneven.sel(x=8e-9, y=0, method="nearest").values * 1e12, rtol=1e-6
+    )
     page.tap("1 spectrum 0", -1, 0)
     found, truth = page.image("1 map 0"), uneven.isel(bias=0).values * 1e12
     np.testing.assert_allclose(np.sort(found[np.isfinite(found)]), np.sort(truth[np.isfinite(truth)]), rtol=1e-6)

@@ -145,20 +145,15 @@ def explore(
     state = hv.streams.Stream.define("Cursor", pixel=start, sample=da.sizes[roles.signal] // 2)()
     kdims = [hv.Dimension((a.dim, a.label), unit=a.unit, values=list(map(float, a.values))) for a in reader.rest]
     channels = channels_of(da)
-    panels, charts = [], []
-    for number, channel in enumerate(channels):
-        chart = hv.DynamicMap(callback(_map, reader, channel, size), kdims=kdims, streams=[state])
-        line = hv.DynamicMap(callback(_spectrum, reader, channel), kdims=kdims, streams=[state])
-        stream = hv.streams.Tap if event == "tap" else hv.streams.PointerXY
-        on_map, on_line = stream(source=chart), hv.streams.Tap(source=line)
-        on_map.add_subscriber(_moves(state, reader))
-        on_line.add_subscriber(_sweeps(state, reader))
+    panels, lines = [], []
+    for channel in channels:
+        chart = linked(callback(_map, reader, channel, size), kdims, state, _moves(state, reader), event=event)
+        line = linked(callback(_spectrum, reader, channel), kdims, state, _sweeps(state, reader))
         panels += [chart, line] if len(channels) == 1 else [chart]
-        charts.append((number, line, on_map, on_line))
+        lines.append(line)
     if len(channels) > 1:
-        panels += [line for _, line, _, _ in charts]
+        panels += lines
     layout = pictures.gather(panels, cols=2)
-    layout._pycro_streams = [s for *_, a, b in charts for s in (a, b)]  # HoloViews drops streams nobody holds
     layout._pycro_state = state
     return style.remember(
         layout,
@@ -168,29 +163,45 @@ def explore(
 
 
 def callback(function: Callable[..., Any], *fixed: Any) -> Callable[..., Any]:
-    """`function` of `fixed`, the sliders' values and the streams' state, in a signature that HoloViews accepts."""
+    """`function` of `fixed`, the sliders' values and the cursors, in a signature that HoloViews accepts."""
 
     def draw(*rest: float, **state: Any) -> Any:
-        return function(*fixed, rest, **state)
+        return function(*fixed, rest, **{k: v for k, v in state.items() if k not in ("tapped_x", "tapped_y")})
 
     return draw
 
 
-def _moves(state: Any, reader: Reader) -> Callable[..., None]:
-    def subscriber(x: float | None = None, y: float | None = None) -> None:
+def linked(
+    draw: Callable[..., Any], kdims: Sequence[Any], state: Any, move: Callable[..., None], *, event: str = "tap"
+) -> Any:
+    """A DynamicMap of `draw` that follows `state`, and calls `move(x, y)` where it is tapped.
+
+    The pointer's stream is one of the map's own: HoloViews attaches none other to a callback that returns overlays.
+    """
+    hv = style.backend()
+    kind = hv.streams.Tap if event == "tap" else hv.streams.PointerXY
+    pointer = kind(rename={"x": "tapped_x", "y": "tapped_y"})
+    drawn = hv.DynamicMap(draw, kdims=list(kdims), streams=[state, pointer])
+    pointer.source = drawn
+    pointer.add_subscriber(lambda tapped_x=None, tapped_y=None: move(tapped_x, tapped_y))
+    return drawn
+
+
+def _moves(state: Any, reader: Reader) -> Callable[[float | None, float | None], None]:
+    def move(x: float | None, y: float | None) -> None:
         pixel = reader.pixel(x, y, state.pixel)
         if pixel != state.pixel:
             state.event(pixel=pixel)
 
-    return subscriber
+    return move
 
 
-def _sweeps(state: Any, reader: Reader) -> Callable[..., None]:
-    def subscriber(x: float | None = None, y: float | None = None) -> None:
+def _sweeps(state: Any, reader: Reader) -> Callable[[float | None, float | None], None]:
+    def move(x: float | None, y: float | None) -> None:
         if x is not None:
             state.event(sample=reader.signal.nearest(x))
 
-    return subscriber
+    return move
 
 
 def _indices(reader: Reader, rest: Sequence[float]) -> list[int]:

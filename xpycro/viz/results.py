@@ -17,7 +17,7 @@ from xpycro import provenance, schema
 from xpycro.engine import results as _results
 from xpycro.viz import curves, pictures, static, static_fit, style
 from xpycro.viz import parts as _parts
-from xpycro.viz.explore import Channel, callback, channels_of
+from xpycro.viz.explore import Channel, callback, channels_of, linked
 
 __all__ = ["clusters", "components", "decomposition", "fit", "scree"]
 
@@ -356,13 +356,8 @@ def fit(result: xr.Dataset, data: xr.DataArray | None = None, *, size: int = 200
     axes, places, place_names = static.navigator(view["r2"], nav)
     shape = [r2.sizes[d] for d in nav]
     state = hv.streams.Stream.define("Pixel", pixel=int(np.ravel_multi_index([n // 2 for n in shape], shape)))()
-    maps, taps = [], []
-    for name in names:
-        chart = hv.DynamicMap(callback(_parameter_map, view, name, nav, axes, places, size), streams=[state])
-        tap = hv.streams.Tap(source=chart)
-        tap.add_subscriber(functools.partial(_go, state, places))
-        maps.append(chart)
-        taps.append(tap)
+    go = functools.partial(_go, state, places)
+    maps = [linked(callback(_parameter_map, view, name, nav, axes, places, size), [], state, go) for name in names]
     channels = channels_of(measured)
     panels = [
         hv.DynamicMap(
@@ -372,7 +367,7 @@ def fit(result: xr.Dataset, data: xr.DataArray | None = None, *, size: int = 200
         for channel in channels
     ]
     layout = pictures.gather([*maps, *panels], cols=cols)
-    layout._pycro_streams, layout._pycro_state = taps, state
+    layout._pycro_state = state
     return style.remember(
         layout,
         choice=f"fit: maps of {names}, data and fitted curve of the tapped pixel",
@@ -380,7 +375,7 @@ def fit(result: xr.Dataset, data: xr.DataArray | None = None, *, size: int = 200
     )
 
 
-def _go(state: Any, places: np.ndarray, x: float | None = None, y: float | None = None) -> None:
+def _go(state: Any, places: np.ndarray, x: float | None, y: float | None) -> None:
     if x is not None and y is not None:
         state.event(pixel=int(np.argmin((places[0] - x) ** 2 + (places[1] - y) ** 2)))
 

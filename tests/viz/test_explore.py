@@ -1,0 +1,103 @@
+"""Live explorers: what is read, and in a real browser that both links carry the right numbers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from tests.conftest import as_indexed, raise_if_dask_computes
+from tests.viz import samples
+from xpycro.engine import results
+from xpycro.errors import DimensionError
+from xpycro.viz import plot
+
+
+def until(read: Callable[[], np.ndarray], truth: np.ndarray, seconds: float = 15.0) -> None:
+    """Wait until what is drawn equals the truth; the page being idle does not say that data have come."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = read()
+        if found.shape == truth.shape and np.allclose(found, truth, rtol=1e-6, equal_nan=True):
+            return
+        time.sleep(0.1)
+    np.testing.assert_allclose(read(), truth, rtol=1e-6)
+
+
+MAP = "Current (pA) at "
+SPECTRUM = "Current at "
+
+
+@pytest.mark.browser
+def test_served_map_and_spectrum_follow_each_other(served):
+    da = samples.current()
+    page = served(lambda: plot.explore(da.chunk({"y": 3})))
+    page.tap(MAP, 8, 6)
+    until(lambda: page.line(SPECTRUM), da.isel(y=3, x=4).values * 1e12)
+    assert page.title(SPECTRUM) == "Current at x = 8 nm, y = 6 nm"
+    page.tap(SPECTRUM, 0.5, 0)
+    until(lambda: page.image(MAP), da.isel(bias=15).values * 1e12)
+    page.tap(MAP, 14, 2)
+    until(lambda: page.line(SPECTRUM), da.isel(y=1, x=7).values * 1e12)
+
+
+@pytest.mark.browser
+def test_served_fit_shows_the_tapped_pixel(served, monkeypatch):
+    fit, data = samples.line_fit()
+    monkeypatch.setitem(results._registry, ("fit", "evaluate"), lambda result, x=None: samples.line_of(result))
+    page = served(lambda: plot.fit(fit, data))
+    page.tap("Slope (pA/V)", 10, 8)
+    until(lambda: page.line(SPECTRUM), samples.line_of(fit).isel(y=4, x=5).values * 1e12)
+    until(lambda: page.line(SPECTRUM, "Scatter"), data.isel(y=4, x=5).values * 1e12)
+    assert f"slope {float(fit.slope[4, 5]) * 1e12:.4g} ±" in page.title(SPECTRUM)
+
+
+def test_nothing_is_read_before_it_is_drawn(tmp_path, bytes_read):
+    da = samples.current()
+    with raise_if_dask_computes():
+        plot.explore(da.chunk({"y": 2}))
+        plot.auto(da.rename(bias="frame").drop_vars("frame").chunk())
+    lazy = as_indexed(da.to_dataset(), tmp_path / "grid.nc")["current"]
+    plot.explore(lazy)
+    assert not lazy.variable._in_memory
+
+
+def test_a_move_reads_one_spectrum_or_one_plane():
+    da = samples.current().chunk({"y": 2, "x": 3, "bias": 7})
+    layout = plot.explore(da)
+    chart, line = (panel for panel in layout)
+    with raise_if_dask_computes(2) as counted:
+        chart[()], line[()]
+        assert counted.total == 2
+        layout._pycro_state.event(pixel=5)
+        chart[()]
+        assert counted.total == 2  # the ring moves over the same plane
+    np.testing.assert_allclose(line[()].Curve.I.dimension_values(1), da.isel(y=0, x=5).values * 1e12)
+
+
+@pytest.mark.parametrize("kind", ["memory", "dask", "indexed"])
+def test_frames_of_a_stack(kind, tmp_path):
+    da = samples.current().rename(bias="frame").drop_vars("frame")
+    given = {"memory": da, "dask": da.chunk({"frame": 5})}.get(kind)
+    if given is None:
+        given = as_indexed(da.to_dataset(), tmp_path / "stack.nc")["current"]
+    drawn = plot.stack(given)
+    frame = drawn[7.0]
+    np.testing.assert_allclose(frame.dimension_values(2, flat=False), da.isel(frame=7).values * 1e12)
+    assert drawn[3.0].opts.get("plot").kwargs["clim"] == frame.opts.get("plot").kwargs["clim"]
+
+
+def test_further_dims_become_sliders():
+    da = samples.current().expand_dims(direction=["forward", "backward"])
+    layout = plot.explore(da)
+    chart = next(iter(layout))
+    assert [d.name for d in chart.kdims] == ["direction"]
+
+
+def test_ambiguous_or_missing_signal_is_refused():
+    with pytest.raises(DimensionError, match="which dimension is the signal"):
+        plot.explore(samples.current().isel(bias=0))
+    with pytest.raises(ValueError, match="event"):
+        plot.explore(samples.current(), event="press")
