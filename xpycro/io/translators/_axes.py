@@ -23,6 +23,7 @@ _SPELLED = {
     "nanometer": "nm", "micrometers": "um", "micrometer": "um", "millimeters": "mm", "angstroms": "Angstrom",
     "radians": "rad", "radian": "rad", "volts": "V", "kelvin": "K", "electronvolt": "eV",
 }  # fmt: skip
+_COUNTED = 1 << 24  # an axis that only counts gets no coordinate beyond this many points
 _SPACE = re.compile(r"\s+")
 _X = {"x", "width", "r_x", "rnx", "x axis", "column", "columns", "fast"}
 _Y = {"y", "height", "r_y", "rny", "y axis", "row", "rows", "slow", "lines"}
@@ -246,6 +247,9 @@ def layout(axes: Sequence[Axis], *, top_first: bool) -> Layout:
     flips, coords = [], {}
     for place in order:
         axis, dim, base = axes[place], dims[place], bases[place]
+        if axis.values is None and not base and axis.size > _COUNTED:
+            flips.append(False)
+            continue
         values = axis.coordinates()
         numeric = values.dtype.kind in "fiub"
         if numeric and (axis.values is None or factors[place] != 1.0):
