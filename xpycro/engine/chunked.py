@@ -356,6 +356,8 @@ def after(da: xr.DataArray, *values: Any) -> xr.DataArray:
     token = tokenize(data.name, blocker.key)
     # values that lie in the graph itself are shared: there is nothing to read again
     fresh = {key: _renamed(key, token) for key, node in graph.items() if not isinstance(node, DataNode)}
+    # (save the array's own blocks, which must bear its new name even where they are plain values)
+    fresh |= {key: _renamed(key, token) for key in graph if isinstance(key, tuple) and key[0] == data.name}
     again: dict[Any, Any] = {key: node for key, node in graph.items() if key not in fresh}
     for key, name in fresh.items():
         node = graph[key].substitute(fresh, key=name)
