@@ -173,3 +173,49 @@ def nanonis_spectrum(points: int = 6, *, seed: int = 0) -> tuple[bytes, int, np.
     header = "\n".join(lines) + "\n"
     body = "".join("\t".join(f"{v:.9E}" for v in row) + "\n" for row in values)
     return (header + body).encode(), len(header), values
+
+
+def nanoscope_image(nx: int = 6, ny: int = 4, *, seed: int = 0, itemsize: int = 2) -> tuple[bytes, int, np.ndarray]:
+    """A ``.spm`` of a height in trace and retrace; the truth is the integers over (direction, y, x)."""
+    top = 2 ** (8 * itemsize - 1)
+    raw = np.random.default_rng(seed).integers(-top, top, size=(2, ny, nx)).astype(f"<i{itemsize}")
+    start, length = 2048, raw[0].nbytes
+    lines = [
+        r"\*File list",
+        rf"\Data length: {start}",
+        r"\Version: 0x09200000",
+        r"\Date: 10:27:26 AM Fri Oct 17 2014",
+        r"\*Scanner list",
+    ]
+    lines += [r"\@Sens. Zsens: V 20.00000 nm/V", r"\*Ciao scan list", r"\X offset: -100 nm", r"\Rotate Ang.: 90"]
+    for k, way in enumerate(("Trace", "Retrace")):
+        lines += [r"\*Ciao image list", rf"\Data offset: {start + k * length}", rf"\Data length: {length}"]
+        lines += [r"\Bytes/pixel: 2", rf"\Samps/line: {nx}", rf"\Number of lines: {ny}", r"\Scan Size: 600 800 nm"]
+        lines += [rf"\Line Direction: {way}", r'\@2:Image Data: S [Height] "Height"']
+        lines += [r"\@2:Z scale: V [Sens. Zsens] (0.01 V/LSB) 65.536 V"]
+    head = ("\r\n".join(lines) + "\r\n" + r"\*File list end" + "\r\n\x1a").encode("latin-1").ljust(start, b"\0")
+    return head + raw.tobytes(), start, raw
+
+
+def nanoscope_force(
+    n: int = 8, curves: tuple[int, int] | None = None, *, seed: int = 0
+) -> tuple[bytes, int, np.ndarray]:
+    """A force curve, or a volume of (ny, nx) curves; the truth is the integers over (..., approach/retract, point)."""
+    shape = (*(curves or ()), 2, n)
+    raw = np.random.default_rng(seed).integers(-3000, 3000, size=shape).astype("<i2")
+    start = 2048
+    lines = [
+        r"\*Force file list",
+        rf"\Data length: {start}",
+        r"\Version: 0x08150300",
+        r"\*Ciao scan list",
+        r"\Scan Size: 600 nm",
+    ]
+    lines += [r"\@Sens. DeflSens: V 50.00000 nm/V", r"\@Sens. Zsens: V 10.00000 nm/V", r"\*Ciao force list"]
+    lines += [rf"\force/line: {curves[1] if curves else 16} 0", r"\*Ciao force image list"]
+    lines += [rf"\Data offset: {start}", rf"\Data length: {raw.nbytes}", r"\Bytes/pixel: 2", rf"\Samps/line: {n} {n}"]
+    lines += [r"\Spring Constant: 0.5", r'\@4:Image Data: S [DeflectionError] "Deflection Error"']
+    lines += [r"\@4:Z scale: V [Sens. DeflSens] (0.0005 V/LSB) 2.5 V"]
+    lines += [r"\@4:Ramp size: V [Sens. Zsens] (0.004 V/LSB) 7.0 V"]
+    head = ("\r\n".join(lines) + "\r\n" + r"\*File list end" + "\r\n\x1a").encode("latin-1").ljust(start, b"\0")
+    return head + raw.tobytes(), start, raw

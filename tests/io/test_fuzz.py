@@ -10,7 +10,7 @@ import pytest
 from tests.io import fuzzing, samples
 from xpycro.errors import TranslationError
 from xpycro.io import formats
-from xpycro.io.translators import gwyddion, igor, nanonis, nanonis_dat
+from xpycro.io.translators import gwyddion, igor, nanonis, nanonis_dat, nanoscope
 
 
 def _wave(**kwargs):
@@ -28,6 +28,9 @@ CASES = {
     "up.sxm": (nanonis.scan, lambda: samples.nanonis_scan(7, 6)[:2]),
     "down.sxm": (nanonis.scan, lambda: samples.nanonis_scan(7, 6, direction="down")[:2]),
     "spectrum.dat": (nanonis_dat.spectrum, lambda: samples.nanonis_spectrum()[:2]),
+    "image.spm": (nanoscope.read, lambda: samples.nanoscope_image()[:2]),
+    "force.spm": (nanoscope.read, lambda: samples.nanoscope_force()[:2]),
+    "volume.spm": (nanoscope.read, lambda: samples.nanoscope_force(curves=(3, 2))[:2]),
     "little.ibw": (igor.wave, _wave),
     "big.ibw": (igor.wave, lambda: _wave(order=">")),
     "old.ibw": (igor.wave, lambda: (samples.igor_wave2(np.arange(40.0), note="Gain: 3"), (126, 286))),

@@ -157,3 +157,15 @@ def test_dask_threads_read_without_a_lock(tmp_path):
     raw = RawArray.contiguous(_write(tmp_path / "a", array), 0, ">f4", array.shape)
     chunked = xr.DataArray(xr.Variable(("y", "x"), lazy(raw))).chunk({"y": 5, "x": 7})
     np.testing.assert_array_equal(chunked.compute(scheduler="threads").values, array)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_stacked_along_any_axis(tmp_path, axis):
+    array = np.arange(12, dtype="<f4").reshape(2, 2, 3)
+    path = _write(tmp_path / "a", array)
+    stack = StackedArray(tuple(RawArray.contiguous(path, 24 * k, "<f4", (2, 3)) for k in range(2)), axis)
+    expected = np.stack(list(array), axis)
+    assert stack.shape == expected.shape
+    for key in [(), (1,), (slice(None), 1), (1, slice(None), slice(None, None, -1)), (0, 1, 1), (slice(1, 1),)]:
+        np.testing.assert_array_equal(stack.read(key), expected[key])
+        assert stack.read(key).shape == expected[key].shape

@@ -296,19 +296,23 @@ class RawArray:
 
 @dataclass(frozen=True)
 class StackedArray:
-    """Arrays of one shape stacked along a new first axis (forward and backward, several sweeps or files).
+    """Arrays of one shape stacked along a new axis (forward and backward, several sweeps or files).
 
     Attributes
     ----------
     parts : tuple of RawArray or StackedArray
+    axis : int
+        Where the new axis lies.
     """
 
     parts: tuple[RawArray | StackedArray, ...]
+    axis: int = 0
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The number of parts, then their shape."""
-        return (len(self.parts), *self.parts[0].shape)
+        """Shape of the parts with the number of parts at `axis`."""
+        inner = self.parts[0].shape
+        return (*inner[: self.axis], len(self.parts), *inner[self.axis :])
 
     @property
     def ndim(self) -> int:
@@ -326,7 +330,7 @@ class StackedArray:
         return math.prod(self.shape) * self.result_dtype.itemsize
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
-        return ("xpycro.StackedArray", *[part.__dask_tokenize__() for part in self.parts])
+        return ("xpycro.StackedArray", self.axis, *[part.__dask_tokenize__() for part in self.parts])
 
     def __getitem__(self, key: Any) -> np.ndarray:
         return self.read(key)
@@ -334,13 +338,16 @@ class StackedArray:
     def read(self, key: Any = ()) -> np.ndarray:
         """The numbers that a basic index names; only the parts it touches are read."""
         key = key if isinstance(key, tuple) else (key,)
-        first, rest = (key[0], key[1:]) if key else (slice(None), ())
-        if not isinstance(first, slice):
-            return self.parts[int(first)].read(rest)
-        chosen = self.parts[first]
-        if not chosen:
-            return np.empty((0, *self.parts[0].read(rest).shape), self.result_dtype)
-        return np.stack([part.read(rest) for part in chosen])
+        key = key + (slice(None),) * (self.ndim - len(key))
+        chosen, rest = key[self.axis], (*key[: self.axis], *key[self.axis + 1 :])
+        if not isinstance(chosen, slice):
+            return self.parts[int(chosen)].read(rest)
+        axis = sum(isinstance(index, slice) for index in key[: self.axis])
+        parts = [part.read(rest) for part in self.parts[chosen]]
+        if parts:
+            return np.stack(parts, axis)
+        shape = self.parts[0].read(rest).shape
+        return np.empty((*shape[:axis], 0, *shape[axis:]), self.result_dtype)
 
 
 class _Backend(BackendArray):

@@ -33,9 +33,9 @@ def lazy_variable(
     return variable
 
 
-def stack(parts: Sequence[RawArray | StackedArray]) -> RawArray | StackedArray:
-    """Several arrays along a new first axis; one alone as it is."""
-    return StackedArray(tuple(parts)) if len(parts) > 1 else parts[0]
+def stack(parts: Sequence[RawArray | StackedArray], axis: int = 0) -> RawArray | StackedArray:
+    """Several arrays along a new axis; one alone as it is."""
+    return StackedArray(tuple(parts), axis) if len(parts) > 1 else parts[0]
 
 
 def image_coordinates(
