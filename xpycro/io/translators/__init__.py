@@ -87,6 +87,14 @@ def _nanoscope(head: bytes, path: str) -> bool:
     )
 
 
+def _jpk_image(head: bytes, path: str) -> bool:
+    return head.startswith(_TIFF) and {32768, 32834, 32838} <= _first_tags(path)
+
+
+def _jpk_force(head: bytes, path: str) -> bool:
+    return head.startswith(b"PK\3\4") and head[30:47] == b"header.properties"
+
+
 for _format in (
     Format(
         "xpycro", (".h5",), _hdf5, "xpycro.io.store:read",
@@ -136,6 +144,15 @@ for _format in (
         "nanoscope", (".spm", ".000", ".001", ".002", ".003"), _nanoscope,
         "xpycro.io.translators.nanoscope:read", "Nanoscope images, force curves and volumes",
         "Bruker, Veeco and Digital Instruments AFM", lazy="block", verified="real file",
+    ),
+    Format(
+        "jpk_image", (".jpk", ".jpk-qi-image"), _jpk_image, "xpycro.io.translators.jpk_image:image",
+        "JPK images", "JPK / Bruker NanoWizard AFM", lazy="block", verified="real file",
+    ),
+    Format(
+        "jpk_force", (".jpk-force", ".jpk-force-map", ".jpk-qi-data"), _jpk_force, "xpycro.io.translators.jpk:force",
+        "JPK force curves, maps and quantitative imaging", "JPK / Bruker NanoWizard and CellHesion",
+        lazy="partly", verified="real file",
     ),
 ):  # fmt: skip
     register(_format)
