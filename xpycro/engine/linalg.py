@@ -7,6 +7,7 @@ blocks. May import numpy and, inside functions, scipy and threadpoolctl; knows n
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -43,33 +44,47 @@ _SLICE_BYTES = 8 << 20  # float64 copy of a few rows: stays near the cache, boun
 class _Limit:
     """BLAS threads limited to one while any block is being worked on.
 
-    threadpoolctl's limits belong to the process: of two threads that each set and restore, the second to leave would
-    restore the first one's limit for ever. Hence one count for all of them.
+    OpenBLAS has one limit for the process. Of two threads that each set and restore it, the second to leave would put
+    back the first one's limit for ever; and threadpoolctl lets only the thread that set a limit lift it. Hence one
+    count for all, and one helper thread that sets and lifts.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._users = 0
+        self._helper: Any = None
         self._limiter: Any = None
 
     def enter(self) -> None:
         with self._lock:
             if self._users == 0:
-                from threadpoolctl import ThreadpoolController
+                if self._helper is None:
+                    from concurrent.futures import ThreadPoolExecutor
 
-                self._limiter = ThreadpoolController().limit(limits=1, user_api="blas")
-                self._limiter.__enter__()
+                    self._helper = ThreadPoolExecutor(1, thread_name_prefix="xpycro-blas-limit")
+                self._helper.submit(self._set).result()
             self._users += 1
 
     def leave(self) -> None:
         with self._lock:
             self._users -= 1
             if self._users == 0:
-                self._limiter.__exit__(None, None, None)
-                self._limiter = None
+                self._helper.submit(self._lift).result()
+
+    def _set(self) -> None:
+        from threadpoolctl import ThreadpoolController
+
+        self._limiter = ThreadpoolController().limit(limits=1, user_api="blas")
+        self._limiter.__enter__()
+
+    def _lift(self) -> None:
+        self._limiter.__exit__(None, None, None)
+        self._limiter = None
 
 
 _limit = _Limit()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_limit.__init__)  # type: ignore[misc]  # the helper thread is not forked
 
 
 @contextlib.contextmanager
@@ -293,7 +308,8 @@ def merge(a: Moments, b: Moments, *, in_place: bool = False) -> Moments:
         square = b.square if a.count == 0 else _triangle(np.concatenate(rows))
     else:
         square = a.square if in_place else a.square.copy()
-        square += b.square
+        with np.errstate(over="ignore", invalid="ignore"):  # `basis` says so, once
+            square += b.square
         if coupling > 0:
             square += (coupling * shift.conj())[:, None] * shift[None, :]
     return Moments(a.count + b.count, weight, mean, square, missing, infinite, a.centered, a.factor)

@@ -65,6 +65,15 @@ class Features:
                 finite &= ~skip[0].astype(bool)
             yield (rows, numbers) if finite.all() else (rows[finite], numbers[finite])
 
+    def gathered(self) -> tuple[np.ndarray, np.ndarray]:
+        """All rows in memory, in the order of the observations, and their numbers."""
+        blocks, numbers = zip(*self.rows(), strict=True)
+        order = np.argsort(np.concatenate(numbers), kind="stable")
+        x = np.concatenate(blocks)[order]
+        if x.shape[0] == 0:
+            raise ValueError("no observation is left to cluster: every one is left out or holds NaN")
+        return x, np.concatenate(numbers)[order]
+
     def unstacked(self, rows: np.ndarray, lead: str) -> xr.DataArray:
         """Rows of columns as (lead, feature dims), complex again where the features are."""
         if self.data.dtype.kind == "c":

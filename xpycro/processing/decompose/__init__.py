@@ -4,5 +4,6 @@ May import engine, schema, provenance and errors; scikit-learn and SciPy inside 
 """
 
 from xpycro.processing.decompose.exact import pca, svd
+from xpycro.processing.decompose.general import estimator
 
-__all__ = ["pca", "svd"]
+__all__ = ["estimator", "pca", "svd"]

@@ -16,7 +16,7 @@ import xarray as xr
 
 from xpycro.engine import chunked, linalg
 from xpycro.processing.decompose.prepare import PASS_BYTES, Problem, component_count, prepare
-from xpycro.processing.decompose.results import assemble, score_maps
+from xpycro.processing.decompose.results import assemble, score_maps, spread
 from xpycro.provenance import recorded
 
 __all__ = ["pca", "svd"]
@@ -229,16 +229,9 @@ def _solve_channels(
     projector = vectors.T
     components, mean = projector.conj(), total.mean if center else np.zeros_like(total.mean)
     if columns is not None:
-        components, mean = _spread(components, columns, np.nan), _spread(mean, columns, np.nan)
-        projector = _spread(projector, columns, 0)
+        components, mean = spread(components, columns, np.nan), spread(mean, columns, np.nan)
+        projector = spread(projector, columns, 0)
     return _Solution(components, projector, mean, values, _ratio(values))
-
-
-def _spread(values: np.ndarray, columns: np.ndarray, fill: float) -> np.ndarray:
-    """Values of the channels used put in their places among all."""
-    full = np.full((*values.shape[:-1], columns.size), fill, values.dtype)
-    full[..., columns] = values
-    return full
 
 
 def _ratio(values: np.ndarray) -> np.ndarray:
@@ -333,7 +326,7 @@ def _by_observations(problem: Problem, n_kept: int, center: bool, factor: bool) 
 
 def _observation_array(values: Any, problem: Problem, trail: Sequence[str] = ()) -> xr.DataArray:
     shape = tuple(problem.data.sizes[d] for d in problem.observed)
-    return xr.DataArray(values.reshape(*shape, *values.shape[1:]), dims=(*problem.observed, *trail))
+    return xr.DataArray(values.reshape((*shape, *values.shape[1:])), dims=(*problem.observed, *trail))
 
 
 def _solve_observations(total: linalg.CrossMoments, *, n_kept: int, n_all: int, center: bool) -> _Left:
@@ -391,7 +384,7 @@ def _finish_observations(
     maps[~rows] = np.nan
     mean = mean.astype(unscaled.dtype)
     if columns is not None:
-        components = _spread(components, columns, np.nan)
+        components = spread(components, columns, np.nan)
         mean = np.where(columns.reshape(shape), mean, np.nan)
     return components.reshape(k, *shape), np.moveaxis(maps, -1, 0), mean
 

@@ -6,7 +6,7 @@ May import engine, schema and errors; checks labels and shapes only, never value
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -163,3 +163,47 @@ def component_count(n_components: int | None, largest: int, operation: str, *, d
             "the smaller of the numbers of observations and channels"
         )
     return count
+
+
+def check_complex(da: xr.DataArray, treatment: str, operation: str) -> None:
+    """Refuse complex data for a real method unless it is to be stacked."""
+    if treatment not in ("refuse", "stack"):
+        raise ValueError(f"{operation}: complex={treatment!r}; choose 'refuse' or 'stack'")
+    if da.dtype.kind == "c" and treatment == "refuse":
+        raise ValueError(
+            f"{operation} works on real numbers and {da.name!r} is complex: pass complex='stack' to take real and "
+            "imaginary parts as so many more channels, or decompose its magnitude, or use decompose.svd"
+        )
+
+
+def stacked(block: np.ndarray, columns: np.ndarray | None = None) -> np.ndarray:
+    """Float64 rows of the channels used; of complex ones the real parts, then the imaginary parts."""
+    block = block if columns is None else block[:, columns]
+    if block.dtype.kind == "c":
+        return np.concatenate([block.real, block.imag], axis=1).astype(np.float64, copy=False)
+    return block.astype(np.float64)
+
+
+def rows(problem: Problem) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Blocks of (stacked rows, their numbers among all observations); what is left out or holds NaN is not there."""
+    shape = [problem.data.sizes[d] for d in problem.observed]
+    numbers = xr.DataArray(np.arange(problem.n_observations).reshape(shape), dims=problem.observed)
+    bare = problem.data.reset_coords(drop=True).drop_vars(list(problem.data.dims), errors="ignore")
+    for block, number, *skip in chunked.blocks(bare, problem.signal, numbers, *problem.others):
+        x = stacked(block, problem.columns)
+        finite = np.isfinite(x).all(axis=1)
+        if not finite.all() and np.isinf(x).any():
+            raise ValueError("the data holds infinite values: set them to NaN (their observations are then left out)")
+        if skip:
+            finite &= ~skip[0].astype(bool)
+        yield (x, number) if finite.all() else (x[finite], number[finite])
+
+
+def gathered(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
+    """All rows in memory, in the order of the observations, and their numbers."""
+    blocks, numbers = zip(*rows(problem), strict=True)
+    order = np.argsort(np.concatenate(numbers), kind="stable")
+    x = np.concatenate(blocks)
+    if x.shape[0] == 0:
+        raise ValueError("no observation is left to decompose: every one is left out or holds NaN")
+    return x[order], np.concatenate(numbers)[order]

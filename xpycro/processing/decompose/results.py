@@ -26,6 +26,7 @@ __all__ = [
     "score_maps",
     "select_components",
     "signal_dims",
+    "spread",
 ]
 
 
@@ -137,6 +138,13 @@ def _project_block(
     matrix = np.ascontiguousarray(projector.reshape(k, -1).T)
     scores = linalg.project(flat, matrix, mean.reshape(-1), left_out, columns=columns, limit_threads=limit_threads)
     return scores.reshape(*lead, k)
+
+
+def spread(values: np.ndarray, columns: np.ndarray, fill: float) -> np.ndarray:
+    """Values of the channels used put in their places among all."""
+    full = np.full((*values.shape[:-1], columns.size), fill, values.dtype)
+    full[..., columns] = values
+    return full
 
 
 # ------------------------------------------------------------------------------------------------------ operations
@@ -253,4 +261,5 @@ def _projector(result: xr.Dataset) -> xr.DataArray:
     components = result["components"].fillna(0)
     if result.attrs.get("pycro_projection") == "orthonormal":
         return components.conj()
-    raise NotImplementedError(result.attrs.get("pycro_projection"))
+    matrix = components.values.reshape(components.sizes["component"], -1)
+    return components.copy(data=np.linalg.pinv(matrix).T.reshape(components.shape))
