@@ -25,7 +25,6 @@ class Page:
     """What the report will say, collected while the chain runs."""
 
     title: str
-    source: str
     target: Path
     lead: str = ""
     summary: list[tuple[str, Any]] = field(default_factory=list)
@@ -39,7 +38,13 @@ class Page:
 
     def facts(self, ds: xr.Dataset) -> None:
         """What the instrument says of the measurement, for the head of the page."""
-        wanted = {"instrument": "Instrument", "modality": "Modality", "acquired": "Acquired", "bias": "Bias (V)"}
+        wanted = {
+            "title": "Title",
+            "instrument": "Instrument",
+            "modality": "Modality",
+            "acquired": "Acquired",
+            "bias": "Bias (V)",
+        }
         self.summary += [(label, ds.attrs[key]) for key, label in wanted.items() if ds.attrs.get(key) not in (None, "")]
         plane = plane_dims(ds)
         if plane:
@@ -51,7 +56,8 @@ class Page:
                 factor, unit = engineering(max(sides), "m")
                 self.summary.append(("Frame", f"{sides[1] * factor:.4g} × {sides[0] * factor:.4g} {unit}"))
         if ds.attrs.get("scan_angle"):
-            self.summary.append(("Scan angle", f"{np.degrees(float(ds.attrs['scan_angle'])):.4g}°"))
+            angle = f"{np.degrees(float(ds.attrs['scan_angle'])):.4g}° counter-clockwise"
+            self.summary.append(("Scan angle", angle))
 
     def write(self, path: Path) -> Path:
         """Write the page."""
@@ -99,8 +105,7 @@ def spectra(ds: xr.Dataset, da: xr.DataArray, page: Page) -> None:
         "Singular value decomposition",
         f"Exact, all singular values kept; the first component holds {share:.3g} % of the sum of squares. "
         "Maps are in the data's units.",
-        xpycro.plot.scree(svd),
-        xpycro.plot.components(svd),
+        xpycro.plot.decomposition(svd),
     )
     print("clustering the maps: k-means")
     clusters = xpycro.save(xpycro.cluster.kmeans(svd, _n_clusters(da, dim), data=da), page.target)
@@ -112,12 +117,13 @@ def spectra(ds: xr.Dataset, da: xr.DataArray, page: Page) -> None:
     )
     model, table = _model(da, dim, clusters)
     print(f"fitting every pixel: {model}")
-    fit = xpycro.save(xpycro.fit(da, model, dim=dim), page.target)
-    good = float(fit.converged.mean())
-    text = (
-        f"Model: {model}. {100 * good:.4g} % of the pixels converged; the others are NaN and flagged in status. "
-        "Tap a map for data and fitted curve."
+    fit = xpycro.save(_fit(da, model, dim), page.target)
+    fitted = da.notnull().any(dim)
+    good = 100 * float((fit.converged & fitted).sum() / fitted.sum())
+    text = f"Model: {model}. {good:.4g} % of the measured pixels converged" + (
+        ". " if good == 100 else "; the others are NaN and flagged in status. "
     )
+    text += "Tap a map for data and fitted curve."
     page.add("Fit of every pixel", text, *([table] if table is not None else []), report.fit_explorer(fit, da))
     _compare_with_truth(ds, fit, page)
     print(f"\n{xpycro.history(fit)}")
@@ -158,18 +164,32 @@ _CANDIDATES = ("linear", "gaussian + linear", "lorentzian + linear")
 
 def _model(da: xr.DataArray, dim: str, clusters: xr.Dataset) -> tuple[str, Any]:
     """The model that suits: the oscillator for complex spectra, else the best candidate on the clusters' means."""
-    import xpycro
     from xpycro.viz import report
 
     if da.dtype.kind == "c":
         return "sho", None
     means = clusters.mean_response.compute()
     # the spread of the mean is far below any model's misfit, so AIC only ranks here; it is not a test
-    scores = {name: float(xpycro.fit(means, name, dim=dim).aic.mean()) for name in _CANDIDATES}
+    scores = {name: float(_fit(means, name, dim).aic.mean()) for name in _CANDIDATES}
     best = min(scores, key=lambda name: scores[name])
     rows = [(name, score - scores[best]) for name, score in sorted(scores.items(), key=lambda item: item[1])]
     caption = "Candidates on the clusters' mean spectra: Akaike information criterion above the best."
     return best, report.Table(["Model", "ΔAIC"], rows, caption)
+
+
+def _fit(da: xr.DataArray, model: str, dim: str) -> xr.Dataset:
+    """The fit, peaks kept within the window: one that lies beyond it is no peak but a bent background."""
+    import xpycro
+
+    axis = np.sort(da[dim].values.astype(float)) if dim in da.coords else np.arange(da.sizes[dim], dtype=float)
+    span = float(axis[-1] - axis[0])
+    bounds = {}
+    for name in xpycro.models.parse(model).parameters:
+        if name.endswith("_center"):
+            bounds[name] = (float(axis[0]), float(axis[-1]))
+        elif name.endswith(("_sigma", "_gamma")):
+            bounds[name] = (span / (axis.size - 1), span)
+    return xpycro.fit(da, model, dim=dim, bounds=bounds or None)
 
 
 def _compare_with_truth(ds: xr.Dataset, fit: xr.Dataset, page: Page) -> None:
@@ -237,25 +257,37 @@ def images(ds: xr.Dataset, page: Page, variable: str | None = None) -> None:
     for name in shown:
         da = ds[name]
         rest = [d for d in da.dims if d not in (plane_dims(da) or ())]
-        da = da.isel({d: 0 for d in rest}).astype(float)
-        if da.notnull().sum() == 0 or min(da.shape) < 2:
-            print(f"{_label(da)}: nothing to level")
+        da = da.isel({d: 0 for d in rest})
+        low, high = (float(v) for v in (da.min(), da.max()))
+        # what float32 can tell apart; a channel that stands still is set, not measured
+        if not high - low > 1e-6 * max(abs(low), abs(high)) or min(da.shape) < 2:
+            print(f"{_label(da)}: constant")
+            constant = _shown(low, da.attrs.get("units")) if np.isfinite(low) else "missing"
+            statistics.append((_label(da), constant, constant, constant, *[""] * 5))
             continue
         print(f"leveling and measuring {_label(da)}")
-        leveled = xpycro.image.level(da)
+        cyclic = da.attrs.get("units") == "rad"  # a plane through a phase that jumps by 2 pi means nothing
+        leveled = da if cyclic else xpycro.image.level(da)
         rough = xpycro.image.roughness(leveled).compute()
         statistics.append((_label(da), *_statistics(da, rough)))
         spectrum = _log_spectrum(leveled)
         what = f"First of {', '.join(map(str, rest))}. " if rest else ""
         units = da.attrs.get("units")
+        after = "" if cyclic else " after leveling"
         text = (
-            f"{what}Root-mean-square after leveling {_shown(float(rough.root_mean_square_height), units)}, "
+            f"{what}Root-mean-square{after} {_shown(float(rough.root_mean_square_height), units)}, "
             f"peak to valley {_shown(float(rough.maximum_height), units)}."
         )
-        page.add(_label(da), text, report.image(da), report.image(leveled), report.image(spectrum))
-        xpycro.save(leveled, page.target, name=f"leveled_{name}")
+        page.add(
+            _label(da),
+            text,
+            *[report.image(one) for one in ((da,) if cyclic else (da, leveled))],
+            report.image(spectrum),
+        )
+        if not cyclic:
+            xpycro.save(leveled, page.target, name=f"leveled_{name}")
     header = ["Channel", "minimum", "maximum", "mean", "Sa", "Sq", "Ssk", "Sku", "Sz"]
-    caption = "Minimum, maximum and mean as measured; the height parameters of ISO 25178-2 after plane leveling."
+    caption = "Minimum, maximum, mean as measured; ISO 25178-2 parameters after plane leveling (phases as measured)."
     page.sections.insert(0, report.Section("Statistics", "", report.Table(header, statistics, caption)))
     print("\n" + _text_table([tuple(header), *statistics]))
 

@@ -31,9 +31,11 @@ def run(file: str | None = None, *, group: str | None = None, variable: str | No
     else:
         target = _free(folder / f"{Path(file).stem}.h5")
         print(f"translating {file}")
-        xpycro.translate(file, target)
-        ds = xpycro.open(target, group=group)
-    page = chains.Page(title=str(ds.attrs.get("title") or target.stem), source=file or "simulated", target=target)
+        ds = xpycro.translate(file, target)
+        if group is not None:
+            ds = xpycro.open(target, group=group)
+    title = str(ds.attrs["title"]) if file is None else Path(file).name
+    page = chains.Page(title=title, target=target)
     spectral = _spectral(ds, variable)
     if spectral is not None:
         chains.spectra(ds, spectral, page)

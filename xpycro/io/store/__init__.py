@@ -7,6 +7,7 @@ engine, provenance, schema, errors and io; what it writes is plain netCDF-style 
 from __future__ import annotations
 
 import os
+import re
 import uuid
 import warnings
 from collections.abc import Mapping
@@ -18,7 +19,8 @@ from xpycro import provenance
 from xpycro.engine import chunked
 from xpycro.errors import StoreError, XpycroError
 from xpycro.io import encoding
-from xpycro.io.store import fill, publish, reader
+from xpycro.io.store import fill, journal, publish, reader
+from xpycro.io.store.identity import REUSE, identity
 from xpycro.io.store.part import LAYOUT_VERSION, STORE, Part, plan
 from xpycro.schema import result_kind
 
@@ -86,16 +88,22 @@ def composed(path: str | os.PathLike[str]) -> dict[str, xr.Dataset]:
 
 def results(path: str | os.PathLike[str]) -> list[str]:
     """Names of the finished results of a store."""
-    prefix = f"{publish.RESULTS}/"
-    return [name.removeprefix(prefix) for name in composed(path) if name.startswith(prefix)]
+    return list(_places(os.path.abspath(os.fspath(path))))
 
 
 def open_group(path: str | os.PathLike[str], group: str = "") -> xr.Dataset:
     """One Dataset of a store as `open` gives it: chunked lazily, with its source and location."""
-    groups = composed(path)
-    if group not in groups:
-        raise StoreError(f"{os.fspath(path)} has no finished group {group!r}; it has {sorted(groups)}")
-    ds = provenance.opened(groups[group], path=path, format="xpycro", group=group or None)
+    main = os.path.abspath(os.fspath(path))
+    where = (main, group)
+    if group.startswith(f"{publish.RESULTS}/"):
+        places = _places(main)
+        name = group.removeprefix(f"{publish.RESULTS}/")
+        if name not in places:
+            raise StoreError(f"{os.fspath(path)} has no finished result {name!r}; it has {list(places)}")
+        where = places[name][:2]
+    with reader.open_store(where[0]) as netcdf:
+        ds = reader.read_group(netcdf, *where)
+    ds = provenance.opened(ds, path=path, format="xpycro", group=group or None)
     return provenance.stamp(chunked.lazily(ds))
 
 
@@ -123,9 +131,6 @@ def open_result(path: str | os.PathLike[str], name: str) -> xr.Dataset:
     -----
     *Laziness*: lazy.
     """
-    known = results(path)
-    if name not in known:
-        raise StoreError(f"{os.fspath(path)} has no finished result {name!r}; it has {known}")
     return open_group(path, f"{publish.RESULTS}/{name}")
 
 
@@ -150,7 +155,7 @@ def default_name(ds: xr.Dataset) -> str:
             (model[k] for k in ("name", "$model", "$function", "model") if isinstance(model.get(k), str)), None
         )
     text = f"{operation}_{model}" if isinstance(model, str) else operation
-    return "".join(c if c.isalnum() or c in "_-" else "_" for c in text)[:80].strip("_").lower() or "result"
+    return re.sub(r"[^\w-]+", "_", text)[:80].strip("_").lower() or "result"
 
 
 def _as_dataset(obj: xr.Dataset | xr.DataArray) -> xr.Dataset:
@@ -184,6 +189,7 @@ def save(
     path: str | os.PathLike[str],
     name: str | None = None,
     *,
+    reuse: bool = False,
     overwrite: bool = False,
     chunking: str | Mapping[str, int] = "balanced",
     compression: str | None = "auto",
@@ -200,6 +206,9 @@ def save(
     name : str, optional
         Of the result; default is operation and model (``fit_sho``, ``svd``), a number added where taken. Nothing is
         ever overwritten.
+    reuse : bool, optional
+        If the file holds a result of the same operations, parameters, versions and input, give that one and compute
+        nothing.
     overwrite : bool, optional
         Let a measurement replace the file at `path`.
     chunking : {"balanced", "image", "spectrum"} or mapping of str to int, optional
@@ -212,7 +221,8 @@ def save(
     Returns
     -------
     Dataset
-        The stored object, with its history and location.
+        The stored object, with its history and location. A long job that is interrupted, even killed, goes on where it
+        stopped when the same call is made again (unless it compresses).
 
     Raises
     ------
@@ -252,15 +262,19 @@ def save(
         )
     if not os.path.isdir(os.path.dirname(target)):
         raise StoreError(f"the folder of {target} does not exist: make it first")
+    same = identity(ds)
+    if reuse and exists and not root:
+        found = _find_identical(target, same, name)
+        if found is not None:
+            return open_result(target, found)
     encoded = encoding.encode(ds)
     slots = plan("", encoded, ds, chunking=chunking, compression=compression)
-    attrs: dict[str, Any] = {STORE: LAYOUT_VERSION}
+    attrs: dict[str, Any] = {STORE: LAYOUT_VERSION, REUSE: same}
     if root:
         attrs[publish.IDENTITY] = uuid.uuid4().hex
-    elif exists:
-        attrs[publish.PARENT] = _identity(target)
-    with publish.staged(target) as part_file:
+    with journal.job(target, same) as (part_file, notes):
         part = Part(part_file, {"": (encoded, slots)})
+        part.journal = notes if part.resumable else None
         fill.write_all(part, attrs, progress=progress, label=f"saving {os.path.basename(target)}")
         part.finish()
         if root:
@@ -272,9 +286,33 @@ def save(
     return open_result(target, final)
 
 
-def _identity(path: str) -> str:
+def _find_identical(path: str, same: str, name: str | None) -> str | None:
+    """The first finished result of that identity (and, where one is asked for, of that name)."""
+    places = _places(path)
+    found = [one for one, (_, _, reuse) in places.items() if reuse == same]
+    wanted = [one for one in found if name is None or one == name or one.startswith(f"{name}_")]
+    return wanted[0] if wanted else None
+
+
+def _places(path: str) -> dict[str, tuple[str, str, str]]:
+    """Where each finished result lies: (file, group, identity) by name."""
+    prefix = f"{publish.RESULTS}/"
+    found = {}
     with reader.open_store(path) as netcdf:
-        return str(netcdf._h5group.attrs.get(publish.IDENTITY, ""))
+        for group in reader.group_names(netcdf):
+            if group.startswith(prefix):
+                mark = netcdf[group]._h5group.attrs.get(REUSE, "")
+                found[group.removeprefix(prefix)] = (path, group, str(mark))
+        mine = netcdf._h5group.attrs.get(publish.IDENTITY)
+    for name, sidecar in publish.sidecars(path).items():
+        try:
+            with reader.open_store(sidecar) as netcdf:
+                attrs = netcdf._h5group.attrs
+                if attrs.get(publish.PARENT) == mine and reader.COMPLETE in attrs:
+                    found.setdefault(name, (sidecar, "", str(attrs.get(REUSE, ""))))
+        except (XpycroError, OSError):  # told of, as a warning, by whoever opens the tree
+            continue
+    return found
 
 
 def _empty_store(path: str) -> None:
