@@ -219,3 +219,46 @@ def nanoscope_force(
     lines += [r"\@4:Ramp size: V [Sens. Zsens] (0.004 V/LSB) 7.0 V"]
     head = ("\r\n".join(lines) + "\r\n" + r"\*File list end" + "\r\n\x1a").encode("latin-1").ljust(start, b"\0")
     return head + raw.tobytes(), start, raw
+
+
+def gwy_item(key: str, value: object) -> bytes:
+    """One item of a Gwyddion container: key, type letter, content."""
+    name = key.encode() + b"\0"
+    if isinstance(value, bool):
+        return name + b"b" + bytes([value])
+    if isinstance(value, int):
+        return name + b"i" + struct.pack("<i", value)
+    if isinstance(value, float):
+        return name + b"d" + struct.pack("<d", value)
+    if isinstance(value, str):
+        return name + b"s" + value.encode() + b"\0"
+    if isinstance(value, np.ndarray):
+        return name + b"D" + struct.pack("<I", value.size) + value.astype("<f8").tobytes()
+    if isinstance(value, bytes):
+        return name + b"o" + value
+    if isinstance(value, list):
+        return name + b"O" + struct.pack("<I", len(value)) + b"".join(value)
+    raise TypeError(type(value))
+
+
+def gwy_object(kind: str, **items: object) -> bytes:
+    """One object of a Gwyddion container; two underscores in a keyword stand for a slash."""
+    body = b"".join(gwy_item(key.replace("__", "/"), value) for key, value in items.items())
+    return kind.encode() + b"\0" + struct.pack("<I", len(body)) + body
+
+
+def gwy_unit(text: str) -> bytes:
+    """A GwySIUnit."""
+    return gwy_object("GwySIUnit", unitstr=text)
+
+
+def gwyddion_native(nx: int = 6, ny: int = 4, *, seed: int = 0) -> tuple[bytes, tuple[int, int], np.ndarray]:
+    """A ``.gwy`` file of one channel; the truth has its origin at the lower left."""
+    image = np.random.default_rng(seed).normal(size=(ny, nx))
+    field = gwy_object(
+        "GwyDataField", xres=nx, yres=ny, xreal=3e-9, yreal=4e-9, si_unit_xy=gwy_unit("m"), si_unit_z=gwy_unit("nm"),
+        data=image[::-1],
+    )  # fmt: skip
+    content = b"GWYP" + gwy_object("GwyContainer", **{"/0/data": field, "/0/data/title": "Height (trace)"})
+    start = content.index(image[::-1].tobytes())
+    return content, (start, start + image.nbytes), image

@@ -7,8 +7,9 @@ import pytest
 
 from tests.io import samples
 from xpycro import schema
-from xpycro.errors import CorruptFile, NotThisFormat
+from xpycro.errors import CorruptFile, NotThisFormat, UnsupportedVariant
 from xpycro.io.translators.gwyddion import simple_field
+from xpycro.io.translators.gwyddion_native import container
 
 
 def _write(tmp_path, content):
@@ -55,3 +56,104 @@ def test_contradictions(tmp_path, old, new):
 def test_other_file(tmp_path):
     with pytest.raises(NotThisFormat, match="expected"):
         simple_field(_write(tmp_path, b"Gwyddion Simple Field 2.0\n"))
+
+
+# ---------------------------------------------------------------------------------------------------- native files
+
+
+def test_real_container(data_file):
+    path = data_file("gwyddion/test.gwy")
+    ds = container(str(path))[""]
+    content = path.read_bytes()
+    start = content.index(b"data\0D") + 10
+    stored = np.frombuffer(content[start : start + 128 * 128 * 8], "<f8").reshape(128, 128)
+    np.testing.assert_array_equal(ds.test.values, stored[::-1])
+    assert ds.test.attrs["long_name"] == "Test" and schema.problems(ds) == []
+    assert schema.decode_metadata(ds.attrs["original_metadata"])["/0/data"]["xreal"] == 128.0
+
+
+def test_old_container_is_refused_by_name(data_file):
+    with pytest.raises(UnsupportedVariant, match=r"GWYO.*save it with Gwyddion 2"):
+        container(str(data_file("gwyddion/GwiddionReader_chip.gwy")))
+
+
+def test_everything_a_container_holds(tmp_path):
+    rng = np.random.default_rng(1)
+    u, o = samples.gwy_unit, samples.gwy_object
+    image, mask, other = rng.normal(size=(4, 6)), rng.normal(size=(4, 6)), rng.normal(size=(2, 3))
+    brick, cloud = rng.normal(size=(5, 4, 6)), rng.normal(size=(7, 3))
+    xy = {"si_unit_xy": u("nm"), "si_unit_z": u("pA")}
+    field = dict(xres=6, yres=4, xreal=6.0, yreal=8.0, xoff=1.0, **xy)
+    line = dict(real=0.6, off=-0.3, si_unit_x=u("V"), si_unit_y=u("nA"))
+    curves = [o("GwyDataLine", res=3, data=np.array([1.0, 2, 3]), **line) for _ in range(2)]
+    curve = [
+        o("GwyGraphCurveModel", description=f"c{n}", xdata=np.arange(n) * 1.0, ydata=np.arange(n) * 2.0) for n in (2, 3)
+    ]
+    content = b"GWYP" + o(
+        "GwyContainer",
+        **{
+            "/0/data": o("GwyDataField", data=image, **field),
+            "/0/data/title": "Current",
+            "/0/mask": o("GwyDataField", data=mask, xres=6, yres=4, xreal=1.0, yreal=1.0),
+            "/7/data": o("GwyDataField", xres=3, yres=2, xreal=1.0, yreal=1.0, data=other, **xy),
+            "/brick/0": o(
+                "GwyBrick", xres=6, yres=4, zres=5, xreal=6.0, yreal=8.0, zreal=-5.0, zoff=2.0, si_unit_x=u("nm"),
+                si_unit_y=u("nm"), si_unit_z=u("V"), si_unit_w=u("A"), data=brick,
+            ),
+            "/sps/0": o("GwySpectra", title="IV", si_unit_xy=u("nm"), coords=np.array([1.0, 2, 3, 4]), data=curves),
+            "/xyz/0": o("GwySurface", data=cloud, **xy),
+            "/0/graph/graph/1": o("GwyGraphModel", title="Profile", x_unit=u("nm"), y_unit=u("nm"), curves=curve),
+        },
+    )  # fmt: skip
+    path = tmp_path / "a.gwy"
+    path.write_bytes(content)
+    groups = container(str(path))
+    assert list(groups) == ["image", "image_2", "volume", "spectra", "points", "graph"]
+    ds = groups["image"]
+    assert list(ds) == ["current", "current_mask"] and ds.attrs["offset_x"] == 1e-9
+    np.testing.assert_allclose(ds.current.values, image[::-1] * 1e-12)
+    np.testing.assert_allclose(ds.current_mask.values, mask[::-1])
+    np.testing.assert_allclose(ds.y.values, np.arange(4) * 2e-9)
+    assert groups["image_2"].channel_7.shape == (2, 3)
+    volume = groups["volume"].volume_0
+    assert volume.dims == ("y", "x", "bias")
+    np.testing.assert_allclose(volume.bias.values, [-2, -1, 0, 1, 2])
+    np.testing.assert_array_equal(volume.values, brick.transpose(1, 2, 0)[::-1, :, ::-1])
+    spectra = groups["spectra"].iv
+    assert spectra.dims == ("position", "bias")
+    np.testing.assert_allclose(spectra.bias.values, [-0.3, -0.1, 0.1], atol=1e-12)
+    np.testing.assert_allclose(spectra.values[1], [1e-9, 2e-9, 3e-9])
+    np.testing.assert_allclose(groups["spectra"].y.values, [2e-9, 4e-9])
+    points = groups["points"]
+    np.testing.assert_allclose(points.points_0.values, cloud[:, 2] * 1e-12)
+    np.testing.assert_allclose(points.y.values, cloud[:, 1] * 1e-9)
+    graph = groups["graph"]
+    np.testing.assert_allclose(graph.profile.values, [[0, 2e-9, np.nan], [0, 2e-9, 4e-9]])
+    assert graph.curve.values.tolist() == ["c2", "c3"]
+    for name, one in groups.items():
+        assert schema.problems(one) == [], name
+
+
+def test_damaged_containers(tmp_path):
+    content, (start, _), _ = samples.gwyddion_native()
+    path = tmp_path / "a.gwy"
+    cases = {
+        "follow the container": content + b"x",
+        "and what holds it ends": content[:-1],
+        "do not fit": content[: start - 4] + b"\xff\xff\xff\x7f" + content[start:],
+        "unknown type": content.replace(b"xres\0i", b"xres\0z"),
+        "comes twice": content.replace(b"yres\0i", b"xres\0i"),
+        "no proper 'xres'": content.replace(b"xres\0i", b"xRes\0i"),
+        "numbers where 24": content.replace(b"xres\0i\x06", b"xres\0i\x05"),
+        "outermost object": content.replace(b"GwyContainer", b"GwyContainor"),
+    }
+    for message, damaged in cases.items():
+        path.write_bytes(damaged)
+        with pytest.raises(CorruptFile, match=message.replace("numbers where 24", "numbers where 20")):
+            container(str(path))
+    nested = b""
+    for _ in range(200):
+        nested = samples.gwy_object("GwyContainer", **({"a": nested} if nested else {}))
+    path.write_bytes(b"GWYP" + nested)
+    with pytest.raises(CorruptFile, match="deep"):
+        container(str(path))

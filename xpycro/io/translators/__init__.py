@@ -95,6 +95,8 @@ def _jpk_force(head: bytes, path: str) -> bool:
     return head.startswith(b"PK\3\4") and head[30:47] == b"header.properties"
 
 
+
+
 for _format in (
     Format(
         "xpycro", (".h5",), _hdf5, "xpycro.io.store:read",
@@ -153,6 +155,10 @@ for _format in (
         "jpk_force", (".jpk-force", ".jpk-force-map", ".jpk-qi-data"), _jpk_force, "xpycro.io.translators.jpk:force",
         "JPK force curves, maps and quantitative imaging", "JPK / Bruker NanoWizard and CellHesion",
         lazy="partly", verified="real file",
+    ),
+    Format(
+        "gwyddion_gwy", (".gwy",), _gwy, "xpycro.io.translators.gwyddion_native:container",
+        "Gwyddion: channels, volumes, spectra, points, graphs", "Gwyddion", lazy="partly", verified="real file",
     ),
 ):  # fmt: skip
     register(_format)
