@@ -54,6 +54,7 @@ class _Limit:
         self._users = 0
         self._helper: Any = None
         self._limiter: Any = None
+        self._controller: Any = None
 
     def enter(self) -> None:
         with self._lock:
@@ -72,9 +73,12 @@ class _Limit:
                 self._helper.submit(self._lift).result()
 
     def _set(self) -> None:
-        from threadpoolctl import ThreadpoolController
+        if self._controller is None:  # finding the libraries reads the process's map each time: once is enough
+            import scipy.linalg  # noqa: F401  # brings a BLAS of its own, which must be there to be found
+            from threadpoolctl import ThreadpoolController
 
-        self._limiter = ThreadpoolController().limit(limits=1, user_api="blas")
+            self._controller = ThreadpoolController()
+        self._limiter = self._controller.limit(limits=1, user_api="blas")
         self._limiter.__enter__()
 
     def _lift(self) -> None:
