@@ -1,0 +1,226 @@
+"""Gatan DigitalMicrograph ``.dm3`` and ``.dm4``: images, spectra, stacks and spectrum images of a tag tree.
+
+The first row lies at the top. May import numpy, xarray, schema, units and io below.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xpycro.errors import UnsupportedVariant
+from xpycro.io.cursor import Cursor
+from xpycro.io.rawarray import RawArray
+from xpycro.io.translators import _common as common
+from xpycro.io.translators._axes import Axis, data_units, layout
+from xpycro.io.translators._dmtags import Block, block_of, plain, read_tags
+from xpycro.io.translators._signals import Signal, collect
+from xpycro.schema import coordinate
+
+__all__ = ["images"]
+
+# DataType of an image: how a number is stored
+_TYPES = {1: "i2", 2: "f4", 3: "c8", 6: "u1", 7: "i4", 9: "i1", 10: "u2", 11: "u4", 12: "f8", 13: "c16", 14: "u1",
+          39: "i8", 40: "u8"}  # fmt: skip
+_PACKED = {5: "f4", 27: "f4", 28: "f8"}
+_RGB = 23
+
+
+def images(path: str) -> dict[str, xr.Dataset]:
+    """Read the images of a DigitalMicrograph file; its thumbnail is left out.
+
+    Parameters
+    ----------
+    path : str
+
+    Returns
+    -------
+    dict of str to Dataset
+        One group for each image. Spectra lie along ``energy_loss`` (EELS) or ``energy``; of a spectrum image the
+        pixels come first, whatever the stored order. Colour images get the dim ``channel``.
+
+    Raises
+    ------
+    NotThisFormat, CorruptFile
+    UnsupportedVariant
+        Packed complex images (a Fourier transform displayed live).
+
+    Notes
+    -----
+    *Laziness*: the tag tree is read, data only when used.
+
+    References
+    ----------
+    C. B. Boothroyd, "DigitalMicrograph file format"; P. Cueva, "Gatan DM4 file format" (both public descriptions).
+    """
+    with Cursor(path) as cursor:
+        tags, order = read_tags(cursor)
+        entries = tags.get("ImageList")
+        if not isinstance(entries, dict) or not entries:
+            raise cursor.corrupt("the tag ImageList is missing", "ImageList", 0)
+        listed = list(entries.values())
+        thumbnails = _thumbnails(tags, len(listed))
+        signals = [
+            _image(path, cursor, entry, number, order, tags)
+            for number, entry in enumerate(listed)
+            if number not in thumbnails
+        ]
+    header = plain({name: value for name, value in tags.items() if name not in ("ImageList", "DocumentObjectList")})
+    return collect(signals, header, apart=True)
+
+
+def _thumbnails(tags: Mapping[str, Any], count: int) -> set[int]:
+    """Numbers of the images that are only previews of others."""
+    said = tags.get("Thumbnails")
+    found = {
+        int(entry["ImageIndex"])
+        for entry in (said.values() if isinstance(said, dict) else ())
+        if isinstance(entry, dict) and isinstance(entry.get("ImageIndex"), int)
+    }
+    return found if len(found) < count else set()
+
+
+def _deep(tags: Any, *names: str) -> Any:
+    for name in names:
+        tags = tags.get(name) if isinstance(tags, Mapping) else None
+    return tags
+
+
+def _image(path: str, cursor: Cursor, entry: Any, number: int, order: str, tags: Mapping[str, Any]) -> Signal:
+    data = _deep(entry, "ImageData")
+    block, code = block_of(_deep(data, "Data")), _deep(data, "DataType")
+    dimensions = _deep(data, "Dimensions")
+    where = f"ImageList[{number}].ImageData"
+    if block is None or not isinstance(code, int) or not isinstance(dimensions, dict):
+        raise cursor.corrupt("Data, DataType or Dimensions is missing", where, 0)
+    shape = tuple(dimensions.values())[::-1]
+    if not shape or not all(isinstance(n, int) and 1 <= n < 1 << 40 for n in shape):
+        raise cursor.corrupt(f"Dimensions {shape}", where, block.offset)
+    image_tags = _deep(entry, "ImageTags") or {}
+    name = str(_deep(entry, "Name") or "") or "image"
+    calibrations = _deep(data, "Calibrations") or {}
+    axes = [_axis(calibrations, n, size, image_tags) for n, size in enumerate(shape[::-1])][::-1]
+    if len(axes) == 1 or _format(image_tags).startswith("spectrum"):
+        axes = _spectral(axes, image_tags)
+    kept = [n for n, size in enumerate(shape) if size > 1] or [len(shape) - 1]
+    if len(shape) == 2 and shape[0] == 1 and not axes[0].units:
+        kept = [1]  # a spectrum stored as an image of one row
+    laid = layout([axes[n] for n in kept], top_first=True)
+    factor, base = data_units(_text(_deep(calibrations, "Brightness", "Units")))
+    scale, origin = (
+        _real(_deep(calibrations, "Brightness", key), default) for key, default in (("Scale", 1), ("Origin", 0))
+    )
+    known = base not in ("1", "counts")  # counts are handed out as counted; the gain stays in the metadata
+    factor = factor * scale if known and scale else 1.0
+    constant = -origin * factor if known and origin else 0.0
+    if not known and (len(shape) == 1 or "counts" in _text(_deep(calibrations, "Brightness", "Units")).lower()):
+        base = "counts" if _signal(image_tags) in ("EELS", "X-ray", "EDS") else base
+    variable = _variable(
+        path, cursor, block, int(code), shape, kept, laid, (factor, constant), (name, base), where, order
+    )
+    coords = dict(laid.coords)
+    if "channel" in variable.dims:
+        coords["channel"] = coordinate("channel", np.array(["red", "green", "blue"]))
+    said = _said(image_tags, tags, name)
+    return Signal(name, variable, coords, plain(entry), said, group=name)
+
+
+def _variable(
+    path: str, cursor: Cursor, block: Block, code: int, shape: tuple[int, ...], kept: list[int], laid: Any,
+    scaling: tuple[float, float], said: tuple[str, str], where: str, order: str,
+) -> xr.Variable:  # fmt: skip
+    if code in _PACKED:
+        raise UnsupportedVariant(
+            f"a packed complex image (DataType {code}): take its complex copy in DigitalMicrograph (Convert Data Type)",
+            path=path, offset=block.offset, field=where,
+        )  # fmt: skip
+    if code != _RGB and code not in _TYPES:
+        raise UnsupportedVariant(f"DataType {code}", path=path, offset=block.offset, field=where)
+    dtype = np.dtype("u1" if code == _RGB else order + _TYPES[code])
+    item = 4 if code == _RGB else dtype.itemsize
+    if math.prod(shape) * item != block.nbytes:
+        raise cursor.corrupt(
+            f"{' x '.join(map(str, shape))} numbers of {item} bytes are not {block.nbytes} bytes", where, block.offset
+        )
+    strides = [item] * len(shape)
+    for axis in range(len(shape) - 2, -1, -1):
+        strides[axis] = strides[axis + 1] * shape[axis + 1]
+    stored = [kept[n] for n in laid.order]
+    sizes, steps = [shape[n] for n in stored], [strides[n] for n in stored]
+    dims, offset = list(laid.dims), block.offset
+    if code == _RGB:  # stored as blue, green, red, nothing
+        sizes, steps, dims, offset = [*sizes, 3], [*steps, -1], [*dims, "channel"], offset + 2
+    target = np.float32 if scaling != (1.0, 0.0) and dtype.kind == "f" else None
+    raw = RawArray.strided(
+        path, offset, dtype, sizes, steps, factor=scaling[0], constant=scaling[1], target=target
+    )  # fmt: skip
+    for axis, flip in enumerate(laid.flip):
+        raw = raw.flip(axis) if flip else raw
+    return common.lazy_variable(dims, raw, said[0], said[1])
+
+
+def _text(value: Any) -> str:
+    return str(value) if isinstance(value, str) else ""
+
+
+def _real(value: Any, default: float) -> float:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else float(default)
+
+
+def _axis(calibrations: Any, number: int, size: int, image_tags: Any) -> Axis:
+    """The axis of a dimension, the fastest being number 0; DM counts (index - origin) * scale."""
+    listed = _deep(calibrations, "Dimension")
+    entry = list(listed.values())[number] if isinstance(listed, dict) and len(listed) > number else {}
+    scale, origin = _real(_deep(entry, "Scale"), 1.0), _real(_deep(entry, "Origin"), 0.0)
+    units = _text(_deep(entry, "Units"))
+    name = _text(_deep(entry, "Label"))
+    if not scale:
+        scale, origin, units = 1.0, 0.0, ""
+    energy = units.replace(" ", "") in ("eV", "keV")
+    if energy:
+        name = "Energy loss" if _signal(image_tags) == "EELS" else "Energy"
+    elif not name:
+        name = "xyz"[number] if number < 3 else ""
+    if name == "z" and not units:
+        name = "frame"
+    return Axis(size, name, units, scale, -origin * scale, signal=True if energy else None)
+
+
+def _spectral(axes: list[Axis], image_tags: Any) -> list[Axis]:
+    """Of a spectrum without units the axis is the channel of the detector, not a place."""
+    from dataclasses import replace
+
+    if any(axis.signal for axis in axes) or len(axes) > 1:
+        return axes
+    return [replace(axes[0], name="", signal=True)]
+
+
+def _format(image_tags: Any) -> str:
+    return _text(_deep(image_tags, "Meta Data", "Format")).lower()
+
+
+def _signal(image_tags: Any) -> str:
+    said = _text(_deep(image_tags, "Meta Data", "Signal"))
+    if said:
+        return said
+    return "EELS" if isinstance(image_tags, Mapping) and "EELS" in image_tags else ""
+
+
+def _said(image_tags: Any, tags: Mapping[str, Any], name: str) -> dict[str, str]:
+    info = _deep(image_tags, "Microscope Info") or {}
+    mode = _text(_deep(info, "Illumination Mode")) + _text(_deep(info, "Operation Mode"))
+    scanning = "STEM" in mode or "SCANNING" in mode.upper()
+    bar = _deep(image_tags, "DataBar")
+    acquired = common.iso_time(f"{_text(_deep(bar, 'Acquisition Date'))} {_text(_deep(bar, 'Acquisition Time'))}")
+    said = {
+        "title": name,
+        "modality": "scanning transmission electron microscopy" if scanning else "transmission electron microscopy",
+        "instrument": _text(_deep(info, "Name")) or _text(_deep(info, "Microscope")),
+        "data_type": _signal(image_tags) or _format(image_tags),
+        "acquired": acquired or "",
+    }
+    return {key: value for key, value in said.items() if value}
