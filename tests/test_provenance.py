@@ -139,3 +139,14 @@ def test_source_data_takes_what_is_given_and_says_what_is_missing():
         provenance.source_data(result, purpose="the residual")
     with pytest.raises(ValueError, match=r"a.*b"):
         provenance.source_data(result, xr.Dataset({"a": given, "b": given}))
+
+
+def test_what_was_simulated_has_no_file_as_source_after_saving(tmp_path):
+    import xpycro as xp
+
+    stored = xp.save(xp.simulate.tunnelling_grid((2, 3), 8), tmp_path / "sim.h5")
+    content = xp.history(stored)
+    assert content.source == {} and content.location["path"] == str(tmp_path / "sim.h5")
+    fitted = xp.fit(stored.didv, "linear")
+    assert xp.history(fitted).gaps == []
+    np.testing.assert_array_equal(provenance.source_data(fitted), stored.didv)

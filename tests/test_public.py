@@ -90,5 +90,5 @@ def test_a_tree_says_what_to_use_instead():
     with pytest.raises(AttributeError, match=r"node's dataset.*/results/fit"):
         tree.pycro.decompose.svd()
     changed = tree.pycro.map(lambda ds: ds * 2, where=lambda node: node.name == "fit")
-    assert float(changed["/results/fit"].b) == 4.0 and float(changed.a) == 1.0
+    assert changed["/results/fit"].b.item() == 4.0 and changed.a.item() == 1.0
     assert set(tree.pycro.history) == {"/", "/results/fit"}

@@ -45,6 +45,8 @@ _PIECES = 64
 # A recorded operation that calls another leaves one step, its own.
 _inside: contextvars.ContextVar[bool] = contextvars.ContextVar("xpycro_inside_recorded", default=False)
 
+_version_of: dict[str, str] = {}
+
 P = ParamSpec("P")
 R = TypeVar("R")
 Labelled = xr.DataArray | xr.Dataset
@@ -332,7 +334,9 @@ def opened(
         "size": status.st_size,
         "modified": datetime.fromtimestamp(status.st_mtime, UTC).isoformat(),
     }
-    source = before.source or {**facts, "name": path.name, "versions": _versions()}
+    # what was simulated has no instrument's file; the store that it was saved to is where it lies, not where it is from
+    made = bool(before.steps)
+    source = before.source if before.source or made else {**facts, "name": path.name, "versions": _versions()}
     location = {**facts, "result": ds.attrs.get("pycro_result")}
     return _attach(ds, History(source, before.steps, location, _fingerprints(ds)))
 
@@ -359,10 +363,12 @@ def _versions() -> dict[str, str]:
     names += [name for name in ("dask", "scipy", "numba") if name in sys.modules]
     found = {"python": ".".join(map(str, sys.version_info[:3]))}
     for name in [*names, *(["scikit-learn"] if "sklearn" in sys.modules else [])]:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:  # run from a source tree
-            found[name] = "unknown"
+        if name not in _version_of:  # looking into installed packages takes milliseconds
+            try:
+                _version_of[name] = version(name)
+            except PackageNotFoundError:  # run from a source tree
+                _version_of[name] = "unknown"
+        found[name] = _version_of[name]
     return found
 
 

@@ -77,9 +77,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             run_translate(**parsed)
         else:
-            import xpycro
+            from xpycro.io.formats import formats
 
-            print(xpycro.formats())
+            print(formats())
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        sys.stdout = None  # type: ignore[assignment]
     except (XpycroError, OSError, ValueError) as error:
         # what the user can mend; anything else is our mistake and keeps its traceback
         print(f"xpycro {command}: {error}", file=sys.stderr)

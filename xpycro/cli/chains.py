@@ -12,8 +12,15 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xpycro.analysis import models
+from xpycro.analysis.fit import fit as fit_model
+from xpycro.cli.text import table
+from xpycro.io import store
+from xpycro.processing import cluster, decompose, image
+from xpycro.provenance import history
 from xpycro.schema import plane_dims, resolve_dims
 from xpycro.units import display_unit, engineering
+from xpycro.viz import plot, report
 
 __all__ = ["Page", "curves", "images", "spectra"]
 
@@ -32,8 +39,6 @@ class Page:
 
     def add(self, title: str, text: str, *content: Any) -> None:
         """One section more."""
-        from xpycro.viz import report
-
         self.sections.append(report.Section(title, text, *content))
 
     def facts(self, ds: xr.Dataset) -> None:
@@ -61,8 +66,6 @@ class Page:
 
     def write(self, path: Path) -> Path:
         """Write the page."""
-        from xpycro.viz import report
-
         footer = f"Data and results: {self.target.name} (plain HDF5). Made by xpycro demo."
         return report.write(
             path, title=self.title, lead=self.lead, summary=self.summary, sections=self.sections, footer=footer
@@ -84,9 +87,6 @@ def _shown(value: float, units: str | None) -> str:
 
 def spectra(ds: xr.Dataset, da: xr.DataArray, page: Page) -> None:
     """Explore, decompose, cluster, fit, compare with the truth where there is one; every result is stored."""
-    import xpycro
-    from xpycro.viz import report
-
     (dim,) = resolve_dims(da, ndim=1)
     page.facts(ds)
     if "direction" in da.dims:
@@ -99,34 +99,34 @@ def spectra(ds: xr.Dataset, da: xr.DataArray, page: Page) -> None:
 
     components = min(16, da.sizes[dim])
     print(f"decomposing {_label(da)}: SVD")
-    svd = xpycro.save(xpycro.decompose.svd(da, dim=dim, n_components=components), page.target)
+    svd = store.save(decompose.svd(da, dim=dim, n_components=components), page.target)
     share = 100 * float(svd.explained_variance_ratio[0])
     page.add(
         "Singular value decomposition",
         f"Exact, all singular values kept; the first component holds {share:.3g} % of the sum of squares. "
         "Maps are in the data's units.",
-        xpycro.plot.decomposition(svd),
+        plot.decomposition(svd),
     )
     print("clustering the maps: k-means")
-    clusters = xpycro.save(xpycro.cluster.kmeans(svd, _n_clusters(da, dim), data=da), page.target)
+    clusters = store.save(cluster.kmeans(svd, _n_clusters(da, dim), data=da), page.target)
     page.add(
         "Clusters",
         "k-means on the maps of the decomposition; mean spectra and their spread are of the raw data. "
         "Neighbouring numbers have similar means.",
-        xpycro.plot.clusters(clusters),
+        plot.clusters(clusters),
     )
-    model, table = _model(da, dim, clusters)
+    model, ranking = _model(da, dim, clusters)
     print(f"fitting every pixel: {model}")
-    fit = xpycro.save(_fit(da, model, dim), page.target)
+    fit = store.save(_fit(da, model, dim), page.target)
     fitted = da.notnull().any(dim)
     good = 100 * float((fit.converged & fitted).sum() / fitted.sum())
     text = f"Model: {model}. {good:.4g} % of the measured pixels converged" + (
         ". " if good == 100 else "; the others are NaN and flagged in status. "
     )
     text += "Tap a map for data and fitted curve."
-    page.add("Fit of every pixel", text, *([table] if table is not None else []), report.fit_explorer(fit, da))
+    page.add("Fit of every pixel", text, *([ranking] if ranking is not None else []), report.fit_explorer(fit, da))
     _compare_with_truth(ds, fit, page)
-    print(f"\n{xpycro.history(fit)}")
+    print(f"\n{history(fit)}")
     page.add("How it was made", "", _history_table(fit))
 
 
@@ -138,7 +138,7 @@ def _measured(da: xr.DataArray, dim: str) -> tuple[xr.DataArray, str]:
     """
     if da.dtype.kind not in "fc":
         return da, ""
-    finite = np.isfinite(da)
+    finite = da.notnull()
     others = [d for d in da.dims if d != dim]
     present = finite.any(dim).compute()
     share = (finite.sum(others) / max(1, int(present.sum()))).compute()
@@ -164,8 +164,6 @@ _CANDIDATES = ("linear", "gaussian + linear", "lorentzian + linear")
 
 def _model(da: xr.DataArray, dim: str, clusters: xr.Dataset) -> tuple[str, Any]:
     """The model that suits: the oscillator for complex spectra, else the best candidate on the clusters' means."""
-    from xpycro.viz import report
-
     if da.dtype.kind == "c":
         return "sho", None
     means = clusters.mean_response.compute()
@@ -179,23 +177,19 @@ def _model(da: xr.DataArray, dim: str, clusters: xr.Dataset) -> tuple[str, Any]:
 
 def _fit(da: xr.DataArray, model: str, dim: str) -> xr.Dataset:
     """The fit, peaks kept within the window: one that lies beyond it is no peak but a bent background."""
-    import xpycro
-
     axis = np.sort(da[dim].values.astype(float)) if dim in da.coords else np.arange(da.sizes[dim], dtype=float)
     span = float(axis[-1] - axis[0])
     bounds = {}
-    for name in xpycro.models.parse(model).parameters:
+    for name in models.parse(model).parameters:
         if name.endswith("_center"):
             bounds[name] = (float(axis[0]), float(axis[-1]))
         elif name.endswith(("_sigma", "_gamma")):
             bounds[name] = (span / (axis.size - 1), span)
-    return xpycro.fit(da, model, dim=dim, bounds=bounds or None)
+    return fit_model(da, model, dim=dim, bounds=bounds or None)
 
 
 def _compare_with_truth(ds: xr.Dataset, fit: xr.Dataset, page: Page) -> None:
     """Recovered against true, for each parameter of which the simulator knows the truth."""
-    from xpycro.viz import report
-
     rows = []
     for name in fit.data_vars:
         if f"true_{name}" not in ds:
@@ -220,22 +214,11 @@ def _compare_with_truth(ds: xr.Dataset, fit: xr.Dataset, page: Page) -> None:
     header = ["Parameter", "true (median)", "recovered (median)", "rms error", "within 1 stderr (%)"]
     caption = "Over all pixels. Honest error bars hold 68.3 % of the truths within one standard error."
     page.add("Recovered against true", "", report.Table(header, rows, caption))
-    print(
-        "\n"
-        + _text_table([tuple(header), *[tuple(f"{c:.1f}" if isinstance(c, float) else c for c in r) for r in rows]])
-    )
-
-
-def _text_table(rows: list[tuple[str, ...]]) -> str:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+    print("\n" + "\n".join(table([header, *[[*map(str, row[:-1]), f"{row[-1]:.1f}"] for row in rows]])))
 
 
 def _history_table(obj: xr.Dataset | xr.DataArray) -> Any:
-    import xpycro
-    from xpycro.viz import report
-
-    return report.Table(["", "Operation", "Parameters"], list(xpycro.history(obj).rows()))
+    return report.Table(["", "Operation", "Parameters"], list(history(obj).rows()))
 
 
 # --------------------------------------------------------------------------------------------------------- images
@@ -243,9 +226,6 @@ def _history_table(obj: xr.Dataset | xr.DataArray) -> Any:
 
 def images(ds: xr.Dataset, page: Page, variable: str | None = None) -> None:
     """Level, measure and transform each channel; the leveled images are stored."""
-    import xpycro
-    from xpycro.viz import report
-
     page.facts(ds)
     names = [str(n) for n, da in ds.data_vars.items() if plane_dims(da) and da.dtype.kind in "fiu"]
     names = [variable] if variable is not None else names
@@ -267,8 +247,8 @@ def images(ds: xr.Dataset, page: Page, variable: str | None = None) -> None:
             continue
         print(f"leveling and measuring {_label(da)}")
         cyclic = da.attrs.get("units") == "rad"  # a plane through a phase that jumps by 2 pi means nothing
-        leveled = da if cyclic else xpycro.image.level(da)
-        rough = xpycro.image.roughness(leveled).compute()
+        leveled = da if cyclic else image.level(da)
+        rough = image.roughness(leveled).compute()
         statistics.append((_label(da), *_statistics(da, rough)))
         spectrum = _log_spectrum(leveled)
         what = f"First of {', '.join(map(str, rest))}. " if rest else ""
@@ -285,11 +265,11 @@ def images(ds: xr.Dataset, page: Page, variable: str | None = None) -> None:
             report.image(spectrum),
         )
         if not cyclic:
-            xpycro.save(leveled, page.target, name=f"leveled_{name}")
+            store.save(leveled, page.target, name=f"leveled_{name}")
     header = ["Channel", "minimum", "maximum", "mean", "Sa", "Sq", "Ssk", "Sku", "Sz"]
     caption = "Minimum, maximum, mean as measured; ISO 25178-2 parameters after plane leveling (phases as measured)."
     page.sections.insert(0, report.Section("Statistics", "", report.Table(header, statistics, caption)))
-    print("\n" + _text_table([tuple(header), *statistics]))
+    print("\n" + "\n".join(table([header, *statistics])))
 
 
 def _statistics(da: xr.DataArray, rough: xr.Dataset) -> tuple[str, ...]:
@@ -302,11 +282,11 @@ def _statistics(da: xr.DataArray, rough: xr.Dataset) -> tuple[str, ...]:
 
 def _log_spectrum(leveled: xr.DataArray) -> xr.DataArray:
     """Magnitude of the transform in decades, missing lines taken as the mean."""
-    import xpycro
-
-    magnitude = abs(xpycro.image.fft(leveled.fillna(0.0)))
+    magnitude = abs(image.fft(leveled.fillna(0.0)))
     floor = float(magnitude.where(magnitude > 0).min())
-    decades = np.log10(magnitude.clip(min=floor) if np.isfinite(floor) else magnitude + 1.0)
+    decades: xr.DataArray = xr.apply_ufunc(
+        np.log10, magnitude.clip(min=floor) if np.isfinite(floor) else magnitude + 1.0
+    )
     return decades.assign_attrs(units="1", long_name=f"log₁₀ |F| of {_label(leveled)}").rename("spectrum")
 
 
@@ -315,8 +295,6 @@ def _log_spectrum(leveled: xr.DataArray) -> xr.DataArray:
 
 def curves(ds: xr.Dataset, page: Page, variable: str | None = None) -> None:
     """Single curves: a plot for each channel."""
-    from xpycro.viz import report
-
     page.facts(ds)
     page.lead = "The recorded curves."
     names = [variable] if variable is not None else [str(n) for n in ds.data_vars][:MANY_CHANNELS]

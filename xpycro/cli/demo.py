@@ -13,27 +13,28 @@ import xarray as xr
 
 from xpycro.cli import chains
 from xpycro.errors import DimensionError
+from xpycro.io import opening, store
+from xpycro.io.translate import translate
 from xpycro.schema import plane_dims, resolve_dims
+from xpycro.simulate import band_excitation
 
 __all__ = ["run"]
 
 
 def run(file: str | None = None, *, group: str | None = None, variable: str | None = None, output: str = ".") -> None:
     """Run the chain that suits `file` (or a simulated measurement) and print where the results lie."""
-    import xpycro
-
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     if file is None:
         target = _free(folder / "xpycro_demo.h5")
         print("simulating a band-excitation map of 64 x 64 pixels, 128 frequencies")
-        ds = xpycro.save(xpycro.simulate.band_excitation(), target)
+        ds = store.save(band_excitation(), target)
     else:
         target = _free(folder / f"{Path(file).stem}.h5")
         print(f"translating {file}")
-        ds = xpycro.translate(file, target)
+        ds = translate(file, target)
         if group is not None:
-            ds = xpycro.open(target, group=group)
+            ds = opening.open(target, group=group)
     title = str(ds.attrs["title"]) if file is None else Path(file).name
     page = chains.Page(title=title, target=target)
     spectral = _spectral(ds, variable)

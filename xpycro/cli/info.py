@@ -7,17 +7,15 @@ import json
 import numpy as np
 import xarray as xr
 
+from xpycro import provenance
+from xpycro.cli.text import table
+from xpycro.io import opening
 from xpycro.schema import decode_metadata, dimension_type
 from xpycro.units import display_unit, engineering
 
 __all__ = ["describe", "run"]
 
 _FACTS = ("title", "modality", "instrument", "data_type", "acquired")
-
-
-def _table(rows: list[tuple[str, ...]], indent: str = "  ") -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [(indent + "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True))).rstrip() for row in rows]
 
 
 def _extent(coord: xr.DataArray) -> str:
@@ -52,14 +50,14 @@ def describe(ds: xr.Dataset) -> list[str]:
         for dim, size in ds.sizes.items()
     ]
     if dims:
-        lines += ["  dimensions", *_table(dims, "    ")]
+        lines += ["  dimensions", *table(dims, "    ")]
     others = [
         (str(name), f"({', '.join(map(str, c.dims))})", "", _extent(c))
         for name, c in ds.coords.items()
         if name not in ds.dims
     ]
     if others:
-        lines += ["  further coordinates", *_table(others, "    ")]
+        lines += ["  further coordinates", *table(others, "    ")]
     channels = [
         (
             str(name),
@@ -71,25 +69,23 @@ def describe(ds: xr.Dataset) -> list[str]:
         for name, da in ds.data_vars.items()
     ]
     if channels:
-        lines += ["  channels", *_table(channels, "    ")]
+        lines += ["  channels", *table(channels, "    ")]
     return lines
 
 
 def run(file: str, *, header: bool = False, history: bool = False) -> None:
     """Print what is in `file`; nothing of its data is read."""
-    import xpycro
-
-    tree = xpycro.open_tree(file, chunks=None)
+    tree = opening.open_tree(file, chunks=None)
     print(file)
     for node in tree.subtree:
-        if not node.variables:
+        if not node.data_vars:
             continue
         ds = node.to_dataset()
         print(f"\n{node.path if node.path != '/' else 'measurement'}")
         print("\n".join(describe(ds)))
         if history:
             print("  history")
-            print("\n".join(f"    {line}" for line in repr(xpycro.history(ds)).splitlines()))
+            print("\n".join(f"    {line}" for line in repr(provenance.history(ds)).splitlines()))
     if header:
         print("\nheader")
         print(

@@ -62,9 +62,7 @@ def dispatch(result: xr.Dataset, operation: str, *args: Any, **kwargs: Any) -> A
     if (kind, operation) not in _registry:
         has = sorted(name for k, name in _registry if k == kind)
         can = sorted(k for k, name in _registry if name == operation)
-        raise ValueError(
-            f"{operation} does not apply to a {kind} result (which has {has}); it applies to {can}"
-        )
+        raise ValueError(f"{operation} does not apply to a {kind} result (which has {has}); it applies to {can}")
     return _registry[kind, operation](result, *args, **kwargs)
 
 
@@ -87,6 +85,14 @@ def reconstruct(result: xr.Dataset, components: int | slice | list[int] | None =
     Notes
     -----
     *Laziness*: lazy where the maps are.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpycro.processing.decompose import svd
+    >>> data = xr.DataArray(np.outer([1.0, 2.0], [3.0, 0.0, 4.0]), dims=("x", "bias"))
+    >>> bool(np.allclose(reconstruct(svd(data), components=1), data))
+    True
     """
     return dispatch(result, "reconstruct", components)
 
@@ -110,6 +116,13 @@ def evaluate(result: xr.Dataset, x: Any = None) -> xr.DataArray:
     Notes
     -----
     *Laziness*: lazy where the parameters are.
+
+    Examples
+    --------
+    >>> from xpycro.analysis.fit import fit
+    >>> line = xr.DataArray([1.0, 3.0, 5.0, 7.0], coords={"bias": [0.0, 1.0, 2.0, 3.0]}, dims="bias", name="current")
+    >>> evaluate(fit(line, "linear"), x=[10.0]).values.round(6)
+    array([21.])
     """
     return dispatch(result, "evaluate", x)
 
@@ -133,6 +146,13 @@ def residual(result: xr.Dataset, data: xr.DataArray | None = None) -> xr.DataArr
     Notes
     -----
     *Laziness*: lazy where the data or the result are.
+
+    Examples
+    --------
+    >>> from xpycro.analysis.fit import fit
+    >>> line = xr.DataArray([1.0, 3.0, 5.0, 7.0], coords={"bias": [0.0, 1.0, 2.0, 3.0]}, dims="bias", name="current")
+    >>> bool(abs(residual(fit(line, "linear"), line)).max() < 1e-9)
+    True
     """
     return dispatch(result, "residual", data)
 
@@ -156,5 +176,13 @@ def project(result: xr.Dataset, data: xr.DataArray) -> xr.DataArray:
     Notes
     -----
     *Laziness*: lazy where the data are; one pass.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpycro.processing.decompose import svd
+    >>> data = xr.DataArray(np.outer([1.0, 2.0], [3.0, 0.0, 4.0]), dims=("x", "bias"))
+    >>> project(svd(data, 1), 2 * data).values.round(6)
+    array([[10., 20.]])
     """
     return dispatch(result, "project", data)
