@@ -97,6 +97,14 @@ def _jpk_force(head: bytes, path: str) -> bool:
 
 
 
+def _createc(head: bytes, path: str) -> bool:
+    return head.startswith(b"[Paramco32]") or (head.startswith(b"[Paramet") and b"Delta X" in head)
+
+
+def _rhk(head: bytes, path: str) -> bool:
+    return head[2:26] == "STiMage 005.".encode("utf-16-le")
+
+
 for _format in (
     Format(
         "xpycro", (".h5",), _hdf5, "xpycro.io.store:read",
@@ -159,6 +167,14 @@ for _format in (
     Format(
         "gwyddion_gwy", (".gwy",), _gwy, "xpycro.io.translators.gwyddion_native:container",
         "Gwyddion: channels, volumes, spectra, points, graphs", "Gwyddion", lazy="partly", verified="real file",
+    ),
+    Format(
+        "createc_dat", (".dat",), _createc, "xpycro.io.translators.createc:image",
+        "Createc images", "Createc STM", lazy="no", verified="real file",
+    ),
+    Format(
+        "rhk_sm4", (".sm4",), _rhk, "xpycro.io.translators.rhk:pages",
+        "RHK images and spectra", "RHK Technology STM and AFM", lazy="block", verified="real file",
     ),
 ):  # fmt: skip
     register(_format)
