@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import pickle
 
 import numpy as np
@@ -13,18 +14,24 @@ ALL = models.list()
 
 
 def rows_of(model, x, p):
-    """What the compiled shape fills, through the kernel's own door."""
-    from xpycro.engine.solver.jit import address
-    from xpycro.engine.solver.separable import evaluate
-
+    """What the compiled shape fills, called as the kernel calls it: by its C signature."""
     component = model.component()
-    m = x.shape[-1] * (2 if model.is_complex else 1)
-    rows = np.zeros((len(component.linear) + component.unit, m))
-    zero = np.zeros(1, np.int64)
-    evaluate(
-        np.array([address(component.shape)]), zero, zero, np.ravel(x).copy(), x.shape[-1], p, rows, np.ones(m), False
-    )
+    n = x.shape[-1]
+    rows = np.zeros((len(component.linear) + component.unit, n * (2 if model.is_complex else 1)))
+    x, p = np.ravel(x).copy(), np.asarray(p, dtype=float)
+    pointers = (array.ctypes.data_as(ctypes.POINTER(ctypes.c_double)) for array in (x, p, rows))
+    x_pointer, p_pointer, rows_pointer = pointers
+    callback(component.shape).ctypes(x_pointer, n, p_pointer, rows_pointer, rows.shape[1])
     return rows
+
+
+def callback(shape):
+    import importlib
+
+    from xpycro.engine.solver.jit import compiled
+
+    module, _, name = shape.partition(":")
+    return compiled(getattr(importlib.import_module(module), name), True)
 
 
 def sample(model, seed):

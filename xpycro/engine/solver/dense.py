@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from xpycro.engine.solver.jit import kernel
+from xpycro.engine.solver.jit import helper
 
 __all__ = ["dot", "factor", "invert", "solve"]
 
 
-@kernel
+@helper
 def dot(a, b, m):  # type: ignore[no-untyped-def]
     total = 0.0
     for i in range(m):
@@ -17,7 +17,7 @@ def dot(a, b, m):  # type: ignore[no-untyped-def]
     return total
 
 
-@kernel
+@helper
 def factor(low, scale, n, damping):  # type: ignore[no-untyped-def]
     """Cholesky in place of the matrix scaled to unit diagonal, plus `damping` on it; the smallest pivot.
 
@@ -40,7 +40,7 @@ def factor(low, scale, n, damping):  # type: ignore[no-untyped-def]
     return smallest
 
 
-@kernel
+@helper
 def solve(low, scale, n, b):  # type: ignore[no-untyped-def]
     """Solve with the factor, in place."""
     for a in range(n):
@@ -57,7 +57,7 @@ def solve(low, scale, n, b):  # type: ignore[no-untyped-def]
         b[a] *= scale[a]
 
 
-@kernel
+@helper
 def invert(low, scale, n, inverse):  # type: ignore[no-untyped-def]
     """The inverse of the factored matrix."""
     for c in range(n):

@@ -14,18 +14,23 @@ from llvmlite import ir
 from numba import cfunc, float64, int64, njit, types
 from numba.extending import intrinsic
 
-__all__ = ["OPTIONS", "SHAPE", "address", "exp", "kernel"]
+__all__ = ["OPTIONS", "SHAPE", "address", "exp", "helper", "kernel"]
 
 # Sums may be re-associated so that they vectorise; NaN and infinity keep their meaning (no nnan, no ninf).
 OPTIONS: dict[str, Any] = {"fastmath": {"reassoc", "contract", "arcp", "nsz"}, "error_model": "numpy"}
 
-# What every shape looks like from the kernel: x, number of channels, its parameters, its rows.
-SHAPE = types.void(types.CPointer(float64), int64, types.CPointer(float64), types.CPointer(float64))
+# What every shape looks like from the kernel: x, number of channels, its parameters, its rows, how far apart they are.
+SHAPE = types.void(types.CPointer(float64), int64, types.CPointer(float64), types.CPointer(float64), int64)
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile on first use, keep on disk, release the GIL."""
     return njit(cache=True, nogil=True, **OPTIONS)(function)
+
+
+def helper(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As `kernel`, to be called from kernels only: without the door to Python, which would be most of its code."""
+    return njit(cache=True, nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)(function)
 
 
 @cache
@@ -42,16 +47,16 @@ def compiled(function: Callable[..., Any], on_disk: bool) -> Any:
 
 
 @intrinsic
-def call_shape(typingctx, where, x, n, parameters, rows):  # type: ignore[no-untyped-def]
+def call_shape(typingctx, where, x, n, parameters, rows, stride):  # type: ignore[no-untyped-def]
     """Call the shape at an address; pointers are passed as integers."""
-    signature = types.void(types.int64, types.intp, types.int64, types.intp, types.intp)
+    signature = types.void(types.int64, types.intp, types.int64, types.intp, types.intp, types.int64)
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         pointer = ir.PointerType(ir.DoubleType())
-        target = ir.FunctionType(ir.VoidType(), [pointer, ir.IntType(64), pointer, pointer])
+        target = ir.FunctionType(ir.VoidType(), [pointer, ir.IntType(64), pointer, pointer, ir.IntType(64)])
         function = builder.inttoptr(arguments[0], ir.PointerType(target))
         x, parameters, rows = (builder.inttoptr(arguments[k], pointer) for k in (1, 3, 4))
-        builder.call(function, [x, arguments[2], parameters, rows])
+        builder.call(function, [x, arguments[2], parameters, rows, arguments[5]])
         return context.get_dummy_value()
 
     return signature, codegen

@@ -1,6 +1,7 @@
 """What makes fitting separable: rows of basis functions, the best coefficients for them, what is left.
 
-Compiled; may import numba, numpy and this folder's jit and dense.
+Compiled; may import numba, numpy and this folder's jit and dense. Arrays may be longer than what is used of them: `m`
+numbers, of which `n` channels.
 """
 
 from __future__ import annotations
@@ -8,18 +9,24 @@ from __future__ import annotations
 import numpy as np
 
 from xpycro.engine.solver.dense import dot, factor, solve
-from xpycro.engine.solver.jit import call_shape, kernel
+from xpycro.engine.solver.jit import call_shape, helper
 
 __all__ = ["evaluate", "project", "residual_of"]
 
 
-@kernel
-def evaluate(addresses, first, row_first, x, n, p, rows, weight, weighted):  # type: ignore[no-untyped-def]
+@helper
+def evaluate(model, x, n, p, rows, weight, m, weighted):  # type: ignore[no-untyped-def]
     """Rows of all components at the parameters, times the square root of the weights."""
-    m = rows.shape[1]
+    addresses, first, row_first = model[0], model[1], model[2]
+    stride = rows.shape[1]
     for k in range(addresses.size):
         call_shape(  # type: ignore[call-arg]
-            addresses[k], x.ctypes.data, n, p.ctypes.data + 8 * first[k], rows.ctypes.data + 8 * m * row_first[k]
+            addresses[k],
+            x.ctypes.data,
+            n,
+            p.ctypes.data + 8 * first[k],
+            rows.ctypes.data + 8 * stride * row_first[k],
+            stride,
         )
     if weighted:
         for r in range(rows.shape[0]):
@@ -27,40 +34,39 @@ def evaluate(addresses, first, row_first, x, n, p, rows, weight, weighted):  # t
                 rows[r, i] *= weight[i]
 
 
-@kernel
-def residual_of(rows, y, p, linear, row_of, units, residual):  # type: ignore[no-untyped-def]
+@helper
+def residual_of(model, rows, y, m, p, residual):  # type: ignore[no-untyped-def]
     """residual = y - f at given coefficients."""
-    m = y.size
+    row_of, units, linear = model[3], model[4], model[6]
     for i in range(m):
         residual[i] = y[i]
-    for j in range(p.size):
-        if linear[j] and p[j] != 0.0:
-            c, row = p[j], row_of[j]
+    for j in range(p.size + units.size):
+        if j < p.size:
+            c, row = (p[j] if linear[j] else 0.0), row_of[j]
+        else:
+            c, row = 1.0, units[j - p.size]
+        if c != 0.0:
             for i in range(m):
                 residual[i] -= c * rows[row, i]
-    for u in range(units.size):
-        row = units[u]
-        for i in range(m):
-            residual[i] -= rows[row, i]
 
 
-@kernel
-def project(rows, y, p, linear, row_of, units, chosen, count, lower, upper, work, residual):  # type: ignore[no-untyped-def]
+@helper
+def project(model, rows, y, m, p, chosen, count, work, residual):  # type: ignore[no-untyped-def]
     """Best coefficients of the chosen linear parameters within their bounds; the residual with them.
 
     `work` is (gram, factor, scale, rhs, solution, subset, active); the chosen ones held at a bound are marked active.
     """
+    row_of, lower, upper = model[3], model[9], model[10]
     gram, low, scale, rhs, solution, subset, active = work
-    m = y.size
     for k in range(count):
         p[chosen[k]] = 0.0
         active[k] = 0
-    residual_of(rows, y, p, linear, row_of, units, residual)  # what the others leave
+    residual_of(model, rows, y, m, p, residual)  # what the others leave
     for a in range(count):
-        ra = row_of[chosen[a]]
-        rhs[a] = dot(rows[ra], residual, m)
+        ra = rows[row_of[chosen[a]]]
+        rhs[a] = dot(ra, residual, m)
         for b in range(a + 1):
-            gram[a, b] = gram[b, a] = dot(rows[ra], rows[row_of[chosen[b]]], m)
+            gram[a, b] = gram[b, a] = dot(ra, rows[row_of[chosen[b]]], m)
     for _ in range(3 * count + 1):
         free = np.int64(0)
         for k in range(count):
@@ -92,14 +98,13 @@ def project(rows, y, p, linear, row_of, units, chosen, count, lower, upper, work
         # a bound holds only while the gradient pushes against it
         released = False
         for k in range(count):
-            if active[k] != 0:
+            if active[k] != 0 and not released:
                 gradient = rhs[k]
                 for b in range(count):
                     gradient -= gram[k, b] * p[chosen[b]]
-                if gradient * active[k] < -1e-12 * (abs(rhs[k]) + 1e-300):
+                if gradient * active[k] < -1e-12 * abs(rhs[k]):
                     active[k] = 0
                     released = True
-                    break
         if not released:
             break
     for k in range(count):

@@ -15,9 +15,9 @@ from xpycro.engine.solver.jit import exp
 __all__ = ["constant", "gaussian", "linear", "lorentzian", "sho"]
 
 
-def gaussian(x_, n, p, rows_):  # type: ignore[no-untyped-def]
+def gaussian(x_, n, p, rows_, stride):  # type: ignore[no-untyped-def]
     """exp(-((x - center) / sigma)^2 / 2); amplitude, center, sigma."""
-    x, rows = carray(x_, n), carray(rows_, (3, n))
+    x, rows = carray(x_, n), carray(rows_, (3, stride))
     center, inverse = p[1], 1.0 / p[2]
     for i in range(n):
         u = (x[i] - center) * inverse
@@ -27,9 +27,9 @@ def gaussian(x_, n, p, rows_):  # type: ignore[no-untyped-def]
         rows[2, i] = g * u * u * inverse
 
 
-def lorentzian(x_, n, p, rows_):  # type: ignore[no-untyped-def]
+def lorentzian(x_, n, p, rows_, stride):  # type: ignore[no-untyped-def]
     """1 / (1 + ((x - center) / gamma)^2); amplitude, center, gamma."""
-    x, rows = carray(x_, n), carray(rows_, (3, n))
+    x, rows = carray(x_, n), carray(rows_, (3, stride))
     center, inverse = p[1], 1.0 / p[2]
     for i in range(n):
         u = (x[i] - center) * inverse
@@ -40,24 +40,24 @@ def lorentzian(x_, n, p, rows_):  # type: ignore[no-untyped-def]
         rows[2, i] = d * u
 
 
-def constant(x_, n, p, rows_):  # type: ignore[no-untyped-def]
+def constant(x_, n, p, rows_, stride):  # type: ignore[no-untyped-def]
     """1; offset."""
     rows = carray(rows_, n)
     for i in range(n):
         rows[i] = 1.0
 
 
-def linear(x_, n, p, rows_):  # type: ignore[no-untyped-def]
+def linear(x_, n, p, rows_, stride):  # type: ignore[no-untyped-def]
     """1 and x; intercept, slope."""
-    x, rows = carray(x_, n), carray(rows_, (2, n))
+    x, rows = carray(x_, n), carray(rows_, (2, stride))
     for i in range(n):
         rows[0, i] = 1.0
         rows[1, i] = x[i]
 
 
-def sho(x_, n, p, rows_):  # type: ignore[no-untyped-def]
+def sho(x_, n, p, rows_, stride):  # type: ignore[no-untyped-def]
     """e^{i phase} w0^2 / (w^2 - i w w0 / Q - w0^2), real parts then imaginary; amplitude, w0, Q, phase."""
-    x, rows = carray(x_, n), carray(rows_, (4, 2 * n))
+    x, rows = carray(x_, n), carray(rows_, (4, stride))
     w0, q = p[1], p[2]
     c, s = math.cos(p[3]), math.sin(p[3])
     for i in range(n):

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from xpycro.engine.solver.jit import kernel
+from xpycro.engine.solver.jit import helper, kernel
 from xpycro.engine.solver.problem import Status
 
-__all__ = ["fit_sho", "start_sho"]
+__all__ = ["fit_sho"]
 
 MAX_ITERATIONS, CONVERGED, SMALL_STEP, NO_DATA, TOO_FEW, CONSTANT, SINGULAR, NO_SIGNAL, CONJUGATED = map(
     int,
@@ -23,7 +23,7 @@ MAX_ITERATIONS, CONVERGED, SMALL_STEP, NO_DATA, TOO_FEW, CONSTANT, SINGULAR, NO_
 )  # fmt: skip
 
 
-@kernel
+@helper
 def _basis(u, re, im, w2, a, b, fr, fi):  # type: ignore[no-untyped-def]
     """Basis 1/(u^2 - i a u - b), its best complex coefficient and its squared norm."""
     norm = pr = pi = 0.0
@@ -39,7 +39,7 @@ def _basis(u, re, im, w2, a, b, fr, fi):  # type: ignore[no-untyped-def]
     return pr / norm, pi / norm, norm
 
 
-@kernel
+@helper
 def _cost(re, im, w2, cr, ci, fr, fi):  # type: ignore[no-untyped-def]
     total = 0.0
     for i in range(re.size):
@@ -49,13 +49,13 @@ def _cost(re, im, w2, cr, ci, fr, fi):  # type: ignore[no-untyped-def]
     return 0.5 * total
 
 
-@kernel
+@helper
 def _projected_cost(u, re, im, w2, a, b, fr, fi):  # type: ignore[no-untyped-def]
     cr, ci, _ = _basis(u, re, im, w2, a, b, fr, fi)
     return _cost(re, im, w2, cr, ci, fr, fi)
 
 
-@kernel
+@helper
 def _step(u, re, im, w2, cr, ci, norm, fr, fi):  # type: ignore[no-untyped-def]
     """Cost; projected normal matrix and gradient in (a, b); what joins them to the coefficient."""
     # d/da = C i u f^2, d/db = C f^2: sums over f^2, weighted by powers of u
@@ -84,7 +84,7 @@ def _step(u, re, im, w2, cr, ci, norm, fr, fi):  # type: ignore[no-untyped-def]
     return 0.5 * cost, saa, sab, sbb, ga, gb, xar, xai, xbr, xbi
 
 
-@kernel
+@helper
 def _linear_start(u, re, im, w2, a, b, reweighted):  # type: ignore[no-untyped-def]
     """One linear fit of Z (u^2 - i a u - b) = C, weighted by the last one's 1/|D|^2; b < 0 where there is none."""
     # weighted means take C out, two real unknowns are left
@@ -117,27 +117,20 @@ def _linear_start(u, re, im, w2, a, b, reweighted):  # type: ignore[no-untyped-d
     return (ta * mbb - tb * mab) / det, (tb * maa - ta * mab) / det
 
 
-@kernel
-def start_sho(u, re, im, w2, power, fr, fi):  # type: ignore[no-untyped-def]
-    """(a, b, conjugated): the better of a reweighted linear fit and the maximum of the magnitude.
+@helper
+def _second_start(u, re, im, w2, a, b, fr, fi):  # type: ignore[no-untyped-def]
+    """(a, b, conjugated): the better of the linear fit's (a, b) and the maximum of the magnitude.
 
-    `conjugated` is what the opposite sign of the damping would cost, infinite where nobody needs to ask.
+    `conjugated` is what the opposite sign of the damping would cost.
     """
     n = u.size
     low, high = u[0], u[0]
     for i in range(n):
         low, high = min(low, u[i]), max(high, u[i])
-    a = b = 0.0
-    for reweighting in range(3):
-        a, b = _linear_start(u, re, im, w2, a, b, reweighting > 0)
-        if not b > 0.0:
-            break
     inside = low * low <= b and b <= high * high
     best_a, best_b, best = 0.05, 1.0, np.inf
     if inside and a > 0.0:
         best_a, best_b, best = a, b, _projected_cost(u, re, im, w2, a, b, fr, fi)
-        if best < 0.2 * power:  # 60 % of the power explained: no other valley is deeper
-            return best_a, best_b, np.inf
     # second start: the largest magnitude, its width from where half the power is
     top, place = 0.0, 0
     for i in range(n):
@@ -217,12 +210,24 @@ def fit_sho(  # type: ignore[no-untyped-def]
             status[pixel] = CONSTANT
             continue
         begin = start[pixel if start.shape[0] > 1 else 0]
-        a, b, conjugated = start_sho(u, re, im, w2, power, fr, fi)
-        if np.isfinite(begin[1]) and np.isfinite(begin[2]):
+        a = b = 0.0
+        for reweighting in range(3):
+            a, b = _linear_start(u, re, im, w2, a, b, reweighting > 0)
+            if not b > 0.0:
+                break
+        conjugated = np.inf
+        told = np.isfinite(begin[1]) and np.isfinite(begin[2])
+        if told:
             b = (begin[1] / reference) ** 2
             a = begin[1] / reference / begin[2]
-        cr, ci, norm = _basis(u, re, im, w2, a, b, fr, fi)
-        cost, saa, sab, sbb, ga, gb, xar, xai, xbr, xbi = _step(u, re, im, w2, cr, ci, norm, fr, fi)
+        cost = np.inf
+        if a > 0.0 and b > 0.0:
+            cr, ci, norm = _basis(u, re, im, w2, a, b, fr, fi)
+            cost, saa, sab, sbb, ga, gb, xar, xai, xbr, xbi = _step(u, re, im, w2, cr, ci, norm, fr, fi)
+        if not told and not cost < 0.2 * power:  # 60 % of the power explained: no other valley is deeper
+            a, b, conjugated = _second_start(u, re, im, w2, a, b, fr, fi)
+            cr, ci, norm = _basis(u, re, im, w2, a, b, fr, fi)
+            cost, saa, sab, sbb, ga, gb, xar, xai, xbr, xbi = _step(u, re, im, w2, cr, ci, norm, fr, fi)
 
         damping, growth = 1e-4, 2.0
         code = MAX_ITERATIONS

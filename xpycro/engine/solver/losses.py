@@ -1,0 +1,124 @@
+"""What is summed over the channels: plain squares, robust losses, the deviance of counts.
+
+Compiled; may import numba, numpy and this folder's compiled modules. For a complex residual a robust loss acts on the
+magnitude.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from xpycro.engine.solver.dense import dot
+from xpycro.engine.solver.jit import helper
+from xpycro.engine.solver.problem import Loss
+
+__all__ = ["cost_of", "difference_noise", "reweight"]
+
+# numba freezes these at compile time
+LINEAR, SOFT_L1, HUBER, CAUCHY, POISSON = map(int, (Loss.LINEAR, Loss.SOFT_L1, Loss.HUBER, Loss.CAUCHY, Loss.POISSON))
+
+
+@helper
+def cost_of(residual, y, m, quadratures, loss, scale):  # type: ignore[no-untyped-def]
+    """Half the sum of the loss; infinite or NaN where the model is."""
+    if loss == LINEAR:
+        return 0.5 * dot(residual, residual, m)
+    total = 0.0
+    if loss == POISSON:
+        floor = scale  # below it the deviance goes on as a parabola, so that a trial below zero has a cost
+        for i in range(m):
+            counts = y[i]
+            model = counts - residual[i]
+            if model >= floor:
+                total += model - counts
+                if counts > 0.0:
+                    total += counts * np.log(counts / model)
+            else:
+                kept = max(counts, floor)
+                step = model - floor
+                total += floor - counts + (1.0 - kept / floor) * step + 0.5 * kept / (floor * floor) * step * step
+                if counts > 0.0:
+                    total += counts * np.log(counts / floor)
+        return total
+    n = m // quadratures
+    for i in range(n):
+        z = residual[i] * residual[i]
+        if quadratures == 2:
+            z += residual[n + i] * residual[n + i]
+        z /= scale * scale
+        if loss == SOFT_L1:
+            total += 2.0 * (np.sqrt(1.0 + z) - 1.0)
+        elif loss == HUBER:
+            total += z if z <= 1.0 else 2.0 * np.sqrt(z) - 1.0
+        else:
+            total += np.log1p(z)
+    return 0.5 * scale * scale * total
+
+
+@helper
+def reweight(residual, scaled, jacobian, count, y, m, quadratures, loss, scale):  # type: ignore[no-untyped-def]
+    """Residual and Jacobian whose plain least-squares step is the step of the loss (Triggs; Fisher scoring)."""
+    if loss == POISSON:
+        for i in range(m):
+            model = y[i] - residual[i]
+            if model >= scale:
+                w = 1.0 / np.sqrt(model)
+                scaled[i] = residual[i] * w
+            else:
+                kept = max(y[i], scale)
+                w = np.sqrt(kept) / scale
+                scaled[i] = -((1.0 - kept / scale) + kept / (scale * scale) * (model - scale)) / w
+            for k in range(count):
+                jacobian[k, i] *= w
+        return
+    n = m // quadratures
+    for i in range(n):
+        z = residual[i] * residual[i]
+        if quadratures == 2:
+            z += residual[n + i] * residual[n + i]
+        magnitude = np.sqrt(z)
+        z /= scale * scale
+        if loss == SOFT_L1:
+            first, second = 1.0 / np.sqrt(1.0 + z), -0.5 / (1.0 + z) ** 1.5
+        elif loss == HUBER:
+            first, second = (1.0, 0.0) if z <= 1.0 else (1.0 / np.sqrt(z), -0.5 / z**1.5)
+        else:
+            first, second = 1.0 / (1.0 + z), -1.0 / (1.0 + z) ** 2
+        along = np.sqrt(max(first + 2.0 * second * z, 1e-3 * first))
+        across = np.sqrt(first)
+        if quadratures == 1:
+            scaled[i] = residual[i] * first / along
+            for k in range(count):
+                jacobian[k, i] *= along
+            continue
+        # the loss bends along the residual only: turn the two quadratures into along and across
+        c = residual[i] / magnitude if magnitude > 0.0 else 1.0
+        s = residual[n + i] / magnitude if magnitude > 0.0 else 0.0
+        scaled[i], scaled[n + i] = magnitude * first / along, 0.0
+        for k in range(count):
+            re, im = jacobian[k, i], jacobian[k, n + i]
+            jacobian[k, i] = (c * re + s * im) * along
+            jacobian[k, n + i] = (c * im - s * re) * across
+
+
+@helper
+def difference_noise(y, n, spare):  # type: ignore[no-untyped-def]
+    """Standard deviation of white noise from second differences, which a smooth signal hardly touches."""
+    if n < 3:
+        return 0.0
+    for i in range(1, n - 1):
+        spare[i - 1] = abs(y[i - 1] - 2.0 * y[i] + y[i + 1])
+    # the median by halving an interval: sorting would take longer to compile than all the rest
+    low, high = 0.0, 0.0
+    for i in range(n - 2):
+        high = max(high, spare[i])
+    for _ in range(40):
+        middle = 0.5 * (low + high)
+        below = 0
+        for i in range(n - 2):
+            below += spare[i] <= middle
+        if 2 * below >= n - 2:
+            high = middle
+        else:
+            low = middle
+    return 1.4826 * high / np.sqrt(6.0)
