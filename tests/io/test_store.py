@@ -310,3 +310,183 @@ def test_a_label_named_as_a_dim_of_the_raw_data_is_read_by_plain_xarray(tmp_path
     for found in (stored, xr.open_dataset(path, group="results/backward", engine="h5netcdf")):
         assert found.direction.item() == "backward"
         np.testing.assert_array_equal(found.z, [3.0, 4.0])
+
+
+class TestMaintenance:
+    def with_results(self, path, monkeypatch, small):
+        monkeypatch.setattr(publish, "SMALL_BYTES", 1 << 40 if small else 0)
+        ds = opening.open(path)
+        store.save(average(ds.response), path)
+        store.save(ds.response.chunk(y=4), path, "copy", chunking={"y": 4})
+        store.save(xr.Dataset({"name": ("x", ["a", "é"]), "n": ("z", np.arange(4_000_000) % 7)}), path, "more")
+        return {name: store.open_result(path, name).compute() for name in store.results(path)}
+
+    @pytest.mark.parametrize("small", [True, False])
+    def test_pack_and_unpack_change_nothing_but_the_place(self, path, monkeypatch, small):
+        before = self.with_results(path, monkeypatch, small)
+        raw = opening.open(path).compute()
+        for call, beside in ((store.pack, 0), (store.unpack, 3), (store.pack, 0), (store.pack, 0)):
+            call(path)
+            assert len(publish.sidecars(str(path))) == beside
+            assert set(store.results(path)) == {"average", "copy", "more"}
+            for name, ds in before.items():
+                found = store.open_result(path, name)
+                xr.testing.assert_equal(found.compute(), ds)
+                assert provenance.history(found).steps == provenance.history(ds).steps
+            xr.testing.assert_equal(opening.open(path).compute(), raw)
+            store.verify(path)
+            with xr.open_dataset(path, engine="h5netcdf") as plain:
+                xr.testing.assert_equal(plain, raw)
+        assert left(path.parent) == ["raw.h5"]
+
+    def test_unpack_gives_the_space_back(self, path, monkeypatch):
+        size = path.stat().st_size
+        self.with_results(path, monkeypatch, True)
+        store.unpack(path)
+        assert path.stat().st_size < 1.2 * size
+
+    @pytest.mark.parametrize("small", [True, False])
+    def test_verify_finds_a_flipped_bit(self, path, monkeypatch, small):
+        self.with_results(path, monkeypatch, small)
+        assert set(store.verify(path).checked) >= {"response", "x", "results/average/average", "results/more/name"}
+        with h5py.File(path) as hdf5:
+            offset = hdf5["response"].id.get_offset() or hdf5["response"].id.get_chunk_info(0).byte_offset
+        with open(path, "r+b") as handle:
+            handle.seek(offset + 1001)
+            byte = handle.read(1)[0]
+            handle.seek(offset + 1001)
+            handle.write(bytes([byte ^ 1]))
+        with pytest.raises(Incomplete, match=r"1 of \d+ checksums do not hold: response"):
+            store.verify(path)
+
+    def test_verify_and_pack_name_a_broken_sidecar(self, path, monkeypatch):
+        self.with_results(path, monkeypatch, False)
+        with open(publish.sidecars(str(path))["copy"], "r+b") as handle:
+            handle.truncate(4000)
+        with pytest.raises(Incomplete, match="results/copy"):
+            store.verify(path)
+        with pytest.raises(OSError):
+            store.pack(path)
+        assert "average" in store.results(path)
+
+    def test_sidecars_of_a_replaced_measurement_are_left_out(self, path, monkeypatch):
+        self.with_results(path, monkeypatch, False)
+        store.save(measurement(), path, overwrite=True)
+        with pytest.warns(UserWarning, match="another measurement"):
+            assert set(store.composed(path)) == {""}
+        assert store.results(path) == []
+
+
+class TestReuseAndResume:
+    def test_reuse_gives_the_earlier_result_and_computes_nothing(self, path, any_size):
+        from tests.conftest import raise_if_dask_computes
+
+        store.save(average(opening.open(path).response), path)
+        with raise_if_dask_computes(0):
+            again = store.save(average(opening.open(path).response), path, reuse=True)
+        assert provenance.history(again).location["group"] == "results/average"
+        assert store.results(path) == ["average"]
+
+    @pytest.mark.parametrize("change", ["parameter", "data", "edit", "name"])
+    def test_reuse_is_for_the_identical_only(self, path, change):
+        store.save(average(opening.open(path).response), path)
+        data = opening.open(path).response
+        name = None
+        if change == "parameter":
+            result = average(data, power=2)
+        elif change == "data":
+            result = average(data * 2)
+        elif change == "edit":
+            result = average(data)
+            result["average"] = result.average + 1
+        else:
+            result, name = average(data), "other"
+        store.save(result, path, name, reuse=True)
+        assert len(store.results(path)) == 2
+
+    def lazy(self, path, log):
+        """A result of 8 blocks that notes each block it computes."""
+
+        def work(block, block_info=None):
+            start = block_info[0]["array-location"][0][0] if block_info else 0
+            with open(log, "a") as handle:
+                handle.write(f"{start}\n")
+            return np.abs(block).astype("f8") + start
+
+        data = opening.open(path).response.chunk(y=2)
+        import dask.array
+
+        array = dask.array.map_blocks(work, data.data, meta=np.empty((0, 0, 0)), name="work-fixed")
+        return xr.Dataset({"a": (data.dims, array)}, attrs={"pycro_result": "fit"})
+
+    @pytest.mark.parametrize("damage", [None, "torn journal", "flipped bit", "lost part", "foreign journal"])
+    def test_an_interrupted_job_goes_on_where_it_stopped(self, path, tmp_path, monkeypatch, damage):
+        monkeypatch.setattr(store.journal, "KEEP_SECONDS", 0.0)
+        log = tmp_path / "log"
+        log.write_text("")
+        chunking = {"y": 2}
+        count = 0
+        write = disk.write_at
+
+        def stop(*args):
+            nonlocal count
+            count += 1
+            if count > 5:
+                raise KeyboardInterrupt
+            write(*args)
+
+        import dask
+
+        with monkeypatch.context() as patch, dask.config.set(scheduler="synchronous"):
+            patch.setattr(disk, "write_at", stop)
+            with pytest.raises(KeyboardInterrupt):
+                store.save(self.lazy(path, log), path, chunking=chunking)
+        assert store.results(path) == []
+        (part,) = path.parent.glob(".raw.h5.job-*.part")
+        (notes,) = path.parent.glob(".raw.h5.job-*.journal")
+        expected_again = 3
+        if damage == "torn journal":
+            notes.write_bytes(notes.read_bytes()[:-7])
+            expected_again = 4
+        elif damage == "flipped bit":
+            body = bytearray(part.read_bytes())
+            with h5py.File(part) as hdf5:
+                body[hdf5["a"].id.get_chunk_info(0).byte_offset + 3] ^= 1
+            part.write_bytes(body)
+            expected_again = 4
+        elif damage == "lost part":
+            part.unlink()
+            expected_again = 8
+        elif damage == "foreign journal":
+            notes.write_text('"something else"\n')
+            expected_again = 8
+        log.write_text("")
+        with dask.config.set(scheduler="synchronous"):
+            saved = store.save(self.lazy(path, log), path, chunking=chunking)
+        assert len(log.read_text().split()) == expected_again
+        truth = abs(measurement_of(path)).values.astype("f8") + (np.arange(16) // 2 * 2)[:, None, None]
+        np.testing.assert_array_equal(saved.a.values, truth)
+        store.verify(path)
+        assert left(path.parent) == ["log", "raw.h5"]
+
+    def test_two_at_the_same_job_do_not_meet(self, path, tmp_path):
+        log = tmp_path / "log"
+        result = self.lazy(path, log)
+        same = store.identity(result)
+        with store.journal.job(str(path), same) as (part, notes), store.journal.job(str(path), same) as (other, none):
+            assert notes is not None and none is None and part != other
+
+    def test_what_dead_processes_left_is_cleared_away(self, path):
+        import socket
+        import subprocess
+        import sys
+
+        dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+        junk = path.parent / f".raw.h5.tmp-{socket.gethostname()}-{int(dead.stdout)}-0a.part"
+        mine = path.parent / f".raw.h5.tmp-{socket.gethostname()}-{os.getpid()}-0b.part"
+        old, fresh = (path.parent / f".raw.h5.job-{n}.journal" for n in "ab")
+        for file in (junk, mine, old, fresh, old.with_suffix(".part")):
+            file.write_text("")
+        os.utime(old, (1, 1))
+        store.save(average(opening.open(path).response), path)
+        assert [f.exists() for f in (junk, mine, old, fresh, old.with_suffix(".part"))] == [False, True, False, True, False]

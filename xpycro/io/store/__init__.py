@@ -21,18 +21,23 @@ from xpycro.errors import StoreError, XpycroError
 from xpycro.io import encoding
 from xpycro.io.store import fill, journal, publish, reader
 from xpycro.io.store.identity import REUSE, identity
+from xpycro.io.store.maintain import Verified, pack, unpack, verify
 from xpycro.io.store.part import LAYOUT_VERSION, STORE, Part, plan
 from xpycro.schema import result_kind
 
 __all__ = [
+    "Verified",
     "composed",
     "default_name",
     "is_measurement",
     "open_group",
     "open_result",
+    "pack",
     "read",
     "results",
     "save",
+    "unpack",
+    "verify",
     "without_copies",
 ]
 

@@ -9,7 +9,7 @@ import os
 import shutil
 from typing import Any
 
-__all__ = ["copy", "flush", "flush_folder", "open_hdf5", "remove", "rename", "write_at"]
+__all__ = ["copy", "flush", "flush_folder", "open_hdf5", "read_at", "remove", "rename", "write_at"]
 
 
 def write_at(descriptor: int, data: Any, offset: int) -> None:
@@ -18,6 +18,18 @@ def write_at(descriptor: int, data: Any, offset: int) -> None:
     while view:
         done = os.pwrite(descriptor, view, offset)
         view, offset = view[done:], offset + done
+
+
+def read_at(descriptor: int, count: int, offset: int) -> bytes:
+    """Bytes at an offset of an open file; fewer where it ends."""
+    pieces = []
+    while count > 0:
+        piece = os.pread(descriptor, count, offset)
+        if not piece:
+            break
+        pieces.append(piece)
+        count, offset = count - len(piece), offset + len(piece)
+    return b"".join(pieces)
 
 
 def flush(path: str) -> None:

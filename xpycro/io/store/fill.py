@@ -56,16 +56,21 @@ class Bar:
             sys.stderr.flush()
 
 
+Place = tuple[Slot, tuple[slice, ...]]
+
+
 def write_all(
     part: Part, root_attrs: Mapping[str, Any], *, progress: bool | None = None, label: str = "writing"
 ) -> None:
-    """Create a part file and write every block of every variable into it."""
-    part.create(root_attrs)
-    bar = Bar(sum(slot.stored.nbytes for slot in part.pending), label, progress)
+    """Create a part file, unless it is one to go on with, and write every missing block into it."""
+    if part.journal is None or not part.resume(part.journal):
+        part.create(root_attrs)
+    pending = part.pending
+    bar = Bar(sum(_bytes(slot, region) for slot, region in pending), label, progress)
     with part:
         try:
-            plain = [slot for slot in part.pending if slot.stored.variable.chunks is None]
-            lazy = [slot for slot in part.pending if slot.stored.variable.chunks is not None]
+            plain = [place for place in pending if place[0].stored.variable.chunks is None]
+            lazy = [place for place in pending if place[0].stored.variable.chunks is not None]
             _write_read_ahead(part, plain, bar)
             if lazy:
                 _write_computed(part, lazy, bar)
@@ -77,23 +82,17 @@ def _bytes(slot: Slot, region: tuple[slice, ...]) -> int:
     return int(np.prod([s.stop - s.start for s in region], dtype=np.int64)) * slot.stored.dtype.itemsize
 
 
-def _tasks(slots: list[Slot]) -> Iterator[tuple[Slot, tuple[slice, ...]]]:
-    for slot in slots:
-        for region in slot.regions:
-            yield slot, region
-
-
 def _read(slot: Slot, region: tuple[slice, ...]) -> np.ndarray:
     variable = slot.stored.variable
     return variable[region[: variable.ndim]].values
 
 
-def _write_read_ahead(part: Part, slots: list[Slot], bar: Bar) -> None:
+def _write_read_ahead(part: Part, places: list[Place], bar: Bar) -> None:
     """Arrays in memory or lazily indexed: the next blocks are read while one is written."""
     from collections import deque
     from concurrent.futures import Future, ThreadPoolExecutor
 
-    if not slots:
+    if not places:
         return
 
     def both(slot: Slot, region: tuple[slice, ...]) -> int:
@@ -103,7 +102,7 @@ def _write_read_ahead(part: Part, slots: list[Slot], bar: Bar) -> None:
     waiting: deque[Future[int]] = deque()
     with ThreadPoolExecutor(_AHEAD, thread_name_prefix="xpycro-write") as pool:
         try:
-            for slot, region in _tasks(slots):
+            for slot, region in places:
                 waiting.append(pool.submit(both, slot, region))
                 if len(waiting) > _AHEAD:
                     bar.add(waiting.popleft().result())
@@ -114,22 +113,24 @@ def _write_read_ahead(part: Part, slots: list[Slot], bar: Bar) -> None:
             raise
 
 
-def _write_computed(part: Part, slots: list[Slot], bar: Bar) -> None:
+def _write_computed(part: Part, pending: list[Place], bar: Bar) -> None:
     """dask arrays: one graph for all, so that what they share is computed once; each block written as it comes."""
     import dask
 
+    slots = list({slot.key: slot for slot, _ in pending}.values())
     collections = dask.optimize(*[_rechunked(slot) for slot in slots])
     tasks, places = [], []
     for slot, array in zip(slots, collections, strict=True):
         blocks = np.asarray(array.to_delayed(optimize_graph=False), dtype=object).ravel()
         for region, block in zip(slot.regions, blocks, strict=True):
-            tasks.append(block)
-            places.append((slot, region))
+            if not slot.done(region):
+                tasks.append(block)
+                places.append((slot, region))
     client = _client()
     if client is None:
         write = dask.delayed(_store, pure=False, traverse=False)
-        once = _Once(part, bar)
-        dask.compute(*[write(once, slot, region, block) for (slot, region), block in zip(places, tasks, strict=True)])
+        once = _Once(part, places, bar)
+        dask.compute(*[write(once, number, block) for number, block in enumerate(tasks)])
         return
     from distributed import as_completed
 
@@ -145,16 +146,17 @@ def _write_computed(part: Part, slots: list[Slot], bar: Bar) -> None:
 
 
 class _Once:
-    """What the writing tasks share; dask passes it on as it is."""
+    """What the writing tasks share; dask passes it on as it is (a dataclass it would look into, for arrays)."""
 
-    def __init__(self, part: Part, bar: Bar) -> None:
-        self.part, self.bar = part, bar
+    def __init__(self, part: Part, places: list[Place], bar: Bar) -> None:
+        self.part, self.places, self.bar = part, places, bar
 
     def __dask_tokenize__(self) -> tuple[str, int]:
         return ("xpycro-part", id(self))
 
 
-def _store(once: _Once, slot: Slot, region: tuple[slice, ...], values: Any) -> None:
+def _store(once: _Once, number: int, values: Any) -> None:
+    slot, region = once.places[number]
     once.part.write(slot, region, values)
     once.bar.add(_bytes(slot, region))
 

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 
 from xpycro.errors import Locked
 
-__all__ = ["LOCK_SECONDS", "holder", "lock_path", "locked"]
+__all__ = ["LOCK_SECONDS", "holder", "lock_path", "locked", "same_file", "take"]
 
 LOCK_SECONDS = 60.0  # publishing takes a second or two; who waits this long is told who holds the lock
 
@@ -27,7 +27,7 @@ def lock_path(path: str) -> str:
     return os.path.join(folder, f".{name}.lock")
 
 
-def _take(descriptor: int) -> bool:
+def take(descriptor: int) -> bool:
     """Try to get the system's lock on an open file."""
     if os.name == "nt":
         import msvcrt
@@ -56,7 +56,8 @@ def holder(path: str) -> str:
         return "another process"
 
 
-def _same_file(descriptor: int, path: str) -> bool:
+def same_file(descriptor: int, path: str) -> bool:
+    """Whether an open file is still the one of that name."""
     try:
         there = os.stat(path)
     except FileNotFoundError:
@@ -85,7 +86,7 @@ def locked(path: str, seconds: float | None = None) -> Iterator[None]:
     while True:
         descriptor = os.open(name, os.O_RDWR | os.O_CREAT, 0o666)
         # a lock on a file that its last holder has removed is worth nothing: look again
-        if _take(descriptor) and _same_file(descriptor, name):
+        if take(descriptor) and same_file(descriptor, name):
             break
         os.close(descriptor)
         if time.monotonic() >= deadline:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import math
 import os
 import threading
@@ -22,6 +23,7 @@ import numpy as np
 from xpycro.io import layout
 from xpycro.io.encoding import Encoded, Stored
 from xpycro.io.store import disk
+from xpycro.io.store.journal import Journal
 
 __all__ = ["CHECKSUM", "COMPLETE", "LAYOUT_VERSION", "STORE", "Part", "Slot", "combine", "digest"]
 
@@ -82,6 +84,16 @@ class Slot:
     digests: dict[tuple[int, ...], bytes] = field(default_factory=dict)
 
     @property
+    def now(self) -> bool:
+        """Whether the values are written with the structure: text, and what is in memory and small."""
+        stored = self.stored
+        return stored.variable._in_memory and (stored.dtype.hasobject or stored.nbytes <= _NOW_BYTES)
+
+    def done(self, region: tuple[slice, ...]) -> bool:
+        """Whether all chunks of a block are written."""
+        return all(index in self.digests for index, _ in self.pieces(region))
+
+    @property
     def regions(self) -> list[tuple[slice, ...]]:
         """The blocks to write, in C order."""
         return layout.regions(self.stored.shape, self.lengths)
@@ -135,8 +147,18 @@ def plan(
             chunks = layout.chunk_shape(like, one.dims, one.shape, one.dtype.itemsize, asked, blocks)
             kind = layout.filters(one.dtype, one.nbytes, compression)
         lengths = layout.write_block(one.shape, chunks, one.dtype.itemsize, blocks)
-        slots.append(Slot(f"{group}/{one.name}", one, tuple(chunks), lengths, kind))
+        # h5netcdf's name in the file for a variable that shares its name with a dim it does not lie along first
+        clash = one.name in encoded.sizes and (
+            one.name not in one.dims or (len(one.dims) > 1 and one.dims[0] != one.name)
+        )
+        key = f"{group}/{'_nc4_non_coord_' if clash else ''}{one.name}"
+        slots.append(Slot(key, one, tuple(chunks), lengths, kind))
     return slots
+
+
+def digest_of_now(slot: Slot) -> str:
+    """Checksum of values that are written with the structure; empty for others."""
+    return digest(slot.stored.block(slot.stored.variable.values)).hex() if slot.now else ""
 
 
 class Part:
@@ -153,6 +175,7 @@ class Part:
         self.path = path
         self.groups = dict(groups)
         self.slots = [slot for _, slots in self.groups.values() for slot in slots]
+        self.journal: Journal | None = None
         self._guard = threading.Lock()
         self._hdf5: Any = None
         self._descriptor: int | None = None
@@ -172,6 +195,9 @@ class Part:
                     self._create_group(group, encoded, slots)
             for slot in self.slots:
                 self._locate(hdf5[slot.key], slot)
+        if self.journal is not None:
+            disk.flush(self.path)
+            self.journal.restart(self.signature)
 
     def _create_group(self, group: Any, encoded: Encoded, slots: list[Slot]) -> None:
         group.dimensions = dict(encoded.sizes)
@@ -199,9 +225,7 @@ class Part:
         variable = group.create_variable(stored.name, stored.dims, dtype=dtype, **layout_, **slot.filters)
         for name, value in stored.attrs.items():
             variable._h5ds.attrs[name] = value
-        # the key as HDF5 has it: a variable may share its name with a dim that it does not lie along
-        slot.key = variable._h5ds.name
-        if stored.variable._in_memory and (stored.dtype.hasobject or stored.nbytes <= _NOW_BYTES):
+        if slot.now:
             values = stored.block(stored.variable.values)
             if values.size:
                 variable._h5ds[...] = values
@@ -226,9 +250,60 @@ class Part:
     # ------------------------------------------------------------------------------------------------------ blocks
 
     @property
-    def pending(self) -> list[Slot]:
-        """What is still to be written block by block."""
-        return [slot for slot in self.slots if not slot.digests and 0 not in slot.stored.shape]
+    def pending(self) -> list[tuple[Slot, tuple[slice, ...]]]:
+        """The blocks still to be written."""
+        return [(slot, region) for slot in self.slots for region in slot.regions if not slot.done(region)]
+
+    @property
+    def signature(self) -> str:
+        """What identifies the structure of the file and the values written with it."""
+        facts = [
+            [s.key, s.stored.dtype.str, s.stored.dims, s.stored.shape, s.chunks, s.lengths, digest_of_now(s)]
+            for s in self.slots
+        ]
+        return hashlib.sha256(json.dumps(facts, default=list).encode()).hexdigest()
+
+    @property
+    def resumable(self) -> bool:
+        """Whether a part file left by a killed process can be gone on with: all chunks at known places."""
+        return not any(slot.filters for slot in self.slots)
+
+    def resume(self, journal: Journal) -> bool:
+        """Take over what an earlier run wrote, each chunk checked; False where there is nothing to go on with."""
+        self.journal = journal
+        if journal.header != self.signature or not os.path.exists(self.path):
+            return False
+        try:
+            with disk.open_hdf5(self.path, "r") as hdf5:
+                for slot in self.slots:
+                    self._place_again(hdf5, slot)
+        except (OSError, KeyError):  # killed while the very last marks were written
+            return False
+        by_key = {slot.key: slot for slot in self.slots}
+        with open(self.path, "rb", buffering=0) as handle:
+            for key, chunks in journal.entries:
+                slot = by_key[key]
+                for listed, expected in chunks:
+                    index = tuple(listed)
+                    if slot.offsets and self._stored_digest(handle.fileno(), slot, index).hex() == expected:
+                        slot.digests[index] = bytes.fromhex(expected)
+        return True
+
+    def _place_again(self, hdf5: Any, slot: Slot) -> None:
+        dataset = hdf5[slot.key]
+        if slot.now:
+            slot.digests = {(0,) * len(slot.stored.shape): digest(slot.stored.block(slot.stored.variable.values))}
+        self._locate(dataset, slot)
+
+    def _stored_digest(self, descriptor: int, slot: Slot, index: tuple[int, ...]) -> bytes:
+        """Checksum of a chunk as it lies on the disk."""
+        dtype, shape = slot.stored.dtype, slot.stored.shape
+        raw = disk.read_at(descriptor, math.prod(slot.chunks) * dtype.itemsize, slot.offsets[index])
+        full = np.frombuffer(raw, dtype)
+        if full.size != math.prod(slot.chunks):
+            return b""
+        valid = tuple(slice(0, min(c, n - i * c)) for i, c, n in zip(index, slot.chunks, shape, strict=True))
+        return digest(np.ascontiguousarray(full.reshape(slot.chunks)[valid]))
 
     def __enter__(self) -> Part:
         self._descriptor = os.open(self.path, os.O_RDWR)
@@ -272,6 +347,8 @@ class Part:
             written[index] = digest(piece)
             self._write_chunk(slot, index, piece)
         slot.digests.update(written)
+        if self.journal is not None:
+            self.journal.note(slot.key, written)
         return written
 
     def _write_chunk(self, slot: Slot, index: tuple[int, ...], piece: np.ndarray) -> None:

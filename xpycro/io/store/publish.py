@@ -22,6 +22,9 @@ __all__ = [
     "SMALL_BYTES",
     "add_result",
     "copy_group",
+    "copy_result",
+    "copy_tree",
+    "into_sidecar",
     "new_file",
     "result_names",
     "sidecar_folder",
@@ -91,17 +94,33 @@ def check_name(name: str) -> str:
 # ----------------------------------------------------------------------------------------------------------- copying
 
 
-def copy_group(source: Any, target: Any, *, only: set[str] | None = None) -> None:
+def copy_group(source: Any, target: Any) -> None:
     """Copy a Dataset from one h5netcdf group into another: structure anew, chunks as they are stored.
 
     HDF5's own copy does not carry the references that say which dims a variable has.
     """
     target.dimensions = {name: dim.size for name, dim in source.dimensions.items()}
     for name, value in source._h5group.attrs.items():
-        if not name.startswith("_N") and (only is None or name in only):
+        if not name.startswith("_N"):
             target._h5group.attrs[name] = value
     for name, variable in source.variables.items():
         _copy_variable(name, variable, target)
+
+
+def copy_result(old: Any, new: Any, name: str) -> None:
+    """Copy a part file's or sidecar's Dataset into a store as a result."""
+    group = new.create_group(f"{RESULTS}/{name}")
+    copy_group(old, group)
+    for mark in (STORE, PARENT):
+        group._h5group.attrs.pop(mark, None)
+
+
+def copy_tree(source: Any, target: Any, *, skip: str) -> None:
+    """Copy a whole h5netcdf file but one group at its root."""
+    copy_group(source, target)
+    for name in source.groups:
+        if name != skip:
+            copy_tree(source[name], target.create_group(name), skip="")
 
 
 _INTERNAL = frozenset(("CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "_Netcdf4Dimid", "_Netcdf4Coordinates"))
@@ -203,15 +222,20 @@ def _fold_in(part: str, path: str, name: str) -> None:
             h5netcdf.File(source, "r") as old,
             h5netcdf.File(target, "r+") as new,
         ):
-            group = new.create_group(f"{RESULTS}/{name}")
-            copy_group(old, group)
-            for mark in (STORE, PARENT):
-                group._h5group.attrs.pop(mark, None)
+            copy_result(old, new, name)
         disk.flush(fresh)
         disk.rename(fresh, path)
 
 
 def _beside(part: str, path: str, name: str) -> None:
+    with disk.open_hdf5(path, "r") as main, disk.open_hdf5(part, "r+") as sidecar:
+        sidecar.attrs[PARENT] = main.attrs.get(IDENTITY, "")
+    disk.flush(part)
+    into_sidecar(part, path, name)
+
+
+def into_sidecar(part: str, path: str, name: str) -> None:
+    """Let a finished file become the sidecar of that name."""
     folder = sidecar_folder(path)
     if not os.path.isdir(folder):
         os.makedirs(folder, exist_ok=True)
