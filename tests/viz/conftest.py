@@ -19,7 +19,7 @@ const find = (name) => {
   const seen = [], walk = (v) => { if (!v || seen.includes(v)) return; seen.push(v);
     for (const c of (v.child_views || [])) walk(c); };
   for (const v of Bokeh.index.roots ? Bokeh.index.roots : Object.values(Bokeh.index)) walk(v);
-  return seen.find(v => v.model.name === name || (v.model.title && v.model.title.text.startsWith(name))) };
+  return seen.find(v => v.model.name === name || (v.model.title?.text?.startsWith(name))) };
 """
 
 

@@ -84,7 +84,8 @@ def test_cells_of_an_uneven_map_keep_their_place(report_page):
     cells = page.evaluate(
         """const r = find('map 0').model.renderers[0], d = r.data_source.data, g = r.glyph;
         const f = (p) => Array.from(d[p.field]);
-        return [f(g.left), f(g.right), f(g.bottom), f(g.top), f(g.fill_color).map(v => Number.isFinite(v) ? v : null)]"""
+        const values = f(g.fill_color).map(v => Number.isFinite(v) ? v : null);
+        return [f(g.left), f(g.right), f(g.bottom), f(g.top), values]"""
     )
     left, right, bottom, top, values = (np.array(c, dtype=float) for c in cells)
     for j in range(values.size):

@@ -84,7 +84,7 @@ def spectrum(
     --------
     >>> import numpy as np, xarray as xr
     >>> spectrum(xr.DataArray(np.arange(3.0), dims="energy", name="counts"))
-    :Curve   [energy]   (counts)
+    :Curve   [energy]   (Counts)
     """
     not_empty(da)
     dim = _line_dim(da, dim)

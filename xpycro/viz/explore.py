@@ -228,7 +228,7 @@ def _map(reader: Reader, channel: Channel, size: int, rest: Sequence[float], *, 
         )
         for color, width in (("white", 4), (style.CURSOR, 2))
     ]
-    return style.dress(hv.Overlay([drawn.opts(backend="bokeh", title=title), *rings]), title=title)
+    return style.dress(hv.Overlay([drawn.opts(backend="bokeh", title=title), *rings]), title=title, hooks=[style.roomy])
 
 
 def _spectrum(reader: Reader, channel: Channel, rest: Sequence[float], *, pixel: int, sample: int) -> Any:
@@ -241,7 +241,7 @@ def _spectrum(reader: Reader, channel: Channel, rest: Sequence[float], *, pixel:
     mark = hv.VLine(float(reader.signal.values[sample])).opts(
         backend="bokeh", color=style.CURSOR, line_dash="dashed", line_width=1.5
     )
-    return style.dress(hv.Overlay([line, mark]), title=title)
+    return style.dress(hv.Overlay([line, mark]), title=title, hooks=[style.roomy])
 
 
 def stack(da: xr.DataArray, over: str | None = None, *, clim: str = "global", size: int = 330) -> Any:

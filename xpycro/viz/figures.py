@@ -18,14 +18,14 @@ __all__ = ["save"]
 _MM = 1 / 25.4
 
 
-def save(obj: Any, path: Path, *, width_mm: float = 85, dpi: int = 300) -> Path:
+def save(obj: Any, path: Path, *, width_mm: float | None = None, dpi: int = 300) -> Path:
     """Draw a HoloViews object with Matplotlib and write it; see `xpycro.viz.plot.save`."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     panels, cols = _panels(obj)
     rows = math.ceil(len(panels) / cols)
-    width = width_mm * _MM
+    width = (width_mm or (85 if cols == 1 else 170)) * _MM
     heights = [
         max((_height(p, width / cols) for p in panels[r * cols : (r + 1) * cols]), default=0.1) for r in range(rows)
     ]
@@ -159,8 +159,7 @@ def _draw_mesh(figure: Any, axes: Any, element: Any, look: dict[str, Any]) -> No
     hv = style.backend()
     plot = hv.Store.lookup_options("bokeh", element, "plot").kwargs
     low, high = plot["clim"]
-    cmap = ListedColormap(look["cmap"])
-    cmap.set_bad(style.NO_DATA)
+    cmap = ListedColormap(look["cmap"]).with_extremes(bad=style.NO_DATA)
     values = np.ma.masked_invalid(element.dimension_values(2, flat=False))
     if isinstance(element, hv.Image):
         left, bottom, right, top = element.bounds.lbrt()

@@ -82,7 +82,7 @@ def not_empty(da: xr.DataArray) -> None:
 def where(da: xr.DataArray) -> str:
     """Where a cut lies, in words, from the scalar coordinates it kept."""
     words = []
-    for name, coord in da.coords.items():
+    for name, coord in sorted(da.coords.items(), key=lambda item: str(item[0]) if item[0] in ("x", "y") else "~"):
         if coord.ndim == 0 and (name in schema.DIMENSIONS or "dimension_type" in coord.attrs):
             words.append(style.axis(coord.expand_dims(str(name)), str(name)).text(0))
     return ", ".join(words)
@@ -90,7 +90,7 @@ def where(da: xr.DataArray) -> str:
 
 def titled(name: str, place: str) -> str:
     """A title: what, and where."""
-    return f"{name} at {place}" if place else name
+    return (f"{name} at {place}" if "=" in place else f"{name}, {place}") if place else name
 
 
 def image(
@@ -144,7 +144,7 @@ def image(
     --------
     >>> import numpy as np, xarray as xr
     >>> image(xr.DataArray(np.eye(3), dims=("y", "x"), name="current", attrs={"units": "A"}))
-    :Image   [x,y]   (current)
+    :Image   [x,y]   (Current)
     """
     not_empty(da)
     if da.dtype.kind == "c":
@@ -333,10 +333,20 @@ def amplitude_phase(da: xr.DataArray) -> list[xr.DataArray]:
     return [amplitude, phase]
 
 
-def gather(drawn: Sequence[Any], cols: int) -> Any:
-    """Pictures side by side, each with axes of its own."""
+def gather(drawn: Sequence[Any], cols: int, *, room: bool = False) -> Any:
+    """Pictures side by side, each with axes of its own; with `room` at the left where labelled stand below bare."""
     hv = style.backend()
-    return hv.Layout(list(drawn)).cols(cols).opts(backend="bokeh", shared_axes=False, merge_tools=False)
+    drawn = [_with_room(item) for item in drawn] if room else list(drawn)
+    return hv.Layout(drawn).cols(cols).opts(backend="bokeh", shared_axes=False, merge_tools=False)
+
+
+def _with_room(item: Any) -> Any:
+    """A picture whose frame lines up with others of its column."""
+    hv = style.backend()
+    if not isinstance(item, hv.Element | hv.Overlay) or isinstance(item, hv.Empty):
+        return item
+    hooks = item.opts.get("plot", backend="bokeh").kwargs.get("hooks", [])
+    return item.opts(backend="bokeh", hooks=[*hooks, style.roomy])
 
 
 def maps(
@@ -386,6 +396,7 @@ def maps(
         x, y = style.plane_axes(da, dims[1], dims[0])
         drawn = mesh(values * shown.factor, x, y, colour, shown, name=str(da.name or "value"), size=size, bare=True)
         title = shown.title if label is None else f"{label} ({shown.unit})" if shown.unit else label
+        title = title[:1].upper() + title[1:]
         pictures.append(drawn.opts(backend="bokeh", title=title + note))
     return gather(pictures, cols=cols)
 

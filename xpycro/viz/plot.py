@@ -157,7 +157,7 @@ def _two_dims(da: xr.DataArray, wide: list[str], roles: dict[str, str], name: st
 
 
 def save(
-    obj: Any, path: str | os.PathLike[str], *, title: str | None = None, width_mm: float = 85, dpi: int = 300
+    obj: Any, path: str | os.PathLike[str], *, title: str | None = None, width_mm: float | None = None, dpi: int = 300
 ) -> Path:
     """Write a plot to a file.
 
@@ -169,8 +169,9 @@ def save(
         ``.html``: self-contained, works offline. ``.png``, ``.svg``, ``.pdf``: drawn by Matplotlib, 8 pt.
     title : str, optional
         Heading of an HTML page.
-    width_mm : float, default 85
-        Width of a drawn figure: a journal's single column.
+    width_mm : float, optional
+        Width of a drawn figure; by default a journal's single column (85 mm), for several side by side its double
+        (170 mm).
     dpi : int, default 300
         Of ``.png``.
 

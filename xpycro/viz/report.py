@@ -18,8 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import xarray as xr
+
+from xpycro.viz import pictures
 from xpycro.viz.curves import hist, spectrum
-from xpycro.viz.pictures import image, maps
+from xpycro.viz.pictures import maps
 from xpycro.viz.static import explorer, figure_of
 from xpycro.viz.static_fit import fit_explorer
 
@@ -36,7 +39,7 @@ main { max-width: 1180px; margin: 0 auto; padding: 36px 30px 60px; }
 h1 { font-size: 29px; line-height: 1.2; margin: 0 0 6px; letter-spacing: -0.01em; overflow-wrap: anywhere; }
 .lead { color: var(--soft); margin: 0 0 20px; font-size: 16px; max-width: 76ch; }
 h2 { font-size: 19px; margin: 40px 0 6px; padding-top: 14px; border-top: 1px solid var(--line); }
-p { max-width: 84ch; margin: 4px 0 12px; white-space: pre-line; }
+p { max-width: 100ch; margin: 4px 0 12px; white-space: pre-line; }
 dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(240px, 1fr)); gap: 12px 26px; margin: 0 0 8px;
   padding: 16px 18px;
   background: #f6f8fa; border-radius: 8px; }
@@ -46,7 +49,7 @@ table { border-collapse: collapse; margin: 8px 0 14px; font-variant-numeric: tab
 th { text-align: right; font-weight: 600; border-bottom: 2px solid var(--ink); padding: 4px 16px 4px 0; }
 td { text-align: right; border-bottom: 1px solid var(--line); padding: 4px 16px 4px 0; }
 th:first-child, td:first-child { text-align: left; }
-caption { caption-side: bottom; text-align: left; color: var(--soft); font-size: 13px; padding-top: 4px; }
+.note { color: var(--soft); font-size: 13px; margin-top: -6px; }
 .content { display: flex; flex-wrap: wrap; gap: 0 14px; align-items: flex-start; } .wide { width: 100%; }
 figure { margin: 8px 0 10px; max-width: 100%; overflow-x: auto; }
 nav { font-size: 13px; margin: 14px 0 0; color: var(--soft); } nav a { color: var(--accent); text-decoration: none;
@@ -72,8 +75,9 @@ class Table:
         body = "".join(
             "<tr>" + "".join(f"<td>{html.escape(_cell(c))}</td>" for c in row) + "</tr>" for row in self.rows
         )
-        note = f"<caption>{html.escape(self.caption)}</caption>" if self.caption else ""
-        return f"<table>{note}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        # a caption element would be as narrow as its table
+        note = f'<p class="note">{html.escape(self.caption)}</p>' if self.caption else ""
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{note}"
 
 
 def _cell(value: Any) -> str:
@@ -98,6 +102,11 @@ class Section:
         self.title = title
         self.text = text
         self.content = content
+
+
+def image(da: xr.DataArray, *, title: str | None = None, size: int = 225) -> Any:
+    """`xpycro.viz.pictures.image` at a size of which three stand side by side on the page."""
+    return pictures.image(da, title=title, size=size)
 
 
 def model_of(plot: Any) -> Any:

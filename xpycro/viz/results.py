@@ -127,9 +127,7 @@ def _components(result: xr.Dataset, count: int, size: int) -> list[Any]:
             ]
             hv = style.backend()
             drawn.append(
-                style.dress(
-                    hv.Overlay(both), title=f"Component {i + 1} (blue real, orange imaginary)", show_legend=False
-                )
+                style.dress(hv.Overlay(both), title=f"Component {i + 1}: Re blue, Im orange", show_legend=False)
             )
             continue
         drawn.append(curves.curve(ax, values, shown, color=style.CATEGORIES[0], title=f"Component {i + 1}", **options))
@@ -157,13 +155,9 @@ def _component_map(result: xr.Dataset, variable: str, number: int, size: int) ->
     x, y = style.plane_axes(da, dims[1], dims[0])
     colour = style.colours(da.rename("score"), values * shown.factor)
     drawn = pictures.mesh(values * shown.factor, x, y, colour, shown, size=size, bare=True)
-    return drawn.opts(backend="bokeh", title=shown.title + note, hooks=[*pictures.bare_hooks(x, y), _beside_curves])
-
-
-def _beside_curves(plot: Any, element: Any) -> None:
-    """As much room at the left as the labelled curves of the same column take."""
-    style.polish(plot, element)
-    plot.state.min_border_left = 66
+    return drawn.opts(
+        backend="bokeh", title=shown.title + note, hooks=[style.polish, *pictures.bare_hooks(x, y), style.roomy]
+    )
 
 
 def decomposition(result: xr.Dataset, count: int = 6, *, cols: int = 3, size: int = 210) -> Any:
@@ -200,7 +194,7 @@ def decomposition(result: xr.Dataset, count: int = 6, *, cols: int = 3, size: in
             cells += part + [hv.Empty() for _ in range(cols - len(part) if count > cols else 0)]
     if "explained_variance_ratio" in result or "singular_values" in result:
         cells.append(scree(result, width=size, height=int(size * 0.8)))
-    layout = pictures.gather(cells, cols=min(cols, count))
+    layout = pictures.gather(cells, cols=min(cols, count), room=True)
     return style.remember(layout, choice=f"decomposition: {count} maps and components, scree")
 
 
@@ -280,6 +274,8 @@ def _bands(mean: xr.DataArray, deviation: xr.DataArray | None, counts: np.ndarra
     ax = style.axis(mean, dim)
     spread = None if deviation is None else np.abs(style.read(deviation.transpose("cluster", dim)))
     panels = []
+    label = str(mean.attrs.get("long_name") or mean.name or "Value").removesuffix(", mean of the cluster")
+    mean = mean.assign_attrs(long_name=label)  # that these are means stands in the title
     parts = pictures.amplitude_phase(mean) if mean.dtype.kind == "c" else [mean]
     for number, part in enumerate(parts):
         values = style.read(part.transpose("cluster", dim))
@@ -407,7 +403,7 @@ def _parameter_map(
         hv.Points(place, drawn.kdims).opts(backend="bokeh", fill_alpha=0, line_color=color, line_width=width, size=13)
         for color, width in (("white", 4), (style.CURSOR, 2))
     ]
-    return style.dress(hv.Overlay([drawn, *rings]), title=shown.title)
+    return style.dress(hv.Overlay([drawn, *rings]), title=shown.title, hooks=[style.roomy])
 
 
 def _fitted(

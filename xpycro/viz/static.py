@@ -20,7 +20,7 @@ from xpycro.viz import parts as _parts
 __all__ = ["explorer", "figure_of", "slider"]
 
 
-BUDGET = 600_000
+BUDGET = 1_100_000
 
 
 def figure_of(element: Any) -> Any:
@@ -284,7 +284,7 @@ def explorer(
     return column(row(*[d["map"].figure for d in drawn]), row(*[d["spectrum"] for d in drawn]), caption(text))
 
 
-def slider(da: xr.DataArray, over: str, *, budget: int = 2 * BUDGET, size: int = 330) -> Any:
+def slider(da: xr.DataArray, over: str, *, budget: int = BUDGET, size: int = 330) -> Any:
     """A picture with a slider through the planes of a stack, in a file, without a server.
 
     Parameters

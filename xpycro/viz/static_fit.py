@@ -16,7 +16,6 @@ from xpycro import provenance, schema
 from xpycro.viz import parts as _parts
 from xpycro.viz import scripts, style
 from xpycro.viz.static import (
-    BUDGET,
     _channels,
     _cursor,
     _renderer,
@@ -25,6 +24,8 @@ from xpycro.viz.static import (
     figure_of,
     navigator,
 )
+
+FIT_BUDGET = 900_000
 
 __all__ = ["fit_explorer", "fit_parameters"]
 
@@ -40,7 +41,7 @@ def fit_parameters(fit: xr.Dataset) -> list[str]:
 
 
 def fit_explorer(
-    fit: xr.Dataset, data: xr.DataArray | None = None, *, budget: int = BUDGET, size: int = 215, cols: int = 3
+    fit: xr.Dataset, data: xr.DataArray | None = None, *, budget: int = FIT_BUDGET, size: int = 215, cols: int = 3
 ) -> Any:
     """Parameter maps of a fit; tap a pixel for its data, its fitted curve and its values with errors.
 
@@ -239,7 +240,9 @@ def _readouts(
             text = f"{values[i]:.4g}"
             if errors is not None and np.isfinite(errors[i]):
                 text += f" ± {errors[i]:.2g}"
-            words.append(f"<b>{html.escape(label)}</b> {html.escape(text)} {html.escape(shown.unit or '')}")
+            said = f"<b>{html.escape(label)}</b> {html.escape(text)} {html.escape(shown.unit or '')}"
+            said = said.replace(" -", " −")
+            words.append(f"<span style='white-space:nowrap'>{said}</span>")
         flag = " &nbsp; <b style='color:#b00020'>not converged</b>" if failed[i] else ""
-        lines.append(" &nbsp;·&nbsp; ".join(words) + flag)
+        lines.append(" &nbsp;· ".join(words) + flag)
     return lines

@@ -34,6 +34,7 @@ __all__ = [
     "quantity",
     "read",
     "remember",
+    "roomy",
     "signal_dims",
 ]
 
@@ -108,7 +109,7 @@ class Axis:
     def text(self, index: int) -> str:
         """Where sample `index` lies, in words: ``Bias = -0.35 V``."""
         if self.names is not None:
-            return f"{self.label} {self.names[index]}"
+            return self.names[index]
         return self.text_at(float(self.values[index]))
 
     def text_at(self, value: float) -> str:
@@ -159,7 +160,7 @@ def axis(da: xr.DataArray | xr.Dataset, dim: Hashable, *, along: str | None = No
     finite = values[np.isfinite(values)]
     # A scan of 50 nm at an offset of 30 µm reads better in nm: the span counts, the distance from zero hardly.
     largest = max(float(np.ptp(finite)), float(np.abs(finite).max()) / 100) if finite.size else 0.0
-    if schema.dimension_type(da, dim) not in ("spatial", "temporal") and finite.size:
+    if finite.size and (finite.size == 1 or schema.dimension_type(da, dim) not in ("spatial", "temporal")):
         largest = float(np.abs(finite).max())
     factor, unit = units.engineering(largest, str(coord.attrs.get("units", "1")))
     return Axis(name, label, units.display_unit(unit), values * factor)
@@ -203,8 +204,8 @@ class Quantity:
 
 def quantity(da: xr.DataArray, values: np.ndarray | None = None, *, label: str | None = None) -> Quantity:
     """Label, display unit and scale of an array, from its attributes and a sample of its `values`."""
-    label = label or str(da.attrs.get("long_name") or da.name or "Value")
-    label = label[:1].upper() + label[1:] if "_" not in label else label.replace("_", " ").capitalize()
+    # a long_name is what the instrument calls it, verbatim; a variable's name is ours to spell out
+    label = label or str(da.attrs.get("long_name") or str(da.name or "value").replace("_", " ").capitalize())
     finite = _finite(values) if values is not None else np.array([])
     largest = float(np.percentile(np.abs(finite), 99)) if finite.size else 0.0
     if largest == 0.0 and finite.size:
@@ -476,8 +477,6 @@ def polish(plot: Any, element: Any) -> None:
     figure.toolbar.logo = None
     figure.toolbar.autohide = True
     figure.outline_line_color = "#bbbbbb"
-    # In a grid Bokeh lines up the frames of a column and squeezes a colour bar by what another's labels need.
-    figure.min_border_left = 66 if any(ax.visible for ax in figure.yaxis) else figure.min_border_left
     figure.title.text_font = FONT
     figure.title.text_font_style = "bold"
     figure.title.text_font_size = "12px"
@@ -499,6 +498,15 @@ def polish(plot: Any, element: Any) -> None:
     for legend in figure.legend:
         legend.label_text_font, legend.label_text_font_size = FONT, "11px"
         legend.border_line_color, legend.background_fill_alpha = "#dddddd", 0.85
+
+
+def roomy(plot: Any, element: Any) -> None:
+    """As much room at the left as labels take, for pictures in a grid (a HoloViews hook).
+
+    Bokeh lines up the frames of a column, and squeezes a colour bar by what another picture's labels need.
+    """
+    if hasattr(plot.state, "yaxis"):
+        plot.state.min_border_left = 66
 
 
 def _colour_bars(figure: Any) -> Iterator[Any]:

@@ -1,0 +1,111 @@
+"""Pictures of results, and reports, hold the numbers of the result."""
+
+from __future__ import annotations
+
+import holoviews as hv
+import numpy as np
+import pytest
+
+from tests.viz import samples
+from xpycro.engine import results
+from xpycro.errors import MissingSource
+from xpycro.viz import plot, report, style
+
+
+def elements(drawn, kind):
+    return [e for e in drawn.traverse(lambda e: e, [kind]) if type(e) is kind]  # an Area is also a Curve
+
+
+def test_scree_in_percent_on_a_logarithmic_axis():
+    result, data = samples.decomposition()
+    drawn = plot.scree(result)
+    singular = np.linalg.svd(data.values.reshape(-1, samples.NB), compute_uv=False)
+    found = drawn.Scatter.I.dimension_values(1)
+    np.testing.assert_allclose(found, 100 * singular[: found.size] ** 2 / (singular**2).sum())
+    assert "hold 99%" in hv.Store.lookup_options("bokeh", drawn, "plot").kwargs["title"]
+
+
+def test_decomposition_shows_maps_and_components():
+    result, _ = samples.decomposition()
+    drawn = plot.auto(result)
+    assert plot.chosen(drawn).startswith("decomposition")
+    images, curves = elements(drawn, hv.Image), elements(drawn, hv.Curve)
+    np.testing.assert_allclose(images[0].dimension_values(2, flat=False), result.maps[0].values * 1e12)
+    np.testing.assert_allclose(curves[1].dimension_values(1), result.components[1].values)
+    hv.render(drawn, backend="bokeh")
+
+
+def test_clusters_in_the_same_colours():
+    result, data = samples.clustering()
+    drawn = plot.auto(result)
+    image = elements(drawn, hv.Image)[0]
+    np.testing.assert_array_equal(image.dimension_values(2, flat=False), result.labels.values)
+    cmap = hv.Store.lookup_options("bokeh", image, "style").kwargs["cmap"]
+    for i, (curve, band) in enumerate(zip(elements(drawn, hv.Curve), elements(drawn, hv.Area), strict=True)):
+        assert hv.Store.lookup_options("bokeh", curve, "style").kwargs["color"] == cmap[i] == style.CATEGORIES[i]
+        np.testing.assert_allclose(curve.dimension_values(1), result.mean_response[i].values * 1e12)
+        np.testing.assert_allclose(
+            band.dimension_values(2), (result.mean_response + result.response_std)[i].values * 1e12
+        )
+    from_data = plot.clusters(result.drop_vars(["mean_response", "response_std"]), data)
+    for found, truth in zip(elements(from_data, hv.Curve), elements(drawn, hv.Curve), strict=True):
+        np.testing.assert_allclose(found.dimension_values(1), truth.dimension_values(1))
+
+
+def test_fit_needs_its_data():
+    fit, data = samples.line_fit()
+    with pytest.raises(MissingSource, match="data="):
+        plot.auto(fit)
+    with pytest.raises(ValueError, match="one dim more"):
+        plot.fit(fit, data.isel(bias=0))
+
+
+def test_fit_of_one_spectrum(monkeypatch):
+    monkeypatch.setitem(results._registry, ("fit", "evaluate"), lambda result, x=None: samples.line_of(result))
+    fit, data = samples.line_fit()
+    drawn = plot.fit(fit.isel(y=1, x=1), data.isel(y=1, x=1))
+    np.testing.assert_allclose(drawn.Curve.Fit.dimension_values(1), samples.line_of(fit)[1, 1].values * 1e12)
+
+
+def test_report_escapes_what_files_say(tmp_path):
+    evil = "<script>alert(1)</script>"
+    da = samples.current().assign_attrs(long_name=evil)
+    path = report.write(
+        tmp_path / "r.html", title=evil, lead=evil, summary=[(evil, evil)],
+        sections=[report.Section(evil, evil, report.Table([evil], [[evil]], evil), report.explorer(da))],
+    )  # fmt: skip
+    text = path.read_text()
+    assert evil not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert "http://" not in text.split("<main>")[1].split("<script")[0]
+
+
+def test_report_replaces_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = report.write(tmp_path / "r.html", title="first")
+    monkeypatch.setattr("os.replace", lambda *a: (_ for _ in ()).throw(OSError("disk")))
+    with pytest.raises(OSError, match="disk"):
+        report.write(path, title="second")
+    assert "first" in path.read_text() and [p.name for p in tmp_path.iterdir()] == ["r.html"]
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        report.write(tmp_path / "none" / "r.html", title="x")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf", ".html"])
+def test_save_every_kind(tmp_path, suffix):
+    da = samples.current()
+    result, _ = samples.decomposition()
+    clusters, _ = samples.clustering()
+    for number, drawn in enumerate(
+        [plot.image(da.isel(bias=3)), plot.explore(da), plot.auto(result), plot.auto(clusters)]
+    ):
+        path = plot.save(drawn, tmp_path / f"{number}{suffix}")
+        assert path.stat().st_size > 1000
+    with pytest.raises(ValueError, match=r"\.png"):
+        plot.save(plot.image(da.isel(bias=3)), tmp_path / "a.tiff")
+
+
+def test_printed_figure_has_the_width_asked_for(tmp_path):
+    from PIL import Image
+
+    path = plot.save(plot.image(samples.current().isel(bias=3)), tmp_path / "a.png", width_mm=85, dpi=300)
+    assert Image.open(path).size[0] == pytest.approx(85 / 25.4 * 300, abs=1)
