@@ -6,6 +6,7 @@ Each builder returns (bytes, header length, truth); nothing here uses the packag
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -262,3 +263,22 @@ def gwyddion_native(nx: int = 6, ny: int = 4, *, seed: int = 0) -> tuple[bytes, 
     content = b"GWYP" + gwy_object("GwyContainer", **{"/0/data": field, "/0/data/title": "Height (trace)"})
     start = content.index(image[::-1].tobytes())
     return content, (start, start + image.nbytes), image
+
+
+def createc_image(
+    nx: int = 6, ny: int = 4, *, lines: int | None = None, voltages: Sequence[float] = (), seed: int = 0
+) -> tuple[bytes, int, np.ndarray]:
+    """A ``.dat`` image of topography and current; the truth is the stored numbers with the top line first."""
+    planes = 4 * len(voltages) if voltages else 2
+    numbers = np.random.default_rng(seed).normal(size=(planes, ny, nx)).astype("<f4") * 1e5
+    numbers[:, lines:] = 0 if lines is not None else numbers[:, lines:]
+    text = ["[Paramco32]", "DAC-Type=20bit", "Titel(File) / Titel=Test", "Delta X / Delta X [Dac]=100"]
+    text += ["Delta Y / Delta Y [Dac]=100", f"Num.X / Num.X={nx}", f"Num.Y / Num.Y={ny}", "GainX / GainX=10"]
+    text += ["GainY / GainY=10", "GainZ / GainZ=10", "Rotation / Rotation=90.00", "BiasVoltage / BiasVolt.[mV]=-550.00"]
+    text += ["Gainpreamp / GainPre 10^=9", f"Channels / Channels={planes}", "Channelselectval / Channelselectval=3"]
+    text += [f"MVoltnumber11 / MVoltnumber11={max(1, len(voltages))}"]
+    text += [f"MVolt_{k + 1} / MVolt_{k + 1}={1e3 * v:.5f}" for k, v in enumerate(voltages)]
+    text += ["Dacto[A]xy=0.002", "Dacto[A]z=0.0005", f"Length x[A]={2 * nx}", f"Length y[A]={2 * ny}", "SetPoint=1E-10"]
+    head = "\r\n".join([*text, ""]).encode("latin-1").ljust(2000, b"\0") + b"DATA"
+    body = np.concatenate([[0], numbers.ravel(), np.zeros(4 * nx + 31)]).astype("<f4").tobytes()
+    return head + zlib.compress(body), len(head), numbers

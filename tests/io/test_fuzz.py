@@ -10,7 +10,7 @@ import pytest
 from tests.io import fuzzing, samples
 from xpycro.errors import TranslationError
 from xpycro.io import formats
-from xpycro.io.translators import gwyddion, gwyddion_native, igor, nanonis, nanonis_dat, nanoscope
+from xpycro.io.translators import createc, gwyddion, gwyddion_native, igor, nanonis, nanonis_dat, nanoscope
 
 
 def _wave(**kwargs):
@@ -34,6 +34,8 @@ CASES = {
     "little.ibw": (igor.wave, _wave),
     "big.ibw": (igor.wave, lambda: _wave(order=">")),
     "old.ibw": (igor.wave, lambda: (samples.igor_wave2(np.arange(40.0), note="Gain: 3"), (126, 286))),
+    "image.dat": (createc.image, lambda: samples.createc_image()[:2]),
+    "stopped.dat": (createc.image, lambda: samples.createc_image(lines=2)[:2]),
     "channel.gwy": (gwyddion_native.container, lambda: samples.gwyddion_native()[:2]),
     "field.gsf": (gwyddion.simple_field, lambda: samples.simple_field(7, 6)[:2]),
 }
