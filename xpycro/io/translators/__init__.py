@@ -105,6 +105,10 @@ def _rhk(head: bytes, path: str) -> bool:
     return head[2:26] == "STiMage 005.".encode("utf-16-le")
 
 
+def _specs_mul(head: bytes, path: str) -> bool:
+    return path.lower().endswith((".mul", ".flm")) and (head[2:6] == b"\3\0\0\0" or 0 < head[0] < 255)
+
+
 for _format in (
     Format(
         "xpycro", (".h5",), _hdf5, "xpycro.io.store:read",
@@ -175,6 +179,10 @@ for _format in (
     Format(
         "rhk_sm4", (".sm4",), _rhk, "xpycro.io.translators.rhk:pages",
         "RHK images and spectra", "RHK Technology STM and AFM", lazy="block", verified="real file",
+    ),
+    Format(
+        "specs_mul", (".mul", ".flm"), _specs_mul, "xpycro.io.translators.specs:images",
+        "SPECS Aarhus STM images", "SPECS Aarhus STM", lazy="block", verified="real file",
     ),
 ):  # fmt: skip
     register(_format)
