@@ -184,7 +184,7 @@ def _best_lag(a: np.ndarray, b: np.ndarray, most: int) -> np.ndarray:
 
 
 def _refined(a: np.ndarray, b: np.ndarray, lag: np.ndarray, most: int) -> np.ndarray:
-    shift = lag.copy()
+    shift, moving = lag.copy(), np.ones(lag.shape, bool)
     for _ in range(12):
         moved = shift_1d(a, -shift)
         used = np.isfinite(moved)
@@ -199,7 +199,9 @@ def _refined(a: np.ndarray, b: np.ndarray, lag: np.ndarray, most: int) -> np.nda
         gain, _, move = np.moveaxis(np.linalg.solve(normal, moments[..., None])[..., 0] / scale, -1, 0)
         with np.errstate(divide="ignore", invalid="ignore"):
             step = np.clip(np.nan_to_num(move / gain), -0.5, 0.5)
+        step = np.where(moving, step, 0.0)  # a settled row stays, whatever the others of its block need
         shift = np.clip(shift + step, lag - 1, lag + 1)
-        if np.abs(step).max() < 1e-5:
+        moving &= np.abs(step) > 1e-5
+        if not moving.any():
             break
     return np.clip(shift, -most, most)

@@ -322,14 +322,16 @@ def _floor(amplitude: np.ndarray, tolerance: float) -> np.ndarray:
     kept = 1 - log * tolerance / (1 - tolerance)  # E[r^2 | r < threshold] / 2 s^2
     scale = np.median(amplitude, axis=-1, keepdims=True) / np.sqrt(2 * np.log(2))
     power = amplitude.astype(float) ** 2
+    moving = np.ones(scale.shape, bool)
     for _ in range(100):
         below = power <= 2 * log * scale**2
         count = np.maximum(below.sum(axis=-1, keepdims=True), 1)
         fresh = np.sqrt(np.where(below, power, 0).sum(axis=-1, keepdims=True) / (2 * count * kept))
         with np.errstate(invalid="ignore"):
-            settled = np.abs(fresh - scale) <= 1e-4 * scale
-        scale = np.where(fresh > 0, fresh, scale)
-        if settled.all():
+            # a settled line stays: going on with others would make it depend on its block
+            moving &= np.abs(fresh - scale) > 1e-4 * scale
+        scale = np.where(moving & (fresh > 0), fresh, scale)
+        if not moving.any():
             break
     return scale * np.sqrt(2 * log)
 
