@@ -403,3 +403,117 @@ def test_history_is_recorded():
     result = decompose.svd(spectra(), 2)
     steps = history(result).steps
     assert steps[-1]["operation"] == "decompose.svd" and steps[-1]["parameters"]["n_components"] == 2
+
+
+def counts(y: int = 30, x: int = 40, p: int = 24, k: int = 3, *, dose: float = 300.0) -> xr.DataArray:
+    rng = np.random.default_rng(0)
+    energy = np.arange(p)
+    spectra_ = np.stack([np.exp(-(((energy - c) / 2) ** 2)) for c in (4, 11, 18)][:k]) + 0.02
+    abundance = rng.dirichlet(np.ones(k), size=(y, x))
+    return xr.DataArray(
+        rng.poisson(dose * abundance @ spectra_).astype("u2"),
+        dims=("y", "x", "energy"),
+        attrs={"units": "counts"},
+        name="counts",
+    )
+
+
+@pytest.mark.parametrize("chunks", [None, {"y": 7, "x": 9}])
+@pytest.mark.parametrize("refine", [False, True])
+def test_standard_scaling_is_the_pca_of_standardised_data(chunks, refine):
+    da = spectra(10, 12, 6) * xr.DataArray([1.0, 10, 100, 0.1, 5, 1], dims="bias")
+    x = matrix_of(da)
+    z = (x - x.mean(axis=0)) / x.std(axis=0)
+    u, s, vh = np.linalg.svd(z, full_matrices=False)
+    found = decompose.pca(da if chunks is None else da.chunk(chunks), scale="std", refine=refine).compute()
+    np.testing.assert_allclose(found["singular_values"] / found["singular_values"][0], s / s[0], rtol=1e-7)
+    scale = found["scale"].values
+    assert np.sqrt(np.mean(scale**2)) == pytest.approx(1)
+    np.testing.assert_allclose(scale / scale[0], x.std(axis=0) / x.std(axis=0)[0])
+    overlap = np.sum((found["components"].values / scale) * vh, axis=1)
+    np.testing.assert_allclose(np.abs(overlap), 1, atol=1e-8)
+    np.testing.assert_allclose(matrix_of(results.reconstruct(found)), x, atol=1e-9 * np.abs(x).max())
+    np.testing.assert_allclose(results.project(found, da), found["maps"], atol=1e-9 * np.abs(x).max())
+
+
+@pytest.mark.parametrize("chunks", [None, {"y": 7, "x": 9, "energy": 5}])
+def test_poisson_scaling_against_explicit_weights(chunks):
+    da = counts()
+    da[0, 0] = 0  # an observation without any count
+    da[:, :, 23] = 0  # a channel that never counts
+    x = matrix_of(da, ("energy",))
+    g, h = x.mean(axis=1), x.mean(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scaled = np.nan_to_num(x / np.sqrt(g)[:, None] / np.sqrt(h))
+    _, s, vh = np.linalg.svd(scaled, full_matrices=False)
+    found = decompose.pca(da if chunks is None else da.chunk(chunks), 3, scale="poisson", center=False).compute()
+    np.testing.assert_allclose(found["singular_values"][:20] / found["singular_values"][0], s[:20] / s[0], rtol=1e-8)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        unscaled = np.nan_to_num(found["components"].values / found["scale"].values)
+    np.testing.assert_allclose(np.abs(np.sum(unscaled * vh[:3], axis=1)), 1, atol=1e-8)
+    clean = results.reconstruct(found)
+    assert np.sqrt(np.mean((matrix_of(clean, ("energy",)) - x) ** 2)) < np.sqrt(x.mean()) * 1.2
+    centred = decompose.pca(da, scale="poisson")
+    np.testing.assert_allclose(matrix_of(results.reconstruct(centred), ("energy",)), x, atol=1e-6 * x.max())
+
+
+def test_known_channel_variance():
+    da = spectra(10, 12, 6)
+    variance = xr.DataArray([1.0, 4, 9, 1, 1, 25], dims="bias", coords={"bias": da.bias})
+    x = matrix_of(da) / np.sqrt(variance.values)
+    s = np.linalg.svd(x - x.mean(axis=0), compute_uv=False)
+    found = decompose.pca(da, variance=variance)
+    np.testing.assert_allclose(found["singular_values"] / found["singular_values"][0], s / s[0], rtol=1e-8)
+    for bad, word in ((variance * 0, "positive"), (variance.isel(bias=0), "over")):
+        with pytest.raises(ValueError, match=word):
+            decompose.pca(da, variance=bad)
+    with pytest.raises(ValueError, match="not both"):
+        decompose.pca(da, variance=variance, scale="std")
+
+
+def test_scaling_that_cannot_be():
+    with pytest.raises(ValueError, match="counts"):
+        decompose.pca(spectra() - 50, scale="poisson")
+    with pytest.raises(ValueError, match="complex"):
+        decompose.pca(spectra(dtype="c16"), scale="poisson")
+    with pytest.raises(ValueError, match="center=True"):
+        decompose.pca(spectra(), scale="std", center=False)
+    with pytest.raises(ValueError, match="'std'"):
+        decompose.pca(spectra(), scale="variance")
+
+
+@pytest.mark.parametrize("dtype", ["f8", "c16"])
+@pytest.mark.parametrize("method", ["svd", "pca"])
+@pytest.mark.parametrize("chunks", [None, {"y": 3, "x": 5}])
+def test_randomized_against_lapack(dtype, method, chunks):
+    da = spectra(12, 15, 60, dtype=dtype)
+    holed = da.copy(deep=True)
+    holed[1, 1, 4] = np.nan
+    data = holed if chunks is None else holed.chunk(chunks)
+    with raise_if_dask_computes():
+        found = METHODS[method](data, 5, solver="randomized")
+    found = found.compute()
+    x = matrix_of(holed)
+    x = x[np.isfinite(x).all(axis=1)]
+    x = x - x.mean(axis=0) * (method == "pca")
+    _, s, vh = np.linalg.svd(x, full_matrices=False)
+    np.testing.assert_allclose(found["singular_values"], s[:5], rtol=1e-8)
+    np.testing.assert_allclose(np.abs(np.sum(found["components"].values * vh[:5].conj(), axis=1)), 1, atol=1e-8)
+    np.testing.assert_allclose(found["explained_variance_ratio"], (s**2 / (s**2).sum())[:5], rtol=1e-8)
+    assert np.isnan(found["maps"][0, 1, 1])
+    assert "randomized" in found.attrs["pycro_solver"]
+
+
+def test_randomized_is_chosen_by_shape_and_seeded(monkeypatch):
+    from xpycro.engine import linalg
+
+    monkeypatch.setattr(linalg, "LARGEST_SIDE", 40)
+    da = spectra(8, 9, 64)
+    a, b = decompose.svd(da), decompose.svd(da.chunk(y=2)).compute()
+    assert a.sizes["component"] == 32 and "randomized" in a.attrs["pycro_solver"]
+    np.testing.assert_allclose(a["singular_values"], b["singular_values"], atol=1e-7 * 476)
+    assert "Gram" in decompose.svd(da, solver="exact").attrs["pycro_solver"]
+    with pytest.raises(ValueError, match="solver="):
+        decompose.svd(da, solver="arpack")
+    with pytest.raises(ValueError, match="refine"):
+        decompose.svd(da, refine=True)

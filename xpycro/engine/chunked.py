@@ -21,6 +21,7 @@ __all__ = [
     "apply",
     "auto_chunks",
     "blocks",
+    "call",
     "compute",
     "from_delayed",
     "from_matrix",
@@ -333,6 +334,15 @@ def from_delayed(value: Any, shape: Sequence[int], dtype: Any) -> Any:
     import dask.array
 
     return dask.array.from_delayed(value, shape=tuple(shape), dtype=dtype)
+
+
+def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """``function(*args, **kwargs)`` now, or delayed where an argument is."""
+    if not any(map(_is_delayed, (*args, *kwargs.values()))):
+        return function(*args, **kwargs)
+    import dask
+
+    return dask.delayed(function, pure=True)(*args, **kwargs)
 
 
 def after(da: xr.DataArray, *values: Any) -> xr.DataArray:

@@ -22,6 +22,7 @@ __all__ = [
     "Moments",
     "basis",
     "center_cross",
+    "clean_slices",
     "cross_moments",
     "cross_vectors",
     "fix_signs",
@@ -128,10 +129,14 @@ class Moments:
     square : ndarray, shape (n_columns, n_columns)
         Gram matrix ``X^H X`` of the rows (about their mean where `centered`), or, where `factor`, an upper triangle
         ``R`` with ``R^H R`` equal to it.
+    total : ndarray, shape (n_columns,)
+        Plain sum of the rows used.
     missing : ndarray of int, shape (n_columns,)
         NaN seen in each column.
     infinite : int
         Infinite values seen.
+    negative : int
+        Rows of negative mean, where rows are scaled for Poisson noise.
     centered, factor : bool
     """
 
@@ -139,8 +144,10 @@ class Moments:
     weight: float
     mean: np.ndarray
     square: np.ndarray
+    total: np.ndarray
     missing: np.ndarray
     infinite: int
+    negative: int
     centered: bool
     factor: bool
 
@@ -230,12 +237,14 @@ def moments(
         weight=0.0,
         mean=np.zeros(width, dtype),
         square=np.zeros((width, width), dtype),
+        total=np.zeros(width, dtype),
         missing=np.zeros(width, np.int64),
         infinite=0,
+        negative=0,
         centered=center,
         factor=factor,
     )
-    missing, infinite = total.missing, 0
+    missing, infinite, negative = total.missing, 0, 0
     with single_threaded_blas(limit_threads):
         for part in _row_slices(block.shape, factor):
             rows = block[part]
@@ -255,9 +264,10 @@ def moments(
             if row_scaling == "poisson":
                 row_mean = x.mean(axis=1).real
                 w = np.divide(1.0, row_mean, out=np.zeros_like(row_mean), where=row_mean > 0)
+                negative += int((row_mean < 0).sum())
             if x.shape[0]:
                 total = merge(total, _slice_moments(x, w, center, factor), in_place=True)
-    return replace(total, missing=missing, infinite=infinite)
+    return replace(total, missing=missing, infinite=infinite, negative=negative)
 
 
 def _finite_rows(x: np.ndarray) -> np.ndarray:
@@ -271,10 +281,35 @@ def _finite_rows(x: np.ndarray) -> np.ndarray:
     return ~suspect
 
 
+def clean_slices(
+    block: np.ndarray, skip: np.ndarray | None = None, columns: np.ndarray | None = None
+) -> Iterator[tuple[slice, np.ndarray, np.ndarray, int]]:
+    """A few rows after another in float64 or complex128, without those that are skipped, hold NaN or infinity.
+
+    Yields
+    ------
+    tuple
+        Which rows they come from, the rows, the NaN in each column, the number of infinite values.
+    """
+    dtype = _wide(block.dtype)
+    for part in _row_slices(block.shape, False):
+        rows = block[part]
+        if skip is not None:
+            rows = rows[~np.asarray(skip[part], bool)]
+        x: np.ndarray = np.array(rows if columns is None else rows[:, columns], dtype=dtype, order="C", ndmin=2)
+        finite = _finite_rows(x)
+        missing, infinite = np.zeros(x.shape[1], np.int64), 0
+        if not finite.all():
+            missing, infinite = np.isnan(x).sum(axis=0), int(np.isinf(x).sum())
+            x = x[finite]
+        yield part, x, missing, infinite
+
+
 def _slice_moments(x: np.ndarray, w: np.ndarray | None, center: bool, factor: bool) -> Moments:
     weight = float(x.shape[0]) if w is None else float(w.sum())
+    total = x.sum(axis=0)
     if w is None:
-        mean = x.mean(axis=0)
+        mean = total / x.shape[0]
     else:
         mean = (w @ x) / weight if weight > 0 else np.zeros(x.shape[1], x.dtype)
     if center:
@@ -284,7 +319,7 @@ def _slice_moments(x: np.ndarray, w: np.ndarray | None, center: bool, factor: bo
     with np.errstate(over="ignore", invalid="ignore"):
         square = _triangle(x) if factor else gram(x)
     none = np.zeros(x.shape[1], np.int64)
-    return Moments(x.shape[0], weight, mean, square, none, 0, center, factor)
+    return Moments(x.shape[0], weight, mean, square, total, none, 0, 0, center, factor)
 
 
 def merge(a: Moments, b: Moments, *, in_place: bool = False) -> Moments:
@@ -301,7 +336,6 @@ def merge(a: Moments, b: Moments, *, in_place: bool = False) -> Moments:
     T. F. Chan, G. H. Golub, R. J. LeVeque, Algorithms for computing the sample variance, Am. Stat. 37, 242 (1983).
     """
     weight = a.weight + b.weight
-    missing, infinite = a.missing + b.missing, a.infinite + b.infinite
     shift = b.mean - a.mean
     mean = a.mean + shift * (b.weight / weight) if weight > 0 else a.mean
     coupling = a.weight * b.weight / weight if a.centered and weight > 0 else 0.0
@@ -316,7 +350,18 @@ def merge(a: Moments, b: Moments, *, in_place: bool = False) -> Moments:
             square += b.square
         if coupling > 0:
             square += (coupling * shift.conj())[:, None] * shift[None, :]
-    return Moments(a.count + b.count, weight, mean, square, missing, infinite, a.centered, a.factor)
+    return Moments(
+        a.count + b.count,
+        weight,
+        mean,
+        square,
+        a.total + b.total,
+        a.missing + b.missing,
+        a.infinite + b.infinite,
+        a.negative + b.negative,
+        a.centered,
+        a.factor,
+    )
 
 
 # -------------------------------------------------------------------------------------- more columns than rows

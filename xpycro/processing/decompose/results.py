@@ -19,12 +19,15 @@ from xpycro.processing.decompose.prepare import PASS_BYTES, Problem, check_align
 
 __all__ = [
     "assemble",
+    "described",
     "input_attrs",
     "project",
     "reconstruct",
+    "refuse_infinite",
     "residual",
     "score_maps",
     "select_components",
+    "share_of_squares",
     "signal_dims",
     "spread",
 ]
@@ -74,6 +77,8 @@ def assemble(
             **attrs,
         },
     )
+    if problem.columns is not None:
+        result.attrs["pycro_excluded_channels"] = json.dumps(np.flatnonzero(~problem.columns).tolist())
     n_components = result.sizes["component"]
     coords = {"component": component_coord(n_components)}
     if "rank" in result.sizes:
@@ -145,6 +150,44 @@ def spread(values: np.ndarray, columns: np.ndarray, fill: float) -> np.ndarray:
     full = np.full((*values.shape[:-1], columns.size), fill, values.dtype)
     full[..., columns] = values
     return full
+
+
+def share_of_squares(values: np.ndarray) -> np.ndarray:
+    """Share of the sum of squares; NaN where there is none to share."""
+    scaled = values / (values[0] or 1.0)
+    total = (scaled**2).sum()
+    return scaled**2 / total if total > 0 else np.full(values.shape, np.nan)
+
+
+def refuse_infinite(number: int) -> None:
+    if number:
+        raise ValueError(
+            f"the data holds {number} infinite values: set them to NaN (their observations are then left out), "
+            "such as with .where(np.isfinite(data))"
+        )
+
+
+def described(
+    problem: Problem,
+    components: xr.DataArray,
+    maps: xr.DataArray,
+    mean: xr.DataArray,
+    values: Any,
+    explained: Any,
+    center: bool,
+) -> dict[str, xr.DataArray]:
+    """The result's variables with the units and labels that the schema asks for."""
+    units = str(problem.original.attrs.get("units", "1"))
+    share = "variance" if center else "sum of squares"
+    return {
+        "components": components.assign_attrs(units="1", long_name="Component"),
+        "maps": maps.assign_attrs(units=units, long_name="Score"),
+        "mean": mean.assign_attrs(units=units, long_name="Mean spectrum"),
+        "singular_values": xr.DataArray(values, dims="rank", attrs={"units": units, "long_name": "Singular value"}),
+        "explained_variance_ratio": xr.DataArray(
+            explained, dims="rank", attrs={"units": "1", "long_name": f"Share of the {share}"}
+        ),
+    }
 
 
 # ------------------------------------------------------------------------------------------------------ operations
@@ -261,5 +304,8 @@ def _projector(result: xr.Dataset) -> xr.DataArray:
     components = result["components"].fillna(0)
     if result.attrs.get("pycro_projection") == "orthonormal":
         return components.conj()
+    if result.attrs.get("pycro_projection") == "scaled":
+        scale = result["scale"].fillna(0)
+        return (components / xr.where(scale > 0, scale, np.inf) ** 2).conj()
     matrix = components.values.reshape(components.sizes["component"], -1)
     return components.copy(data=np.linalg.pinv(matrix).T.reshape(components.shape))
