@@ -95,8 +95,6 @@ def _jpk_force(head: bytes, path: str) -> bool:
     return head.startswith(b"PK\3\4") and head[30:47] == b"header.properties"
 
 
-
-
 def _createc(head: bytes, path: str) -> bool:
     return head.startswith(b"[Paramco32]") or (head.startswith(b"[Paramet") and b"Delta X" in head)
 
@@ -107,6 +105,10 @@ def _rhk(head: bytes, path: str) -> bool:
 
 def _specs_mul(head: bytes, path: str) -> bool:
     return path.lower().endswith((".mul", ".flm")) and (head[2:6] == b"\3\0\0\0" or 0 < head[0] < 255)
+
+
+def _gxsm(head: bytes, path: str) -> bool:
+    return head[:4] in (b"CDF\1", b"CDF\2", b"CDF\5") and b"dimx" in head and b"dimy" in head
 
 
 for _format in (
@@ -183,6 +185,11 @@ for _format in (
     Format(
         "specs_mul", (".mul", ".flm"), _specs_mul, "xpycro.io.translators.specs:images",
         "SPECS Aarhus STM images", "SPECS Aarhus STM", lazy="block", verified="real file",
+    ),
+    Format(
+        "gxsm_nc", (".nc",), _gxsm, "xpycro.io.translators.gxsm:scan",
+        "GXSM scans in classic netCDF", "GXSM controlled STM and AFM", lazy="block", verified="real file",
+        guess=False,
     ),
 ):  # fmt: skip
     register(_format)
