@@ -17,7 +17,7 @@ __all__ = ["CLAIMED", "MAGIC", "attributes", "dialect", "metadata", "speaks", "t
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 # dialects with a translator: generic HDF5 leaves these alone (gxsm: read with the scanning probe formats)
-CLAIMED = frozenset({"xpycro", "usid", "nsid", "hyperspy", "emd", "nexus", "delmic", "dectris", "gxsm"})
+CLAIMED = frozenset({"xpycro", "usid", "nsid", "hyperspy", "emd", "nexus", "delmic", "dectris", "gxsm", "velox"})
 _LOOK = 300  # objects that are looked at to tell the dialect
 _VALUES = 4096  # values of a dataset that is small enough to be metadata
 _ITEMS = 50_000

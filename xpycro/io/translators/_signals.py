@@ -43,12 +43,29 @@ class Signal:
     group: str = ""
 
 
-def _same_grid(one: Signal, other: Signal) -> bool:
+def _fits(signal: Signal, coords: Mapping[str, xr.Variable], sizes: Mapping[Any, int]) -> bool:
+    """Whether a signal lies on a grid, or on some of its dims (an image beside the spectra of its pixels)."""
+    dims = {str(dim) for dim in signal.variable.dims}
+    shared = dims & set(sizes)
+    if not shared or (dims - set(sizes) and set(sizes) - dims):
+        return False
     return (
-        set(one.variable.dims) == set(other.variable.dims)
-        and one.coords.keys() == other.coords.keys()
-        and all(one.coords[k].identical(other.coords[k]) for k in one.coords)
+        all(signal.variable.sizes[d] == sizes[d] for d in shared)
+        and all(
+            (d in signal.coords) == (d in coords) and (d not in coords or signal.coords[d].identical(coords[d]))
+            for d in shared
+        )
+        and all(coords[name].identical(signal.coords[name]) for name in coords.keys() & signal.coords.keys())
     )
+
+
+def _union(bundle: Sequence[Signal]) -> tuple[dict[str, xr.Variable], dict[Any, int]]:
+    coords: dict[str, xr.Variable] = {}
+    sizes: dict[Any, int] = {}
+    for signal in bundle:
+        coords.update(signal.coords)
+        sizes.update(signal.variable.sizes)
+    return coords, sizes
 
 
 def collect(
@@ -68,7 +85,7 @@ def collect(
     """
     bundles: list[list[Signal]] = []
     for signal in signals:
-        home = next((b for b in bundles if not apart and _same_grid(b[0], signal)), None)
+        home = next((b for b in bundles if not apart and _fits(signal, *_union(b))), None)
         if home is None:
             bundles.append([signal])
         else:
@@ -77,7 +94,8 @@ def collect(
     result = {}
     for name, bundle in zip(names, bundles, strict=True):
         titles = [signal.name or "data" for signal in bundle]
-        keys = identifiers(titles, bundle[0].coords)
+        coords, _ = _union(bundle)
+        keys = identifiers(titles, coords)
         header = dict(metadata)
         for key, signal in zip(keys, bundle, strict=True):
             if signal.metadata:
@@ -90,5 +108,5 @@ def collect(
             variables[key] = signal.variable
             if not signal.variable.attrs.get("long_name"):
                 signal.variable.attrs["long_name"] = signal.name or key
-        result["" if len(bundles) == 1 else name] = common.dataset(variables, bundle[0].coords, header, **said)
+        result["" if len(bundles) == 1 else name] = common.dataset(variables, coords, header, **said)
     return result

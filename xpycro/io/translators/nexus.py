@@ -16,6 +16,7 @@ from xpycro.errors import CorruptFile, NotThisFormat
 from xpycro.io import hdf5_array
 from xpycro.io.hdf5_guard import Contents, opened
 from xpycro.io.translators import _h5tools as h5
+from xpycro.io.translators import hdf5_generic
 from xpycro.io.translators._axes import Axis, axis_units, data_units, layout
 from xpycro.io.translators._common import iso_time
 from xpycro.io.translators._signals import Signal, collect
@@ -59,8 +60,10 @@ def read(path: str, *, trust: bool = False, isolate: bool = False) -> dict[str, 
             group = file[where]
             if h5.text(group.attrs.get("NX_class")) in ("NXdata", "NXmonitor", "NXdetector", "NXlog"):
                 signals += _data(path, group, where, contents)
+        if not signals and any(h5.text(file[where].attrs.get("NX_class")) for where in contents.groups):
+            return hdf5_generic.read(path, trust=trust)  # arrays that the file itself does not say how to plot
         if not signals:
-            raise NotThisFormat("no NXdata has a signal", path=path)
+            raise NotThisFormat("no group has an NX_class", path=path)
         names = h5.group_names([signal.group for signal in signals])
         entry = _entry(file)
         header = h5.metadata(file)

@@ -71,7 +71,7 @@ def frames(path: str) -> dict[str, xr.Dataset]:
         count = _at(cursor, 1446, "<i4", "NumFrames", low=1)
         code = _at(cursor, 108, "<i2", "datatype")
         if code not in _TYPES:
-            raise cursor.corrupt(f"is {code}, not one of {sorted(_TYPES)}", "datatype", 108)
+            raise NotThisFormat(f"is {code}, not one of {sorted(_TYPES)}", path=path, offset=108, field="datatype")
         dtype = np.dtype(_TYPES[code])
         end = HEADER + cursor.block((count, ny, nx), dtype.itemsize, "xdim, ydim, NumFrames", offset=HEADER)
         footer = _at(cursor, 678, "<i8", "XMLOffset", low=0)
