@@ -118,3 +118,20 @@ def clustering() -> tuple[xr.Dataset, xr.DataArray]:
         {**plane_coords(), "bias": data.bias},
     )
     return result, data
+
+
+def patterns() -> xr.DataArray:
+    """A 4D scan: a bright disk that moves with position, counts all different."""
+    ny, nx, nk = 5, 7, 16
+    k = np.linspace(-1e9, 1e9, nk)
+    rng = np.random.default_rng(4)
+    shift = np.linspace(-3e8, 3e8, nx)
+    inside = np.hypot(k[None, :] - shift[:, None, None], k[:, None]) < 4e8
+    values = rng.poisson(20, (ny, nx, nk, nk)) + 200 * inside[None]
+    return xr.DataArray(
+        values.astype(np.uint16),
+        dims=("y", "x", "ky", "kx"),
+        coords={**plane_coords(ny, nx), "ky": coordinate("ky", k), "kx": coordinate("kx", k)},
+        name="counts",
+        attrs={"units": "counts", "long_name": "Intensity"},
+    )

@@ -19,6 +19,7 @@ from xpycro.viz import parts as _parts
 
 __all__ = ["explore", "stack"]
 
+_POINTERS = ("Tap", "PointerXY", "PanEnd")
 _KEPT = 8  # planes and spectra remembered, so that moving one cursor does not read again what the other shows
 
 
@@ -166,24 +167,33 @@ def callback(function: Callable[..., Any], *fixed: Any) -> Callable[..., Any]:
     """`function` of `fixed`, the sliders' values and the cursors, in a signature that HoloViews accepts."""
 
     def draw(*rest: float, **state: Any) -> Any:
-        return function(*fixed, rest, **{k: v for k, v in state.items() if k not in ("tapped_x", "tapped_y")})
+        return function(*fixed, rest, **{k: v for k, v in state.items() if k.partition("_")[0] not in _POINTERS})
 
     return draw
 
 
 def linked(
-    draw: Callable[..., Any], kdims: Sequence[Any], state: Any, move: Callable[..., None], *, event: str = "tap"
+    draw: Callable[..., Any],
+    kdims: Sequence[Any],
+    state: Any,
+    move: Callable[[float | None, float | None], None],
+    *,
+    event: str = "tap",
+    release: bool = False,
 ) -> Any:
     """A DynamicMap of `draw` that follows `state`, and calls `move(x, y)` where it is tapped.
 
-    The pointer's stream is one of the map's own: HoloViews attaches none other to a callback that returns overlays.
+    With ``event="hover"`` where the pointer moves instead, with `release` also where a drag ends. The pointer's streams
+    are the map's own: HoloViews attaches none other to a callback that returns overlays.
     """
     hv = style.backend()
-    kind = hv.streams.Tap if event == "tap" else hv.streams.PointerXY
-    pointer = kind(rename={"x": "tapped_x", "y": "tapped_y"})
-    drawn = hv.DynamicMap(draw, kdims=list(kdims), streams=[state, pointer])
-    pointer.source = drawn
-    pointer.add_subscriber(lambda tapped_x=None, tapped_y=None: move(tapped_x, tapped_y))
+    kinds = [hv.streams.PointerXY if event == "hover" else hv.streams.Tap]
+    kinds += [hv.streams.PanEnd] if release else []
+    pointers = [kind(rename={"x": f"{kind.name}_x", "y": f"{kind.name}_y"}) for kind in kinds]
+    drawn = hv.DynamicMap(draw, kdims=list(kdims), streams=[state, *pointers])
+    for pointer in pointers:
+        pointer.source = drawn
+        pointer.add_subscriber(lambda **at: move(*at.values()))
     return drawn
 
 

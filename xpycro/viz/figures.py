@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from xpycro.viz import style
+from xpycro.viz import pictures, style
 
 __all__ = ["save"]
 
@@ -38,7 +38,7 @@ def save(obj: Any, path: Path, *, width_mm: float | None = None, dpi: int = 300)
         axes = figure.subplots(rows, cols, squeeze=False, gridspec_kw={"height_ratios": heights})
         for number, panel in enumerate(np.ravel(axes)):
             if number < len(panels) and panels[number] is not None:
-                _draw(figure, panel, panels[number])
+                _draw(figure, panel, panels[number], int(width / cols * 13))
             else:
                 panel.set_axis_off()
         figure.savefig(path)
@@ -90,7 +90,7 @@ def _height(panel: Any, width: float) -> float:
     return min(max(frame_height / frame_width * width * 0.66, 0.5), 1.6 * width) + 0.55
 
 
-def _draw(figure: Any, axes: Any, panel: Any) -> None:
+def _draw(figure: Any, axes: Any, panel: Any, letters: int) -> None:
     hv = style.backend()
     title = _option(panel, "title")
     for element in _elements(panel):
@@ -102,11 +102,12 @@ def _draw(figure: Any, axes: Any, panel: Any) -> None:
     if bare:
         axes.set_xticks([])
         axes.set_yticks([])
+        _scale_bar(axes, first)
     else:
         axes.set_xlabel(first.dimensions()[0].pprint_label)
         axes.set_ylabel(first.dimensions()[1].pprint_label)
     if title:
-        axes.set_title("\n".join(_wrapped(title)), loc="left", fontweight="bold", wrap=True)
+        axes.set_title("\n".join(_wrapped(title, letters)), loc="left", fontweight="bold")
     if _option(panel, "logy"):
         axes.set_yscale("log")
     handles, labels = axes.get_legend_handles_labels()
@@ -114,7 +115,19 @@ def _draw(figure: Any, axes: Any, panel: Any) -> None:
         axes.legend(handles, labels, frameon=False, handlelength=1.2)
 
 
-def _wrapped(title: str, width: int = 44) -> list[str]:
+def _scale_bar(axes: Any, element: Any) -> None:
+    """A bar below a picture of lengths that has no axes."""
+    unit = element.kdims[0].unit
+    if unit != element.kdims[1].unit or not unit or not unit.endswith("m"):
+        return
+    low, high = axes.get_xlim()
+    length = pictures.round_length((high - low) * 0.4)
+    end = length / (high - low)
+    axes.plot([0, end], [-0.05, -0.05], color=style.INK, lw=1.5, transform=axes.transAxes, clip_on=False)
+    axes.text(end / 2, -0.09, f"{length:g} {unit}", transform=axes.transAxes, ha="center", va="top", fontsize=7)
+
+
+def _wrapped(title: str, width: int) -> list[str]:
     import textwrap
 
     return [part for line in title.split("\n") for part in textwrap.wrap(line, width)]
@@ -144,7 +157,7 @@ def _draw_element(figure: Any, axes: Any, element: Any) -> None:
     elif isinstance(element, hv.Scatter):
         axes.plot(*(element.dimension_values(i) for i in (0, 1)), "o", color=colour, ms=2, label=element.label or None)
     elif isinstance(element, hv.Histogram):
-        axes.stairs(element.values, element.edges, fill=True, color=colour)
+        axes.stairs(element.dimension_values(1), element.edges, fill=True, color=colour)
     elif isinstance(element, hv.Curve):
         axes.plot(*(element.dimension_values(i) for i in (0, 1)), color=colour, lw=1.0, label=element.label or None)
     elif isinstance(element, hv.VLine):

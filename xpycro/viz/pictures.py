@@ -292,7 +292,7 @@ def scale_bar(x: style.Axis) -> Callable[[Any, Any], None]:
         if any(ax.name == "scale_bar" for ax in figure.below):
             return
         width = float(np.ptp(x.edges))
-        length = _round_length(width * 0.4)
+        length = round_length(width * 0.4)
         start = float(x.edges[0])
         middle = start + length / 2
         # an axis whose line is as long as the bar: it follows the frame and needs no room inside it
@@ -315,7 +315,7 @@ def scale_bar(x: style.Axis) -> Callable[[Any, Any], None]:
     return hook
 
 
-def _round_length(length: float) -> float:
+def round_length(length: float) -> float:
     """The largest 1, 2 or 5 times a power of ten that is not longer."""
     power = 10.0 ** math.floor(math.log10(length))
     return max(step * power for step in (1, 2, 5) if step * power <= length * (1 + 1e-9))

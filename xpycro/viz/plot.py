@@ -16,13 +16,14 @@ from xpycro import schema
 from xpycro.errors import DimensionError, MissingExtra
 from xpycro.viz import curves, pictures, report, style
 from xpycro.viz.curves import complex, hist, loops, spectrum
+from xpycro.viz.diffraction import diffraction
 from xpycro.viz.explore import explore, stack
 from xpycro.viz.pictures import image, maps
 from xpycro.viz.results import clusters, components, decomposition, fit, scree
 
 __all__ = [
-    "auto", "chosen", "clusters", "complex", "components", "decomposition", "explore", "fit", "hist", "image", "loops",
-    "maps", "save", "scree", "spectrum", "stack",
+    "auto", "chosen", "clusters", "complex", "components", "decomposition", "diffraction", "explore", "fit", "hist",
+    "image", "loops", "maps", "save", "scree", "spectrum", "stack",
 ]  # fmt: skip
 
 
@@ -130,6 +131,9 @@ def _array(da: xr.DataArray) -> Any:
         return stack(da.squeeze([d for d in dims if d not in (*plane, rest[0])]), rest[0])
     if plane is not None and roles[plane[0]] == "reciprocal" and len(rest) == 1:
         return stack(da.squeeze([d for d in dims if d not in (*plane, rest[0])]), rest[0])
+    reciprocal = [d for d in wide if roles[d] == "reciprocal"]
+    if len(reciprocal) == 2 and len(wide) == 4:
+        return diffraction(da)
     if len(wide) == 2 and plane is None:
         return _two_dims(da, wide, roles, name)
     return explore(da)

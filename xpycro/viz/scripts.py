@@ -5,7 +5,7 @@ Imports nothing. Each is a constant that viz.static and viz.static_fit hand to B
 
 from __future__ import annotations
 
-__all__ = ["EXPLORE", "FIT", "SLIDE"]
+__all__ = ["DIFFRACT", "EXPLORE", "FIT", "SLIDE"]
 
 # Shared by every explorer: which sample is nearest to where the pointer is, contrast limits, a vertical range.
 _HELPERS = """
@@ -101,3 +101,38 @@ for (let c = 0; c < cubes.length; c++) {
 readout.text = table.data.html[i];
 """
 )
+
+DIFFRACT = """
+const cx = detector.data.x[0], cy = detector.data.y[0];
+let i = cursor.data.i[0], x = cx, y = cy;
+const on_map = cb_obj.origin === map, on_pattern = cb_obj.origin === pattern;
+const n = kx.length, m = kx.length * ky.length, count = place.data.x.length;
+if (on_map) {
+  let least = Infinity;
+  for (let j = 0; j < count; j++) {
+    const d = (place.data.x[j]-cb_obj.x)**2 + (place.data.y[j]-cb_obj.y)**2;
+    if (d < least) { least = d; i = j } }
+  cursor.data = {x: [place.data.x[i]], y: [place.data.y[i]], i: [i]};
+  const target = pattern_source.data.image[0];
+  for (let j = 0; j < m; j++) { const v = cube.data.values[i*m + j]; target[j] = log && !(v > 0) ? NaN : v }
+  pattern_source.change.emit();
+} else {
+  if (on_pattern) { x = cb_obj.x; y = cb_obj.y }
+  const [inner, outer] = radii.value;
+  detector.data = {x: [x], y: [y], outer: [outer], inner: [inner]};
+  const inside = [];
+  for (let a = 0; a < ky.length; a++) for (let b = 0; b < n; b++) {
+    const r = Math.hypot(kx[b]-x, ky[a]-y);
+    if (r >= inner && r <= outer) inside.push(a*n + b) }
+  const image = map_source.data.image[0];
+  let lo = Infinity, hi = -Infinity;
+  for (let j = 0; j < count; j++) {
+    let sum = 0;
+    for (const p of inside) sum += cube.data.values[j*m + p];
+    image[j] = sum;
+    if (Number.isFinite(sum)) { if (sum < lo) lo = sum; if (sum > hi) hi = sum } }
+  if (!(hi > lo)) { lo -= 0.5; hi = lo + 1 }
+  mapper.setv({low: lo, high: hi});
+  map_source.change.emit();
+}
+"""

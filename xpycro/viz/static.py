@@ -114,11 +114,16 @@ def points(
     )  # fmt: skip
 
 
-def _cursor(figures: Sequence[Any], source: Any) -> None:
+def rings(figures: Sequence[Any], source: Any) -> None:
     """A ring that stands out on any colour."""
     for figure in figures:
         figure.scatter("x", "y", source=source, size=13, fill_color=None, line_color="white", line_width=4)
         figure.scatter("x", "y", source=source, size=13, fill_color=None, line_color=style.CURSOR, line_width=2)
+
+
+def no_pan(plot: Any, element: Any) -> None:
+    """A drag is left to the explorer, not to the pan tool (a HoloViews hook)."""
+    plot.state.toolbar.active_drag = None
 
 
 def _span(figure: Any, location: float) -> Any:
@@ -240,7 +245,7 @@ def explorer(
             {"map": chart, "spectrum": spectrum, "line": glyph, "values": values, "shown": shown,
              "span": _span(spectrum, float(signal.values[k]))}
         )  # fmt: skip
-    _cursor([d["map"].figure for d in drawn], cursor)
+    rings([d["map"].figure for d in drawn], cursor)
     for number, d in enumerate(drawn):  # so that a script of the page's reader finds them
         d["map"].figure.name, d["spectrum"].name = f"map {number}", f"spectrum {number}"
     arguments = {

@@ -17,12 +17,12 @@ from xpycro.viz import parts as _parts
 from xpycro.viz import scripts, style
 from xpycro.viz.static import (
     _channels,
-    _cursor,
     _renderer,
     caption,
     draw_map,
     figure_of,
     navigator,
+    rings,
 )
 
 FIT_BUDGET = 900_000
@@ -117,7 +117,7 @@ def fit_explorer(
     good = np.flatnonzero(np.isfinite(score.reshape(-1)[index]))
     i = int(good[np.argmin(np.abs(good - (pixels + places.shape[1] ** 0.5) / 2))]) if good.size else 0
     cursor = ColumnDataSource({"x": [places[0, i]], "y": [places[1, i]], "i": [i]})
-    _cursor([c.figure for c in charts], cursor)
+    rings([c.figure for c in charts], cursor)
     spectra: list[Any] = []
     arguments: dict[str, list[Any]] = {
         key: [] for key in ("cubes", "models", "points", "point_fields", "curves", "curve_fields", "labels")

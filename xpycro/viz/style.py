@@ -160,7 +160,8 @@ def axis(da: xr.DataArray | xr.Dataset, dim: Hashable, *, along: str | None = No
     finite = values[np.isfinite(values)]
     # A scan of 50 nm at an offset of 30 µm reads better in nm: the span counts, the distance from zero hardly.
     largest = max(float(np.ptp(finite)), float(np.abs(finite).max()) / 100) if finite.size else 0.0
-    if finite.size and (finite.size == 1 or schema.dimension_type(da, dim) not in ("spatial", "temporal")):
+    spread = ("spatial", "reciprocal", "temporal")
+    if finite.size and (finite.size == 1 or schema.dimension_type(da, dim) not in spread):
         largest = float(np.abs(finite).max())
     factor, unit = units.engineering(largest, str(coord.attrs.get("units", "1")))
     return Axis(name, label, units.display_unit(unit), values * factor)

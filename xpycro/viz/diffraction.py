@@ -1,0 +1,295 @@
+"""The 4D-STEM explorer: scan position to diffraction pattern, detector to virtual image; live, and in a file.
+
+May import numpy, xarray, the floors below and viz; HoloViews and Bokeh only inside functions.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xpycro import schema
+from xpycro.engine import chunked
+from xpycro.errors import DimensionError
+from xpycro.viz import parts as _parts
+from xpycro.viz import pictures, scripts, static, style
+from xpycro.viz.explore import callback, linked
+
+__all__ = ["diffraction", "diffraction_explorer"]
+
+MAX_EXACT = 256 * 2**20
+
+
+def _planes(da: xr.DataArray) -> tuple[tuple[str, str], tuple[str, str]]:
+    """The scan's dims and the detector's, both (slow, fast)."""
+    pictures.not_empty(da)
+    reciprocal = [str(d) for d in da.dims if schema.dimension_type(da, d) == "reciprocal"]
+    others = [str(d) for d in da.dims if d not in reciprocal and da.sizes[d] > 1]
+    spatial = schema.plane_dims(da.isel(dict.fromkeys(reciprocal, 0))) if len(reciprocal) == 2 else None
+    if spatial is None and len(reciprocal) == 2 and len(others) == 2:
+        spatial = (others[0], others[1])
+    if spatial is None or len(reciprocal) != 2 or set(others) - set(spatial):
+        raise DimensionError(
+            "diffraction() needs two scan dims and two reciprocal dims (such as y, x, ky, kx); this array has "
+            + ", ".join(f"{d}={n} ({schema.dimension_type(da, d)})" for d, n in da.sizes.items())
+        )
+    return spatial, (reciprocal[0], reciprocal[1])
+
+
+class Scan:
+    """Patterns by position, and virtual images of a thinned scan small enough to be summed at every move."""
+
+    def __init__(self, da: xr.DataArray) -> None:
+        self.nav, self.k = _planes(da)
+        da = da.transpose(..., *self.nav, *self.k)
+        da = da.squeeze([d for d in da.dims if d not in (*self.nav, *self.k)])
+        self.da = _parts.ascending(da, (*self.nav, *self.k))
+        self.every = max(1, math.ceil(math.sqrt(da.nbytes / MAX_EXACT)))
+        self.preview = self.da.isel({d: slice(None, None, self.every) for d in self.nav})
+        self.kx, self.ky = style.plane_axes(self.da, self.k[1], self.k[0])
+        self.axes = style.plane_axes(self.preview, self.nav[1], self.nav[0])
+        self.full = style.plane_axes(self.da, self.nav[1], self.nav[0])
+        self.read = functools.lru_cache(maxsize=8)(self._read)
+        self.virtual = functools.lru_cache(maxsize=8)(self._virtual)
+
+    def _read(self, iy: int, ix: int) -> np.ndarray:
+        return style.read(self.da.isel({self.nav[0]: iy, self.nav[1]: ix}))
+
+    def mask(self, x: float, y: float, inner: float, outer: float) -> np.ndarray:
+        """Which detector pixels lie between two radii about a place, in display units."""
+        radius = np.hypot(self.kx.values[None, :] - x, self.ky.values[:, None] - y)
+        return (radius >= inner) & (radius <= outer)
+
+    def _virtual(self, x: float, y: float, inner: float, outer: float) -> np.ndarray:
+        mask = self.mask(x, y, inner, outer)
+        inside = self.preview
+        rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        if rows.size == 0:
+            return np.zeros([self.preview.sizes[d] for d in self.nav])
+        window = {self.k[0]: slice(rows[0], rows[-1] + 1), self.k[1]: slice(cols[0], cols[-1] + 1)}
+        inside = chunked.lazily(inside.isel(window))  # what the detector does not cover is not read
+        weight = xr.DataArray(mask[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1].astype(float), dims=self.k)
+        return style.read(xr.dot(inside.astype(float), weight, dim=list(self.k)).transpose(*self.nav))
+
+    def centre(self) -> tuple[float, float, float]:
+        """Middle of the detector and a fifth of its shorter side."""
+        middle = [float(a.values.mean()) for a in (self.kx, self.ky)]
+        return middle[0], middle[1], 0.2 * min(float(np.ptp(self.kx.edges)), float(np.ptp(self.ky.edges)))
+
+
+def diffraction(
+    da: xr.DataArray,
+    *,
+    center: tuple[float, float] | None = None,
+    radius: float | None = None,
+    inner: float = 0.0,
+    log: bool = True,
+    size: int = 320,
+) -> Any:
+    """A 4D scan: tap a position for its pattern; tap or drag in the pattern to move a detector and see its image.
+
+    Parameters
+    ----------
+    da : DataArray
+        Two scan dims and two reciprocal dims.
+    center : (kx, ky), optional
+        Where the virtual detector begins, in the display units of the pattern's axes; by default the middle.
+    radius, inner : float, optional
+        Its outer and inner radius in the same units: a disk, or an annulus where `inner` is not zero.
+    log : bool, default True
+        Patterns in logarithmic colours.
+    size : int
+        Screen pixels of the longer side of a picture.
+
+    Returns
+    -------
+    holoviews.Layout of DynamicMap
+        Saved with `save`, it becomes a twin that works without a server and has a slider for the radii.
+
+    Raises
+    ------
+    DimensionError
+        If there are not two scan and two reciprocal dims.
+
+    Notes
+    -----
+    *Laziness*: nothing is read when it is built. A position reads one pattern; a detector reads what it covers, of
+    every n-th position where the scan exceeds 256 MB, and the title says so.
+    """
+    hv = style.backend()
+    scan = Scan(da)
+    x, y, wide = scan.centre()
+    x, y = center or (x, y)
+    ny, nx = (da.sizes[d] for d in scan.nav)
+    state = hv.streams.Stream.define(
+        "Detector", iy=ny // 2, ix=nx // 2, x=x, y=y, inner=float(inner), outer=float(radius or wide)
+    )()
+    shown = style.quantity(da)
+
+    def to_position(px: float | None, py: float | None) -> None:
+        if px is not None and py is not None:
+            state.event(ix=scan.full[0].nearest(px), iy=scan.full[1].nearest(py))
+
+    def to_detector(px: float | None, py: float | None) -> None:
+        if px is not None and py is not None:
+            state.event(x=float(px), y=float(py))
+
+    image = linked(callback(_virtual_image, scan, shown, size), [], state, to_position)
+    pattern = linked(callback(_pattern, scan, shown, log, size), [], state, to_detector, release=True)
+    layout = pictures.gather([image, pattern], cols=2)
+    layout._pycro_state = state
+    return style.remember(
+        layout,
+        choice=f"diffraction: positions over {list(scan.nav)}, patterns over {list(scan.k)}",
+        static=functools.partial(diffraction_explorer, da, center=center, radius=radius, inner=inner, log=log),
+    )
+
+
+def _virtual_image(
+    scan: Scan, shown: style.Quantity, size: int, _: Any, *, iy: int, ix: int, x: float, y: float, inner: float,
+    outer: float,
+) -> Any:  # fmt: skip
+    hv = style.backend()
+    values = scan.virtual(x, y, inner, outer)
+    drawn = pictures.mesh(
+        values, *scan.axes, style.colours(xr.DataArray(values), values, symmetric=False), shown, size=size
+    )
+    place = ([scan.full[0].values[ix]], [scan.full[1].values[iy]])
+    rings = [
+        hv.Points(place, drawn.kdims).opts(backend="bokeh", fill_alpha=0, line_color=color, line_width=width, size=13)
+        for color, width in (("white", 4), (style.CURSOR, 2))
+    ]
+    note = f", every {scan.every}th position" if scan.every > 1 else ""
+    return style.dress(hv.Overlay([drawn, *rings]), title=f"Virtual image{note}")
+
+
+def _pattern(
+    scan: Scan, shown: style.Quantity, log: bool, size: int, _: Any, *, iy: int, ix: int, x: float, y: float,
+    inner: float, outer: float,
+) -> Any:  # fmt: skip
+    hv = style.backend()
+    values = scan.read(iy, ix)
+    where = f"{scan.full[0].text(ix)}, {scan.full[1].text(iy)}"
+    drawn = pictures.mesh(*_logged(values, log), scan.kx, scan.ky, _pattern_colours(values, log), shown, size=size)
+    drawn = drawn.opts(backend="bokeh", logz=log)
+    rings = [
+        hv.Ellipse(x, y, 2 * r).opts(backend="bokeh", color=style.CURSOR, line_width=2) for r in (outer, inner) if r > 0
+    ]
+    return style.dress(hv.Overlay([drawn, *rings]), title=f"Pattern at {where}", hooks=[static.no_pan])
+
+
+def _logged(values: np.ndarray, log: bool) -> tuple[np.ndarray]:
+    return (np.where(values > 0, values, np.nan) if log else values,)
+
+
+def _pattern_colours(values: np.ndarray, log: bool) -> style.Colours:
+    low, high = style.limits(values, robust=False)
+    if log:
+        positive = values[values > 0]
+        low = float(np.percentile(positive, 1)) if positive.size else 0.1
+        high = max(high, low * 10)
+    return style.Colours("counts", style.palette("CET_L3"), (low, high))
+
+
+def diffraction_explorer(
+    da: xr.DataArray,
+    *,
+    center: tuple[float, float] | None = None,
+    radius: float | None = None,
+    inner: float = 0.0,
+    log: bool = True,
+    budget: int = static.BUDGET,
+    size: int = 330,
+) -> Any:
+    """The 4D explorer in a file: patterns by position, a virtual detector moved by tapping or dragging.
+
+    Parameters
+    ----------
+    da, center, radius, inner, log
+        As for `diffraction`.
+    budget : int
+        How many values travel in the page; more are averaged, and the caption says so.
+    size : int
+        Screen pixels of the longer side of a picture.
+
+    Returns
+    -------
+    bokeh.models.Column
+
+    Notes
+    -----
+    *Laziness*: computes, one pass in blocks.
+    """
+    from bokeh.layouts import column, row
+    from bokeh.models import ColumnDataSource, CustomJS
+    from bokeh.models.widgets import RangeSlider
+
+    scan = Scan(da)
+    small, note = _binned(scan, budget)
+    x_axis, y_axis = style.plane_axes(small, scan.nav[1], scan.nav[0])
+    kx, ky = style.plane_axes(small, scan.k[1], scan.k[0])
+    values = style.read(small).astype(np.float32)
+    shown = style.quantity(da)
+    x, y, wide = scan.centre()
+    x, y = center or (x, y)
+    outer = float(radius or wide)
+    radii = np.hypot(kx.values[None, :] - x, ky.values[:, None] - y)
+    virtual = values[:, :, (radii >= inner) & (radii <= outer)].sum(axis=-1).astype(float)
+    start = (values.shape[0] // 2, values.shape[1] // 2)
+    chart = static.draw_map(
+        virtual, xr.DataArray(virtual), [x_axis, y_axis], np.zeros((2, 0)), "Virtual image", size, shown
+    )
+    first = values[start].astype(float)
+    drawn = pictures.mesh(*_logged(first, log), kx, ky, _pattern_colours(values, log), shown, size=size)
+    pattern = static.figure_of(drawn.opts(backend="bokeh", title="Pattern at the marked position", logz=log))
+    pattern.toolbar.active_drag = None
+    detector = ColumnDataSource({"x": [x], "y": [y], "outer": [outer], "inner": [float(inner)]})
+    for name in ("outer", "inner"):
+        pattern.circle("x", "y", radius=name, source=detector, fill_alpha=0, line_color=style.CURSOR, line_width=2)
+    places = np.stack([a.reshape(-1) for a in np.meshgrid(x_axis.values, y_axis.values)])
+    index = int(np.ravel_multi_index(start, values.shape[:2]))
+    cursor = ColumnDataSource({"x": [places[0, index]], "y": [places[1, index]], "i": [index]})
+    static.rings([chart.figure], cursor)
+    far = float(max(np.abs(kx.edges - x).max(), np.abs(ky.edges - y).max()))
+    handle = RangeSlider(
+        start=0, end=far, value=(float(inner), outer), step=far / 200, title=f"Detector radii ({kx.unit or 'pixel'})",
+        width=size, name="radii",
+    )  # fmt: skip
+    chart.figure.name, pattern.name = "map 0", "pattern"
+    arguments = {
+        "map": chart.figure, "pattern": pattern, "cursor": cursor, "detector": detector, "radii": handle, "log": log,
+        "place": ColumnDataSource({"x": places[0], "y": places[1]}),
+        "cube": ColumnDataSource({"values": values.reshape(-1)}),
+        "kx": kx.values.tolist(), "ky": ky.values.tolist(), "map_source": chart.source, "mapper": chart.mapper,
+        "pattern_source": next(r for r in pattern.renderers if type(r.glyph).__name__ == "Image").data_source,
+    }  # fmt: skip
+    action = CustomJS(args=arguments, code=scripts.DIFFRACT)
+    for figure in (chart.figure, pattern):
+        for event in ("tap", "pan"):
+            figure.js_on_event(event, action)
+    handle.js_on_change("value", action)
+    text = "Tap or drag on the image for the pattern there, in the pattern to move the detector."
+    return column(
+        row(chart.figure, column(pattern, handle)), static.caption(text + (f" Shown: {note}." if note else ""))
+    )
+
+
+def _binned(scan: Scan, budget: int) -> tuple[xr.DataArray, str]:
+    """Patterns averaged to at most `budget` values: the detector first, down to 32 pixels, then the scan."""
+    steps = dict.fromkeys((*scan.nav, *scan.k), 1)
+
+    def values() -> int:
+        return math.prod(math.ceil(scan.da.sizes[d] / n) for d, n in steps.items())
+
+    while values() > budget:
+        coarse = max(scan.da.sizes[d] / steps[d] for d in scan.k) <= 32
+        for d in scan.nav if coarse and max(scan.da.sizes[d] / steps[d] for d in scan.nav) > 8 else scan.k:
+            steps[d] += 1
+    said = ", ".join(f"{d} by {n}" for d, n in steps.items() if n > 1)
+    if not said:
+        return scan.da, ""
+    return chunked.lazily(scan.da).coarsen(steps, boundary="trim").mean(), f"averaged: {said}"  # type: ignore[attr-defined]
