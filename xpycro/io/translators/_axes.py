@@ -17,7 +17,8 @@ from xpycro.units import to_base
 
 __all__ = ["Axis", "Layout", "axis_units", "data_units", "layout"]
 
-_UNKNOWN = {"", "none", "undefined", "<undefined>", "[]", "unknown", "a. u.", "a.u.", "arb", "pixels", "pixel", "px"}
+_UNKNOWN = {"", "none", "undefined", "<undefined>", "[]", "unknown", "a. u.", "a.u.", "arb", "pixels", "pixel", "px",
+            "points"}  # fmt: skip
 _SPELLED = {
     "microseconds": "us", "milliseconds": "ms", "nanoseconds": "ns", "microsecond": "us", "nanometers": "nm",
     "nanometer": "nm", "micrometers": "um", "micrometer": "um", "millimeters": "mm", "angstroms": "Angstrom",

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from xpycro.io.translators import _common as common
@@ -43,19 +44,28 @@ class Signal:
     group: str = ""
 
 
-def _fits(signal: Signal, coords: Mapping[str, xr.Variable], sizes: Mapping[Any, int]) -> bool:
-    """Whether a signal lies on a grid, or on some of its dims (an image beside the spectra of its pixels)."""
-    dims = {str(dim) for dim in signal.variable.dims}
-    shared = dims & set(sizes)
-    if not shared or (dims - set(sizes) and set(sizes) - dims):
+def _same(one: xr.Variable, other: xr.Variable) -> bool:
+    """Whether two coordinates are the same but for rounding."""
+    if one.dims != other.dims or one.shape != other.shape or one.attrs.get("units") != other.attrs.get("units"):
         return False
+    if one.dtype.kind in "fiu" and other.dtype.kind in "fiu":
+        step = float(np.abs(np.diff(one.values.ravel())).max(initial=0.0)) or 1.0
+        return bool((np.abs(one.values - other.values) <= 1e-4 * step).all())
+    return one.equals(other)
+
+
+def _fits(signal: Signal, coords: Mapping[str, xr.Variable], sizes: Mapping[Any, int]) -> bool:
+    """Whether a signal lies on a grid, or on the pixels of one (an image beside the spectra of its pixels)."""
+    dims, there = {str(dim) for dim in signal.variable.dims}, {str(dim) for dim in sizes}
+    inner, outer = (dims, there) if dims <= there else (there, dims)
+    if not inner <= outer or (inner != outer and not ({"y", "x"} <= inner or "position" in inner)):
+        return False
+    shared = coords.keys() & signal.coords.keys()
+    alone = {name for name in inner if (name in coords) != (name in signal.coords)}
     return (
-        all(signal.variable.sizes[d] == sizes[d] for d in shared)
-        and all(
-            (d in signal.coords) == (d in coords) and (d not in coords or signal.coords[d].identical(coords[d]))
-            for d in shared
-        )
-        and all(coords[name].identical(signal.coords[name]) for name in coords.keys() & signal.coords.keys())
+        not alone
+        and all(signal.variable.sizes[dim] == sizes[dim] for dim in inner)
+        and all(_same(coords[name], signal.coords[name]) for name in shared)
     )
 
 
@@ -63,7 +73,7 @@ def _union(bundle: Sequence[Signal]) -> tuple[dict[str, xr.Variable], dict[Any, 
     coords: dict[str, xr.Variable] = {}
     sizes: dict[Any, int] = {}
     for signal in bundle:
-        coords.update(signal.coords)
+        coords.update({name: coord for name, coord in signal.coords.items() if name not in coords})
         sizes.update(signal.variable.sizes)
     return coords, sizes
 

@@ -107,9 +107,9 @@ def signal_of(entry: Mapping[str, Any], number: int = 0) -> Signal:
     signal = metadata.get("Signal", {}) if isinstance(metadata, dict) else {}
     title = str(general.get("title") or "") or f"signal_{number}"
     loss = str(signal.get("signal_type", "")) == "EELS"
-    listed = sorted(entry["axes"], key=lambda axis: axis.get("index_in_array") or 0)
-    if any(axis.get("index_in_array") is None for axis in listed):
-        listed = list(entry["axes"])
+    listed = list(entry["axes"])
+    if [_length(axis) for axis in listed] != list(data.shape):  # the list is not in the order of the array
+        listed.sort(key=lambda axis: axis.get("index_in_array") or 0)
     axes = [_axis(axis, size, loss) for axis, size in zip(listed, data.shape, strict=True)]
     kept = [n for n, size in enumerate(data.shape) if size > 1] or list(range(min(1, data.ndim)))
     data = data[tuple(slice(None) if n in kept else 0 for n in range(data.ndim))]
@@ -159,6 +159,10 @@ def _axis(axis: Mapping[str, Any], size: int, loss: bool) -> Axis:
         None if values is None else np.asarray(values, dtype=float),
         None if navigate is None else not navigate,
     )
+
+
+def _length(axis: Mapping[str, Any]) -> int:
+    return int(axis["size"]) if axis.get("size") is not None else np.size(axis.get("axis", ()))
 
 
 def _word(value: Any) -> str:
