@@ -77,11 +77,20 @@ class Page:
     def line(self, name: str, glyph: str = "Line") -> np.ndarray:
         """What is drawn on the vertical axis of a figure's first line."""
         values = self.evaluate(
-            """const v = find(argument.name), r = v.model.renderers.find(r => r.glyph.type === argument.glyph);
+            """const v = find(argument.name), r = v.model.renderers.find(r => r.glyph?.type === argument.glyph);
             return Array.from(r.data_source.data[r.glyph.y.field], t => Number.isFinite(t) ? t : null)""",
             {"name": name, "glyph": glyph},
         )
         return np.array([np.nan if v is None else v for v in values], dtype=float)
+
+    def lines(self, name: str) -> list[np.ndarray]:
+        """What is drawn on the vertical axis of each of a figure's lines."""
+        found = self.evaluate(
+            """return find(argument).model.renderers.filter(r => r.glyph?.type === 'Line').map(r =>
+              Array.from(r.data_source.data[r.glyph.y.field], t => Number.isFinite(t) ? t : null))""",
+            name,
+        )
+        return [np.array([np.nan if v is None else v for v in values], dtype=float) for values in found]
 
     def image(self, name: str) -> np.ndarray:
         """The values of a figure's image, lowest row first, or of its cells or points."""

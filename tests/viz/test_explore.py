@@ -26,7 +26,7 @@ def until(read: Callable[[], np.ndarray], truth: np.ndarray, seconds: float = 15
     np.testing.assert_allclose(read(), truth, rtol=1e-6)
 
 
-MAP = "Current (pA) at "
+MAP = "Current (pA)"
 SPECTRUM = "Current at "
 
 
@@ -101,3 +101,50 @@ def test_ambiguous_or_missing_signal_is_refused():
         plot.explore(samples.current().isel(bias=0))
     with pytest.raises(ValueError, match="event"):
         plot.explore(samples.current(), event="press")
+
+
+def test_region_and_band_are_means():
+    da = samples.current()
+    layout = plot.explore(da.chunk({"y": 2}))
+    chart, line = list(layout)
+    layout._pycro_state.event(low=3, high=6, regions=(np.array([(3, 1), (9, 1), (9, 7), (3, 7)]),))
+    np.testing.assert_allclose(
+        chart[()].Image.I.dimension_values(2, flat=False), da.isel(bias=slice(3, 7)).mean("bias").values * 1e12
+    )
+    inside = da.isel(x=slice(2, 5), y=slice(1, 4))  # middles at 4, 6, 8 nm and 2, 4, 6 nm
+    np.testing.assert_allclose(line[()].Curve.II.dimension_values(1), inside.mean(("y", "x")).values * 1e12)
+    mask = plot.selection(layout)
+    np.testing.assert_array_equal(np.argwhere(mask.values), [(y, x) for y in (1, 2, 3) for x in (2, 3, 4)])
+    np.testing.assert_allclose(da.where(mask).mean(("y", "x")), inside.mean(("y", "x")))
+    with pytest.raises(ValueError, match="1 regions are drawn"):
+        plot.selection(layout, 1)
+    with pytest.raises(ValueError, match="explore"):
+        plot.selection(plot.image(da.isel(bias=0)))
+
+
+@pytest.mark.browser
+def test_served_box_and_band(served):
+    da = samples.current()
+    made = []
+
+    def make():
+        made.append(plot.explore(da))
+        return made[-1]
+
+    page = served(make)
+    page.evaluate(
+        """const v = find(argument), t = v.model.toolbar.tools.find(t => t.type === 'BoxSelectTool');
+        v.model.toolbar.active_drag = t; t.active = true""",
+        MAP,
+    )
+    page.drag(MAP, (3, 1), (9, 7))
+    mean = da.isel(x=slice(2, 5), y=slice(1, 4)).mean(("y", "x")).values * 1e12
+    until(lambda: page.lines(SPECTRUM)[1], mean)
+    assert int(plot.selection(made[-1]).sum()) == 9
+    page.evaluate(
+        """const v = find(argument), t = v.model.toolbar.tools.find(t => t.type === 'BoxSelectTool');
+        v.model.toolbar.active_drag = t; t.active = true""",
+        SPECTRUM,
+    )
+    page.drag(SPECTRUM, (-0.72, 0), (-0.38, 0))
+    until(lambda: page.image(MAP), da.isel(bias=slice(3, 7)).mean("bias").values * 1e12)

@@ -130,16 +130,14 @@ def diffraction(
     )()
     shown = style.quantity(da)
 
-    def to_position(px: float | None, py: float | None) -> None:
-        if px is not None and py is not None:
-            state.event(ix=scan.full[0].nearest(px), iy=scan.full[1].nearest(py))
+    def to_position(px: float, py: float) -> None:
+        state.event(ix=scan.full[0].nearest(px), iy=scan.full[1].nearest(py))
 
-    def to_detector(px: float | None, py: float | None) -> None:
-        if px is not None and py is not None:
-            state.event(x=float(px), y=float(py))
+    def to_detector(px: float, py: float) -> None:
+        state.event(x=float(px), y=float(py))
 
-    image = linked(callback(_virtual_image, scan, shown, size), [], state, to_position)
-    pattern = linked(callback(_pattern, scan, shown, log, size), [], state, to_detector, release=True)
+    image = linked(callback(_virtual_image, scan, shown, size), [], state, {"Tap": to_position})
+    pattern = linked(callback(_pattern, scan, shown, log, size), [], state, {"Tap": to_detector, "PanEnd": to_detector})
     layout = pictures.gather([image, pattern], cols=2)
     layout._pycro_state = state
     return style.remember(

@@ -17,13 +17,13 @@ from xpycro.errors import DimensionError, MissingExtra
 from xpycro.viz import curves, pictures, report, style
 from xpycro.viz.curves import complex, hist, loops, spectrum
 from xpycro.viz.diffraction import diffraction
-from xpycro.viz.explore import explore, stack
+from xpycro.viz.explore import explore, selection, stack
 from xpycro.viz.pictures import image, maps
 from xpycro.viz.results import clusters, components, decomposition, fit, scree
 
 __all__ = [
     "auto", "chosen", "clusters", "complex", "components", "decomposition", "diffraction", "explore", "fit", "hist",
-    "image", "loops", "maps", "save", "scree", "spectrum", "stack",
+    "image", "loops", "maps", "save", "scree", "selection", "spectrum", "stack",
 ]  # fmt: skip
 
 

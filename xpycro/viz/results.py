@@ -353,7 +353,9 @@ def fit(result: xr.Dataset, data: xr.DataArray | None = None, *, size: int = 200
     shape = [r2.sizes[d] for d in nav]
     state = hv.streams.Stream.define("Pixel", pixel=int(np.ravel_multi_index([n // 2 for n in shape], shape)))()
     go = functools.partial(_go, state, places)
-    maps = [linked(callback(_parameter_map, view, name, nav, axes, places, size), [], state, go) for name in names]
+    maps = [
+        linked(callback(_parameter_map, view, name, nav, axes, places, size), [], state, {"Tap": go}) for name in names
+    ]
     channels = channels_of(measured)
     panels = [
         hv.DynamicMap(
@@ -371,9 +373,8 @@ def fit(result: xr.Dataset, data: xr.DataArray | None = None, *, size: int = 200
     )
 
 
-def _go(state: Any, places: np.ndarray, x: float | None, y: float | None) -> None:
-    if x is not None and y is not None:
-        state.event(pixel=int(np.argmin((places[0] - x) ** 2 + (places[1] - y) ** 2)))
+def _go(state: Any, places: np.ndarray, x: float, y: float) -> None:
+    state.event(pixel=int(np.argmin((places[0] - x) ** 2 + (places[1] - y) ** 2)))
 
 
 def _parameter_map(
