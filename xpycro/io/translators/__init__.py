@@ -111,6 +111,10 @@ def _gxsm(head: bytes, path: str) -> bool:
     return head[:4] in (b"CDF\1", b"CDF\2", b"CDF\5") and b"dimx" in head and b"dimy" in head
 
 
+def _mdt(head: bytes, path: str) -> bool:
+    return head.startswith(b"\x01\xb0\x93\xff")
+
+
 for _format in (
     Format(
         "xpycro", (".h5",), _hdf5, "xpycro.io.store:read",
@@ -190,6 +194,10 @@ for _format in (
         "gxsm_nc", (".nc",), _gxsm, "xpycro.io.translators.gxsm:scan",
         "GXSM scans in classic netCDF", "GXSM controlled STM and AFM", lazy="block", verified="real file",
         guess=False,
+    ),
+    Format(
+        "ntmdt_mdt", (".mdt",), _mdt, "xpycro.io.translators.ntmdt:frames",
+        "NT-MDT images, arrays and point spectroscopy", "NT-MDT AFM and Raman", lazy="block", verified="real file",
     ),
 ):  # fmt: skip
     register(_format)
