@@ -150,14 +150,22 @@ def _header_verdict(good: dict[str, xr.Dataset], read: dict[str, xr.Dataset]) ->
                 return f"{a.name} {a.shape} became {b.name} {b.shape}"
             if a.dtype.kind not in "fiu" or a.size < 3:
                 continue
-            x, y = a.values.ravel().astype(float), b.values.ravel().astype(float)
-            fine = np.isfinite(x) & np.isfinite(y)
-            if fine.sum() < 3 or np.array_equal(x[fine], y[fine]):
-                continue
-            slope, constant = np.polyfit(x[fine], y[fine], 1) if np.ptp(x[fine]) else (1.0, y[fine][0] - x[fine][0])
-            if not np.allclose(y[fine], slope * x[fine] + constant, rtol=1e-4, atol=1e-4 * np.ptp(y[fine]) + 1e-300):
-                return f"the numbers of {a.name} are others"
+            # each direction, sweep or segment may have a scale of its own
+            lead = int(np.prod([a.sizes[d] for d in a.dims[:-2]])) if a.ndim > 2 else 1
+            for x, y in zip(a.values.reshape(lead, -1), b.values.reshape(lead, -1), strict=True):
+                if not _scaled(x.astype(float), y.astype(float)):
+                    return f"the numbers of {a.name} are others"
     return None
+
+
+def _scaled(x: np.ndarray, y: np.ndarray) -> bool:
+    """Whether `y` is `x` up to one factor and one constant."""
+    fine = np.isfinite(x) & np.isfinite(y)
+    x, y = x[fine], y[fine]
+    if len(x) < 3 or np.array_equal(x, y):
+        return True
+    slope, constant = np.polyfit(x, y, 1) if np.ptp(x) else (1.0, y[0] - x[0])
+    return bool(np.allclose(y, slope * x + constant, rtol=1e-4, atol=1e-4 * np.ptp(y) + 1e-300))
 
 
 def run(

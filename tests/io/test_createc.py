@@ -93,6 +93,7 @@ def test_voltages_and_directions(tmp_path):
         (b"Channels=2", b"Channels=4", "data"),
         (b"Num.Y=4\r", b"Num.Y=99999\r", r"Num\.Y"),
         (b"Channels=2", b"Channels=60000", r"Num\.X, Num\.Y"),
+        (b"GainPre 10^=9", b"GainPre 10^=999", "GainPre"),
         (b"DATAx", b"DATBx", "DATA"),
     ],
 )
@@ -109,5 +110,7 @@ def test_other_files(tmp_path):
         image(_write(tmp_path, content.replace(b"[Paramco32]", b"[Paramet32]")))
     with pytest.raises(UnsupportedVariant, match="Channels"):
         image(_write(tmp_path, content.replace(b"Channelselectval=3", b"Channelselectval=7")))
+    with pytest.raises(UnsupportedVariant, match="Channels"):
+        image(_write(tmp_path, content.replace(b"Channelselectval=3", b"Channelselectval=0")))
     with pytest.raises(NotThisFormat):
         image(_write(tmp_path, b"whatever this is"))

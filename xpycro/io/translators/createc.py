@@ -130,7 +130,7 @@ def _dataset(path: str, cursor: Cursor, header: dict[str, str], numbers: np.ndar
     bits = [bit for bit in range(selected.bit_length()) if selected >> bit & 1]
     voltages = integer(header.get("MVoltnumber11", "1"), "MVoltnumber11", cursor, low=1, high=1000, offset=0)
     directions, rest = divmod(planes, max(1, len(bits)) * voltages)
-    if rest or directions not in (1, 2):
+    if not bits or rest or directions not in (1, 2):
         raise UnsupportedVariant(
             f"{planes} planes of {len(bits)} channels at {voltages} voltages", path=path, field="Channels"
         )
@@ -157,7 +157,7 @@ def _dataset(path: str, cursor: Cursor, header: dict[str, str], numbers: np.ndar
     data = data[::-1] if reverse else data
     known = {
         0: ("Topography", "m", _number(header, "GainZ", cursor) * _number(header, "Dacto[A]z", cursor) * _ANGSTROM),
-        1: ("Current", "A", _converter(header, cursor) / 10 ** _number(header, "GainPre 10^", cursor)),
+        1: ("Current", "A", _converter(header, cursor) / _gain(header, cursor)),
     }
     named = [known.get(bit, (f"Channel {bit}", "1", 1.0)) for bit in bits]
     variables: dict[str, Any] = {}
@@ -191,6 +191,14 @@ def _converter(header: dict[str, str], cursor: Cursor) -> float:
     """Volts of one step of the converter, whose range is 20 V."""
     bits = re.match(r"(\d{1,2})bit", header.get("DAC-Type", ""))
     return 20 / 2 ** int(bits[1]) if bits else 20 / 2**16
+
+
+def _gain(header: dict[str, str], cursor: Cursor) -> float:
+    """V/A of the preamplifier, of which the header holds the exponent."""
+    exponent = _number(header, "GainPre 10^", cursor)
+    if not -30 <= exponent <= 30:
+        raise cursor.corrupt(f"a gain of 10^{exponent:g} V/A", "GainPre 10^", 0)
+    return 10.0**exponent
 
 
 def _time(path: str) -> str | None:
