@@ -63,25 +63,28 @@ def images(path: str) -> dict[str, xr.Dataset]:
         if not isinstance(entries, dict) or not entries:
             raise cursor.corrupt("the tag ImageList is missing", "ImageList", 0)
         listed = list(entries.values())
-        thumbnails = _thumbnails(tags, len(listed))
         signals = [
-            _image(path, cursor, entry, number, order, tags)
-            for number, entry in enumerate(listed)
-            if number not in thumbnails
+            _image(path, cursor, listed[number], number, order, tags) for number in _shown(tags, len(listed), cursor)
         ]
     header = plain({name: value for name, value in tags.items() if name not in ("ImageList", "DocumentObjectList")})
     return collect(signals, header, apart=True)
 
 
-def _thumbnails(tags: Mapping[str, Any], count: int) -> set[int]:
-    """Numbers of the images that are only previews of others."""
-    said = tags.get("Thumbnails")
-    found = {
-        int(entry["ImageIndex"])
-        for entry in (said.values() if isinstance(said, dict) else ())
-        if isinstance(entry, dict) and isinstance(entry.get("ImageIndex"), int)
-    }
-    return found if len(found) < count else set()
+def _numbers(listed: Any, name: str) -> set[int]:
+    """A number from each entry of a list of groups."""
+    entries = listed.values() if isinstance(listed, dict) else ()
+    found = {entry.get(name) for entry in entries if isinstance(entry, dict)}
+    return {number for number in found if isinstance(number, int)}
+
+
+def _shown(tags: Mapping[str, Any], count: int, cursor: Cursor) -> list[int]:
+    """Numbers of the images that a window shows, or of all but the thumbnails where the file does not list them."""
+    previews = _numbers(tags.get("Thumbnails"), "ImageIndex")
+    shown = _numbers(tags.get("ImageSourceList"), "ImageRef")
+    if any(not 0 <= number < count for number in previews | shown) or (previews & shown and count > 1):
+        raise cursor.corrupt(f"{count} images, thumbnails {sorted(previews)}, shown {sorted(shown)}", "ImageList", 0)
+    others = sorted(set(range(count)) - previews)
+    return sorted(shown) or others or list(range(count))
 
 
 def _deep(tags: Any, *names: str) -> Any:

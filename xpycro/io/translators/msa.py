@@ -97,6 +97,8 @@ def spectrum(path: str) -> dict[str, xr.Dataset]:
 def _body(text: str, cursor: Cursor, start: int) -> tuple[np.ndarray, bool]:
     """The numbers, and whether ``#ENDOFDATA`` closed them."""
     text, mark, _ = text.partition("#")
+    if not mark and not text.endswith(("\n", "\r", "\x1a")):
+        raise cursor.corrupt("the last line has no end and #ENDOFDATA is missing: truncated", "spectrum")
     words = text.replace(",", " ").split()
     try:
         return np.array(words, dtype=np.float64), bool(mark)

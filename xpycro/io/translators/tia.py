@@ -27,6 +27,7 @@ from xpycro.io.translators._xml import parse, tree
 __all__ = ["emi", "series"]
 
 _TYPES = {1: "u1", 2: "<u2", 3: "<u4", 4: "i1", 5: "<i2", 6: "<i4", 7: "<f4", 8: "<f8", 9: "<c8", 10: "<c16"}
+_TAGS = {0x4142: 24, 0x4152: 8}  # bytes of a tag: time with a position, time alone
 _CHECKED = 4096  # elements whose headers are compared with the first
 _EMI = 1 << 26
 
@@ -190,7 +191,9 @@ def _signal(path: str, info: dict[str, Any]) -> Signal:
         offsets = cursor.numbers(word, total, "offsets").astype(np.int64)[:valid]
         tags = cursor.numbers(word, total, "tag offsets").astype(np.int64)[:valid]
         first = _element(cursor, int(offsets[0]), kind)
-        _check(cursor, offsets, tags, first, kind, table + 2 * total * np.dtype(word).itemsize)
+        _check(
+            cursor, offsets, tags, first, (kind, tag_kind), table + 2 * total * np.dtype(word).itemsize, valid == total
+        )
     header_size = 26 if kind == 0x4120 else 50
     detector = _detector_axes(first, kind)
     axes = [*dims, *detector]
@@ -257,8 +260,12 @@ def _element(cursor: Cursor, offset: int, kind: int) -> Element:
     return Element(tuple(axes[::-1]), _TYPES[code], shape, cursor.position - offset + nbytes)
 
 
-def _check(cursor: Cursor, offsets: np.ndarray, tags: np.ndarray, first: Element, kind: int, header_end: int) -> None:
+def _check(
+    cursor: Cursor, offsets: np.ndarray, tags: np.ndarray, first: Element, kinds: tuple[int, int], header_end: int,
+    finished: bool,
+) -> None:  # fmt: skip
     """Elements at even distances and all alike, tags after them, nothing beyond."""
+    kind, tag_kind = kinds
     steps = np.diff(offsets)
     if steps.size and not (steps == steps[0]).all():
         raise cursor.corrupt("elements do not follow each other at even distances", "offsets")
@@ -268,12 +275,14 @@ def _check(cursor: Cursor, offsets: np.ndarray, tags: np.ndarray, first: Element
         other = _element(cursor, int(offsets[number]), kind)
         if (other.dtype, other.shape) != (first.dtype, first.shape):
             raise cursor.corrupt(f"element {number} is of another kind than the first", "element", int(offsets[number]))
-    end = int(offsets[-1]) + first.length
-    if (tags > 0).all() and not ((tags >= offsets + first.length).all() and int(tags.max()) <= cursor.size):
-        raise cursor.corrupt("tags lie among the data", "tag offsets")
-    last = max(end, int(tags.max()))
-    if not 0 <= cursor.size - last <= 64:
-        raise cursor.corrupt(f"{cursor.size - last} bytes after the last element", "end", last)
+    if not (tags == offsets + first.length).all():
+        raise cursor.corrupt("tags do not follow their elements", "tag offsets")
+    rest = cursor.size - int(tags[-1])
+    if rest < _TAGS[tag_kind] or (finished and rest != _TAGS[tag_kind]):
+        raise cursor.corrupt(f"{rest} bytes from the last tag on, expected {_TAGS[tag_kind]}", "end", int(tags[-1]))
+    cursor.seek(int(tags[-1]), "tag")
+    if cursor.integer("<u2", "tag") != tag_kind:
+        raise cursor.corrupt("the last tag is of another kind than the header says", "tag", int(tags[-1]))
 
 
 def _detector_axes(first: Element, kind: int) -> list[Axis]:
