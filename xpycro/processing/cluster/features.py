@@ -6,13 +6,13 @@ May import engine, schema, errors and processing/decompose; reads blocks one at 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
 
 from xpycro import schema
-from xpycro.engine import chunked
+from xpycro.engine import chunked, subspace
 from xpycro.processing.decompose.prepare import PASS_BYTES, split_exclude
 from xpycro.processing.decompose.results import select_components
 
@@ -32,6 +32,8 @@ class Features:
         True where an observation is left out.
     decomposition : Dataset or None
         The result whose maps these are.
+    factors : ndarray or None
+        What each column is divided by.
     """
 
     data: xr.DataArray
@@ -39,6 +41,7 @@ class Features:
     observed: tuple[str, ...]
     skip: xr.DataArray | None
     decomposition: xr.Dataset | None
+    factors: np.ndarray | None = None
 
     @property
     def n_observations(self) -> int:
@@ -58,6 +61,8 @@ class Features:
         others = [number] if self.skip is None else [number, self.skip]
         for block, numbers, *skip in chunked.blocks(self.data.reset_coords(drop=True), self.dims, *others):
             rows = real_rows(block)
+            if self.factors is not None:
+                rows /= self.factors
             finite = np.isfinite(rows).all(axis=1)
             if not finite.all() and np.isinf(rows).any():
                 raise ValueError("the features hold infinite values: set them to NaN (label -1) first")
@@ -75,7 +80,9 @@ class Features:
         return x, np.concatenate(numbers)[order]
 
     def unstacked(self, rows: np.ndarray, lead: str) -> xr.DataArray:
-        """Rows of columns as (lead, feature dims), complex again where the features are."""
+        """Rows of columns as (lead, feature dims) in the features' own units, complex again where they are."""
+        if self.factors is not None:
+            rows = rows * self.factors
         if self.data.dtype.kind == "c":
             half = rows.shape[-1] // 2
             rows = rows[..., :half] + 1j * rows[..., half:]
@@ -103,6 +110,7 @@ def features(
     components: int | slice | Sequence[int] | None,
     exclude: xr.DataArray | None,
     operation: str,
+    scale: str | None = None,
 ) -> Features:
     """The features of a decomposition result (its maps) or of a measurement (its signal).
 
@@ -137,4 +145,24 @@ def features(
     if columns is not None:
         raise ValueError(f"{operation}: exclude= over {list(dims)}; select channels before clustering instead")
     ready = chunked.whole(da, dims, target=PASS_BYTES).transpose(*observed, *dims)
-    return Features(ready, dims, observed, skip, decomposition)
+    given = Features(ready, dims, observed, skip, decomposition)
+    if scale is None:
+        return given
+    if scale != "std":
+        raise ValueError(f"{operation}: scale={scale!r}; choose 'std' or None")
+    return replace(given, factors=_spread_of(given))
+
+
+def _spread_of(given: Features) -> np.ndarray:
+    """Standard deviation of each column; 1 where it does not vary. One pass."""
+    total = subspace.Spread(0, np.zeros(given.n_columns), 0.0, np.zeros(given.n_columns, np.int64), 0, True)
+    squares = np.zeros(given.n_columns)
+    for rows, _ in given.rows():
+        if not rows.shape[0]:
+            continue
+        mean = rows.mean(axis=0)
+        shift, count = mean - total.mean, total.count + rows.shape[0]
+        squares += ((rows - mean) ** 2).sum(axis=0) + shift**2 * total.count * rows.shape[0] / count
+        total = replace(total, count=count, mean=total.mean + shift * rows.shape[0] / count)
+    spread = np.sqrt(squares / max(total.count, 1))
+    return np.where(spread > 1e-12 * np.abs(total.mean), spread, 1.0)

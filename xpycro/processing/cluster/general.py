@@ -27,6 +27,7 @@ def estimator(
     components: int | slice | Sequence[int] | None = None,
     dim: str | Sequence[str] | None = None,
     variable: str | None = None,
+    scale: str | None = None,
     exclude: xr.DataArray | None = None,
 ) -> xr.Dataset:
     """Group observations by any scikit-learn clusterer.
@@ -37,7 +38,7 @@ def estimator(
         A decomposition result (its maps are the features) or a measurement (its signal is).
     estimator : scikit-learn estimator
         With ``fit_predict``, or ``fit`` and ``predict``; not modified, a clone of it is fitted.
-    data, components, dim, variable, exclude : optional
+    data, components, dim, variable, scale, exclude : optional
         As in `kmeans`.
 
     Returns
@@ -70,7 +71,13 @@ def estimator(
     if not hasattr(estimator, "fit_predict") and not (hasattr(estimator, "fit") and hasattr(estimator, "predict")):
         raise TypeError(f"cluster by {name}: it has no fit_predict; pass a clusterer such as KMeans(4)")
     given = features(
-        obj, dim=dim, variable=variable, components=components, exclude=exclude, operation=f"cluster by {name}"
+        obj,
+        dim=dim,
+        variable=variable,
+        components=components,
+        exclude=exclude,
+        operation=f"cluster by {name}",
+        scale=scale,
     )
     measured = raw_data(given, obj, data)
     from sklearn.base import clone

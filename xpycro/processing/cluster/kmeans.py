@@ -30,6 +30,7 @@ def kmeans(
     components: int | slice | Sequence[int] | None = None,
     dim: str | Sequence[str] | None = None,
     variable: str | None = None,
+    scale: str | None = None,
     exclude: xr.DataArray | None = None,
     seed: int = 0,
     n_starts: int = 10,
@@ -52,6 +53,8 @@ def kmeans(
         Which maps of a decomposition; an int means the first n, None all.
     dim, variable : optional
         Signal of a measurement, and which variable of a Dataset.
+    scale : {"std", None}, optional
+        Divide each feature by its standard deviation; centers come back in the features' units.
     exclude : DataArray of bool, optional
         True where an observation is left out (label -1).
     seed : int, optional
@@ -99,7 +102,9 @@ def kmeans(
     >>> result.labels.values, result.mean_response.values[1]
     (array([0, 0, 1], dtype=int32), array([5., 5.]))
     """
-    given = features(obj, dim=dim, variable=variable, components=components, exclude=exclude, operation="kmeans")
+    given = features(
+        obj, dim=dim, variable=variable, components=components, exclude=exclude, operation="kmeans", scale=scale
+    )
     count = check_clusters(n_clusters, given.n_observations, "kmeans")
     measured = raw_data(given, obj, data)
     passes, sample = _passes_and_sample(given, seed)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Partition", "assign", "partition", "starts"]
+__all__ = ["Partition", "assign", "partition", "starts", "sums_of"]
 
 _ROWS = 8192
 
@@ -76,7 +76,7 @@ def assign(rows: np.ndarray, centers: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return labels, np.maximum(squared, 0, out=squared)
 
 
-def _sums(rows: np.ndarray, labels: np.ndarray, n_clusters: int, origin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def sums_of(rows: np.ndarray, labels: np.ndarray, n_clusters: int, origin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Sum of the rows of each cluster about `origin`, and their number, as one matrix product a slice."""
     sums = np.zeros((n_clusters, rows.shape[1]))
     for start in range(0, rows.shape[0], _ROWS):
@@ -120,7 +120,7 @@ def partition(
             nearest, squared = assign(rows, centers)
             changed = changed or bool((labels[numbers] != nearest).any())
             labels[numbers] = nearest
-            part, number = _sums(rows, nearest, n_clusters, origin)
+            part, number = sums_of(rows, nearest, n_clusters, origin)
             sums += part
             counts += number
             inertia += float(squared.sum())

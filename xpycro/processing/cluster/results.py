@@ -47,7 +47,9 @@ def responses_of(given: Features, centers: np.ndarray) -> np.ndarray:
     Orthonormal components keep distances, so the scores themselves do; others are multiplied out.
     """
     result = given.decomposition
-    if result is None or result.attrs.get("pycro_projection") == "orthonormal":
+    if given.factors is not None:
+        centers = centers * given.factors
+    if given.data.dtype.kind == "c" or result is None or result.attrs.get("pycro_projection") == "orthonormal":
         return centers
     components = result["components"].fillna(0).values.reshape(centers.shape[-1], -1)
     return centers @ components
@@ -60,13 +62,17 @@ def assemble(
     centers: np.ndarray,
     *,
     method: str,
+    memberships: np.ndarray | None = None,
     **attrs: Any,
 ) -> xr.Dataset:
-    """The result Dataset of flat labels and of centers in the features' own scale (complex ones stacked)."""
+    """The result Dataset of flat labels and of centers in the features' own scale (complex ones stacked).
+
+    `memberships` are (n_observations, n_clusters) probabilities, NaN where left out.
+    """
     n_clusters = centers.shape[0]
     if given.n_observations and not (labels >= 0).any():
         raise ValueError(f"{method}: no observation is left to cluster: every one is left out or holds NaN")
-    order = leaf_order(responses_of(given, centers) if given.data.dtype.kind != "c" else centers)
+    order = leaf_order(responses_of(given, centers))
     new_number = np.empty(n_clusters, np.int32)
     new_number[order] = np.arange(n_clusters, dtype=np.int32)
     renamed = np.where(labels >= 0, new_number[labels], -1).astype(np.int32)
@@ -84,15 +90,19 @@ def assemble(
         units=feature_units, long_name="Cluster center"
     )
     found = cluster_statistics(label_map, data, n_clusters)
+    variables = {
+        "labels": label_map,
+        "counts": counts,
+        "centers": center_map,
+        "mean_response": found["mean"],
+        "response_std": found["std"],
+    }
+    if memberships is not None:
+        maps = [given.on_map(memberships[:, i], "probability") for i in order]
+        variables["probability"] = xr.concat(maps, dim="cluster").assign_attrs(units="1", long_name="Probability")
     return schema.new_result(
         "clustering",
-        {
-            "labels": label_map,
-            "counts": counts,
-            "centers": center_map,
-            "mean_response": found["mean"],
-            "response_std": found["std"],
-        },
+        variables,
         {"cluster": cluster_coord(n_clusters)},
         {"pycro_method": method, "pycro_feature_dims": " ".join(given.dims), **attrs},
     )

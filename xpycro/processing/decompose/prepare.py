@@ -176,6 +176,18 @@ def check_complex(da: xr.DataArray, treatment: str, operation: str) -> None:
         )
 
 
+def stack_problem(problem: Problem) -> Problem:
+    """The same with real channels: of complex data the real parts, then the imaginary parts, along one dim."""
+    if problem.data.dtype.kind != "c":
+        return problem
+    flat = problem.data.reset_coords(drop=True).drop_vars(list(problem.signal), errors="ignore")
+    flat = flat.stack(stacked_channel=list(problem.signal), create_index=False)
+    real = xr.concat([flat.real, flat.imag], dim="stacked_channel")
+    real = chunked.whole(real, ["stacked_channel"], target=PASS_BYTES).transpose(*problem.observed, "stacked_channel")
+    columns = None if problem.columns is None else np.concatenate([problem.columns, problem.columns])
+    return Problem(real, ("stacked_channel",), problem.observed, problem.skip, columns, real)
+
+
 def stacked(block: np.ndarray, columns: np.ndarray | None = None) -> np.ndarray:
     """Float64 rows of the channels used; of complex ones the real parts, then the imaginary parts."""
     block = block if columns is None else block[:, columns]

@@ -15,12 +15,14 @@ import xarray as xr
 
 from xpycro import provenance, schema
 from xpycro.engine import chunked, linalg, results
+from xpycro.processing.decompose.constrained import abundances, nonnegative_weights
 from xpycro.processing.decompose.prepare import PASS_BYTES, Problem, check_aligned
 
 __all__ = [
     "assemble",
     "described",
     "input_attrs",
+    "observation_maps",
     "project",
     "reconstruct",
     "refuse_infinite",
@@ -84,6 +86,14 @@ def assemble(
     if "rank" in result.sizes:
         coords["rank"] = component_coord(result.sizes["rank"], "rank")
     return result.assign_coords(coords)
+
+
+def observation_maps(problem: Problem, values: np.ndarray) -> xr.DataArray:
+    """Flat values (n_observations, k) as maps(component, <observation dims>) with the observations' coordinates."""
+    shape = [problem.data.sizes[d] for d in problem.observed]
+    coords = {n: c for n, c in problem.data.coords.items() if set(c.dims) <= set(problem.observed)}
+    folded = np.moveaxis(values.reshape(*shape, values.shape[-1]), -1, 0)
+    return xr.DataArray(folded, dims=("component", *problem.observed), coords=coords, name="maps")
 
 
 def score_maps(
@@ -281,31 +291,74 @@ def project(result: xr.Dataset, data: xr.DataArray) -> xr.DataArray:
     check_aligned(result["components"], data, "the result's components")
     ready = chunked.whole(data, signal, target=PASS_BYTES)
     mean = result["mean"].fillna(0) if "mean" in result else xr.zeros_like(result["components"].isel(component=0))
+    kind = str(result.attrs.get("pycro_projection", "least squares"))
     limit = ready.chunks is not None and max(map(len, ready.chunks)) > 1
     columns = None
     if result.attrs.get("pycro_excluded_channels"):
-        columns = ~np.isin(
-            np.arange(int(np.prod([result.sizes[d] for d in signal], dtype=np.int64))),
-            json.loads(result.attrs["pycro_excluded_channels"]),
-        )
-    return score_maps(
-        ready,
-        signal,
-        _projector(result),
-        mean,
-        columns=columns,
-        limit_threads=limit,
-        attrs=result["maps"].attrs,
-    ).assign_coords(component=result["component"])
+        width = int(np.prod([result.sizes[d] for d in signal], dtype=np.int64))
+        columns = ~np.isin(np.arange(width), json.loads(result.attrs["pycro_excluded_channels"]))
+    if kind in ("orthonormal", "scaled"):
+        maps = score_maps(ready, signal, _projector(result, kind), mean, columns=columns, limit_threads=limit)
+    else:
+        maps = _other_maps(result, ready, signal, mean, columns, kind)
+    return maps.assign_coords(component=result["component"]).assign_attrs(result["maps"].attrs)
 
 
-def _projector(result: xr.Dataset) -> xr.DataArray:
-    """What takes a spectrum, less the mean, to its scores: the components where orthonormal, else their inverse."""
+def _projector(result: xr.Dataset, kind: str) -> xr.DataArray:
+    """What takes a spectrum, less the mean, to its scores, where a matrix does."""
     components = result["components"].fillna(0)
-    if result.attrs.get("pycro_projection") == "orthonormal":
+    if kind == "orthonormal":
         return components.conj()
-    if result.attrs.get("pycro_projection") == "scaled":
-        scale = result["scale"].fillna(0)
-        return (components / xr.where(scale > 0, scale, np.inf) ** 2).conj()
-    matrix = components.values.reshape(components.sizes["component"], -1)
-    return components.copy(data=np.linalg.pinv(matrix).T.reshape(components.shape))
+    scale = result["scale"].fillna(0)
+    return (components / xr.where(scale > 0, scale, np.inf) ** 2).conj()
+
+
+def _other_maps(
+    result: xr.Dataset, data: xr.DataArray, signal: Sequence[str], mean: xr.DataArray, columns: Any, kind: str
+) -> xr.DataArray:
+    """Scores by least squares, nonnegative or fully constrained, as the method asks."""
+    arrays = [data, result["components"].fillna(0), mean]
+    arrays = [a.drop_vars([c for c in a.coords if set(a[c].dims) & {*signal, "component"}]) for a in arrays]
+    function = functools.partial(
+        _other_block,
+        n_signal=len(signal),
+        kind=kind,
+        columns=columns,
+        real=result["maps"].dtype.kind != "c",
+        scale=float(result.attrs.get("pycro_endmember_scale", 1.0)),
+    )
+    dims: list[list[str]] = [list(signal), ["component", *signal], list(signal)]
+    output = chunked.Output(result["maps"].dtype, ("component",))
+    maps = chunked.apply(function, *arrays, dims=dims, outputs={"maps": output})["maps"]
+    return maps.transpose("component", *[d for d in data.dims if d not in signal])
+
+
+def _other_block(
+    block: np.ndarray,
+    components: np.ndarray,
+    mean: np.ndarray,
+    *,
+    n_signal: int,
+    kind: str,
+    columns: np.ndarray | None,
+    real: bool,
+    scale: float,
+) -> np.ndarray:
+    lead, k = block.shape[: block.ndim - n_signal], components.shape[-n_signal - 1]
+    x = block.reshape(int(np.prod(lead, dtype=np.int64)), -1) - mean.reshape(-1)
+    spectra = components.reshape(k, -1)
+    if columns is not None:
+        x, spectra = x[:, columns], spectra[:, columns]
+    if real and x.dtype.kind == "c":  # real weights of stacked parts
+        x = np.concatenate([x.real, x.imag], axis=1)
+        spectra = np.concatenate([spectra.real, spectra.imag], axis=1)
+    x = x.astype(np.result_type(x.dtype, np.float64))
+    scores = np.full((x.shape[0], k), np.nan, np.result_type(x.dtype, spectra.dtype))
+    good = np.isfinite(x).all(axis=1)
+    if kind == "nonnegative":
+        scores[good] = nonnegative_weights(x[good], spectra, np.zeros((int(good.sum()), k)), 500)
+    elif kind == "fully constrained":
+        scores[good] = abundances(x[good], spectra * scale) * scale
+    else:
+        scores[good] = x[good] @ np.linalg.pinv(spectra)
+    return scores.reshape(*lead, k)
