@@ -108,7 +108,7 @@ class _LabelledAccessor(_Forwarding):
     to_units = _forward(_select.to_units)
     cluster = property(lambda self: Cluster(self._obj), doc=Cluster.__doc__)
     decompose = property(lambda self: Decompose(self._obj), doc=Decompose.__doc__)
-    history = property(lambda self: _history(self._obj), doc=_history.__doc__)
+    history = property(lambda self: _history(self._obj), doc="How the object was made: `xp.history` of it.")
     image = property(lambda self: Image(self._obj), doc=Image.__doc__)
     plot = property(lambda self: Plot(self._obj), doc=Plot.__doc__)
 

@@ -20,7 +20,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Microscope files as labelled xarray Datasets: open, translate to HDF5, analyse, look.",
         epilog='In Python the same begins with: import xpycro as xp; ds = xp.open("grid.3ds")',
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{demo,info,translate,formats}")
 
     demo = commands.add_parser(
         "demo",

@@ -285,7 +285,7 @@ def _log_spectrum(leveled: xr.DataArray) -> xr.DataArray:
     magnitude = abs(image.fft(leveled.fillna(0.0)))
     floor = float(magnitude.where(magnitude > 0).min())
     decades: xr.DataArray = xr.apply_ufunc(
-        np.log10, magnitude.clip(min=floor) if np.isfinite(floor) else magnitude + 1.0
+        np.log10, magnitude.clip(min=floor) if np.isfinite(floor) else magnitude + 1.0, dask="allowed"
     )
     return decades.assign_attrs(units="1", long_name=f"log₁₀ |F| of {_label(leveled)}").rename("spectrum")
 
