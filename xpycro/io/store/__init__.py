@@ -29,6 +29,7 @@ __all__ = [
     "Verified",
     "composed",
     "default_name",
+    "has_measurement",
     "is_measurement",
     "open_group",
     "open_result",
@@ -89,6 +90,14 @@ def composed(path: str | os.PathLike[str]) -> dict[str, xr.Dataset]:
         except (XpycroError, OSError) as error:
             warnings.warn(f"result {name!r} of {os.path.basename(main)} is left out: {error}", stacklevel=3)
     return groups
+
+
+def has_measurement(path: str | os.PathLike[str]) -> bool:
+    """Whether a store holds a raw measurement at its root."""
+    if not os.path.exists(path):
+        return False
+    with reader.open_store(os.path.abspath(os.fspath(path))) as netcdf:
+        return bool(netcdf.variables) and reader.COMPLETE in netcdf._h5group.attrs
 
 
 def results(path: str | os.PathLike[str]) -> list[str]:
