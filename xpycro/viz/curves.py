@@ -17,7 +17,7 @@ from xpycro.errors import DimensionError
 from xpycro.viz import style
 from xpycro.viz.pictures import _sizes, amplitude_phase, gather, image, not_empty, titled, where
 
-__all__ = ["area", "complex", "curve", "hist", "loops", "spectrum"]
+__all__ = ["area", "complex", "curve", "histogram", "loops", "spectrum"]
 
 MAX_CURVES = 8
 
@@ -315,7 +315,9 @@ def loops(
     )
 
 
-def hist(da: xr.DataArray, *, bins: int = 128, title: str | None = None, width: int = 380, height: int = 240) -> Any:
+def histogram(
+    da: xr.DataArray, *, bins: int = 128, title: str | None = None, width: int = 380, height: int = 240
+) -> Any:
     """How often each value occurs; dashed lines mark the 1st and 99th percentile, which pictures are drawn between.
 
     Parameters

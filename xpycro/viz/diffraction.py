@@ -17,7 +17,7 @@ from xpycro.engine import chunked
 from xpycro.errors import DimensionError
 from xpycro.viz import parts as _parts
 from xpycro.viz import pictures, scripts, static, style
-from xpycro.viz.explore import callback, linked
+from xpycro.viz.live import callback, linked
 
 __all__ = ["diffraction", "diffraction_explorer"]
 

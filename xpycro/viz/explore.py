@@ -7,132 +7,34 @@ in viz.static.
 from __future__ import annotations
 
 import functools
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from xpycro.engine import chunked
+from xpycro.errors import DimensionError
 from xpycro.viz import curves, pictures, static, style
 from xpycro.viz import parts as _parts
+from xpycro.viz.live import Channel, Reader, anything, callback, channels_of, linked
 
-__all__ = ["explore", "selection", "stack"]
+__all__ = ["explore", "positions", "selection", "stack"]
 
-_POINTERS = ("Tap", "DoubleTap", "PointerXY", "PanEnd", "BoundsXY", "BoundsX", "Lasso")
+
 REGION_COLOURS = (style.CATEGORIES[3], style.CATEGORIES[2], style.CATEGORIES[4], style.CATEGORIES[1])
+
+
 REGIONS = 4  # as many slots as are always drawn: HoloViews loses layers that come and go
-_KEPT = 8  # planes and spectra remembered, so that moving one cursor does not read again what the other shows
-
-
-class Reader:
-    """Planes and spectra of an array by index: read when first asked for, the last few kept."""
-
-    def __init__(self, da: xr.DataArray, roles: _parts.Parts) -> None:
-        self.roles = roles
-        self.da = _parts.ascending(da.transpose(*roles.rest, *roles.nav, roles.signal), roles.nav)
-        self.axes, self.places, self.names = static.navigator(self.da, roles.nav)
-        self.signal = style.axis(self.da, roles.signal)
-        self.rest = [style.axis(da, d) for d in roles.rest]
-        self._kept: OrderedDict[tuple[Any, ...], np.ndarray] = OrderedDict()
-
-    def _read(self, key: tuple[Any, ...], index: dict[str, int]) -> np.ndarray:
-        if key not in self._kept:
-            self._keep(key, style.read(self.da.isel(index)))
-        self._kept.move_to_end(key)
-        return self._kept[key]
-
-    def _keep(self, key: tuple[Any, ...], values: np.ndarray) -> None:
-        self._kept[key] = values
-        while len(self._kept) > _KEPT:
-            self._kept.popitem(last=False)
-
-    def _rest(self, rest: Sequence[int]) -> dict[str, int]:
-        return dict(zip(self.roles.rest, map(int, rest), strict=True))
-
-    def plane(self, low: int, high: int, rest: Sequence[int]) -> np.ndarray:
-        """The map at one sample of the signal, or the mean of those between two."""
-        at = self._rest(rest)
-        if low == high:
-            return self._read(("plane", low, *rest), {self.roles.signal: low, **at})
-        key = ("band", low, high, *rest)
-        if key not in self._kept:
-            band = chunked.lazily(self.da.isel({self.roles.signal: slice(low, high + 1), **at}))
-            self._keep(key, style.read(band.mean(self.roles.signal)))
-        return self._kept[key]
-
-    def region(self, outline: np.ndarray, rest: Sequence[int]) -> np.ndarray:
-        """The mean spectrum of the pixels inside an outline."""
-        key = ("region", outline.tobytes(), *rest)
-        if key not in self._kept:
-            mask = self.inside(outline)
-            window = {
-                d: slice(int(found.min()), int(found.max()) + 1) if found.size else slice(0, 0)
-                for d, found in zip(self.roles.nav, np.nonzero(mask.values), strict=True)
-            }
-            cut = chunked.lazily(self.da.isel(window | self._rest(rest)))
-            self._keep(key, style.read(cut.where(mask.isel(window)).mean(self.roles.nav)))
-        return self._kept[key]
-
-    def inside(self, outline: np.ndarray) -> xr.DataArray:
-        """Which pixels' middles lie inside an outline, over the map's dims."""
-        x, y = self.places
-        hit = np.zeros(x.size, dtype=bool)
-        for (x0, y0), (x1, y1) in zip(outline, np.roll(outline, -1, axis=0), strict=True):
-            crosses = (y0 > y) != (y1 > y)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                hit ^= crosses & (x < (x1 - x0) * (y - y0) / (y1 - y0) + x0)
-        nav = self.roles.nav
-        coords = {d: self.da[d] for d in nav if d in self.da.coords}
-        return xr.DataArray(hit.reshape([self.da.sizes[d] for d in nav]), dims=nav, coords=coords)
-
-    def spectrum(self, i: int, rest: Sequence[int]) -> np.ndarray:
-        """The spectrum at one pixel, by its flat index."""
-        shape = [self.da.sizes[d] for d in self.roles.nav]
-        at = dict(zip(self.roles.nav, map(int, np.unravel_index(i, shape)), strict=True))
-        return self._read(("spectrum", i, *rest), at | self._rest(rest))
-
-    def pixel(self, x: float, y: float) -> int:
-        """Flat index of the pixel nearest to a place."""
-        return int(np.argmin((self.places[0] - x) ** 2 + (self.places[1] - y) ** 2))
-
-    def where(self, i: int) -> str:
-        """A pixel in words."""
-        if self.names is not None:
-            return self.names[i]
-        return ", ".join(a.text_at(float(p[i])) for a, p in zip(self.axes, self.places, strict=True))
-
-
-class Channel:
-    """One real quantity that is shown of an array: its values, or the amplitude or phase of complex ones.
-
-    Label, unit and scale are decided once, because labels must not change while one explores.
-    """
-
-    def __init__(self, like: xr.DataArray, part: Callable[[np.ndarray], np.ndarray]) -> None:
-        self.like = like
-        self._part = part
-        self._shown: style.Quantity | None = None
-
-    def apply(self, raw: np.ndarray) -> tuple[np.ndarray, style.Quantity]:
-        """Values in display units, and what they are."""
-        values = self._part(raw)
-        if self._shown is None:
-            self._shown = style.quantity(self.like, values)
-        return values * self._shown.factor, self._shown
-
-
-def channels_of(da: xr.DataArray) -> list[Channel]:
-    """What is shown of an array: itself, or amplitude and phase."""
-    if da.dtype.kind != "c":
-        return [Channel(da, np.asarray)]
-    amplitude, phase = pictures.amplitude_phase(da.isel(dict.fromkeys(da.dims, slice(0, 0))))
-    return [Channel(amplitude, np.abs), Channel(phase, np.angle)]
 
 
 def explore(
-    da: xr.DataArray, nav: Sequence[str] | None = None, sig: str | None = None, *, event: str = "tap", size: int = 320
+    da: xr.DataArray,
+    nav: Sequence[str] | None = None,
+    sig: str | None = None,
+    *,
+    event: str = "tap",
+    background: xr.DataArray | None = None,
+    size: int = 320,
 ) -> Any:
     """A map and a spectrum linked both ways: tap the map for the spectrum there, the spectrum for the map there.
 
@@ -150,6 +52,8 @@ def explore(
         The dim of the spectrum.
     event : {"tap", "hover"}
         What moves the pixel.
+    background : DataArray, optional
+        A picture to lay scattered positions over, such as a topography.
     size : int, default 320
         Screen pixels of the map's longer side.
 
@@ -179,17 +83,18 @@ def explore(
     hv = style.backend()
     roles = _parts.resolve(da, nav, sig)
     reader = Reader(da, roles)
+    ground = None if background is None else static.ground(background, reader.axes, size)
     places = reader.places.shape[1]
     shape = [da.sizes[d] for d in roles.nav]
     start = int(np.ravel_multi_index([n // 2 for n in shape], shape)) if places else 0
     middle = da.sizes[roles.signal] // 2
-    state = hv.streams.Stream.define("Cursor", pixel=start, low=middle, high=middle, regions=_anything(()))()
+    state = hv.streams.Stream.define("Cursor", pixel=start, low=middle, high=middle, regions=anything(()))()
     kdims = [hv.Dimension((a.dim, a.label), unit=a.unit, values=list(map(float, a.values))) for a in reader.rest]
     channels = channels_of(da)
     panels, lines = [], []
     for channel in channels:
         chart = linked(
-            callback(_map, reader, channel, size),
+            callback(_map, reader, channel, ground, size),
             kdims,
             state,
             {
@@ -214,51 +119,46 @@ def explore(
     return style.remember(
         layout,
         choice=f"explore: map over {list(roles.nav)}, spectrum along {roles.signal!r}",
-        static=functools.partial(static.explorer, da, nav=roles.nav, sig=roles.signal),
+        static=functools.partial(static.explorer, da, nav=roles.nav, sig=roles.signal, background=background),
     )
 
 
-def callback(function: Callable[..., Any], *fixed: Any) -> Callable[..., Any]:
-    """`function` of `fixed`, the sliders' values and the cursors, in a signature that HoloViews accepts."""
-
-    def draw(*rest: float, **state: Any) -> Any:
-        return function(*fixed, rest, **{k: v for k, v in state.items() if k.partition("_")[0] not in _POINTERS})
-
-    return draw
-
-
-def linked(draw: Callable[..., Any], kdims: Sequence[Any], state: Any, moves: Mapping[str, Callable[..., None]]) -> Any:
-    """A DynamicMap of `draw` that follows `state`, and hands what is done to it with the pointer to `moves`.
+def positions(
+    da: xr.DataArray, background: xr.DataArray | None = None, *, sig: str | None = None, size: int = 340
+) -> Any:
+    """Point spectra over a topography: tap a position for its spectrum.
 
     Parameters
     ----------
-    draw : callable
-        See `callback`.
-    kdims : sequence of holoviews.Dimension
-        The sliders.
-    state : holoviews.streams.Stream
-    moves : mapping of str to callable
-        By the name of a HoloViews stream (``Tap``, ``PanEnd``, ``BoundsXY``...) what is called with its values. These
-        streams are the map's own: HoloViews attaches none other to a callback that returns overlays.
+    da : DataArray
+        With the dim ``position``, its coords x and y, and a signal dim.
+    background : DataArray, optional
+        A picture of the same place.
+    sig : str, optional
+        The dim of the spectrum.
+    size : int
+        Screen pixels of the map's longer side.
+
+    Returns
+    -------
+    holoviews.Layout of DynamicMap
+        As of `explore`.
+
+    Raises
+    ------
+    DimensionError
+        If there are no positions.
+
+    Notes
+    -----
+    *Laziness*: as of `explore`; the background is read when it is built.
     """
-    hv = style.backend()
-    pointers = []
-    for name in moves:
-        kind = getattr(hv.streams, name)
-        pointers.append(kind(rename={p: f"{name}_{p}" for p in kind.param if p != "name"}))
-    drawn = hv.DynamicMap(draw, kdims=list(kdims), streams=[state, *pointers])
-    for pointer, move in zip(pointers, moves.values(), strict=True):
-        pointer.source = drawn
-        pointer.add_subscriber(_handing(move))
-    return drawn
-
-
-def _handing(move: Callable[..., None]) -> Callable[..., None]:
-    def subscriber(**at: Any) -> None:
-        if all(value is not None for value in at.values()):
-            move(*at.values())
-
-    return subscriber
+    if "position" not in da.dims or not {"x", "y"} <= set(da.coords):
+        raise DimensionError(
+            f"positions() needs the dim 'position' with coords x and y; this array has the dims {list(da.dims)} and "
+            f"the coords {list(da.coords)}: use explore() for a grid"
+        )
+    return explore(da, ("position",), sig, background=background, size=size)
 
 
 def _to_pixel(state: Any, reader: Reader) -> Callable[[float, float], None]:
@@ -307,8 +207,9 @@ def _indices(reader: Reader, rest: Sequence[float]) -> list[int]:
 
 
 def _map(
-    reader: Reader, channel: Channel, size: int, rest: Sequence[float], *, pixel: int, low: int, high: int, regions: Any
-) -> Any:
+    reader: Reader, channel: Channel, ground: Any, size: int, rest: Sequence[float], *, pixel: int, low: int, high: int,
+    regions: Any,
+) -> Any:  # fmt: skip
     hv = style.backend()
     raw = reader.plane(low, high, _indices(reader, rest))
     values, shown = channel.apply(raw)
@@ -338,14 +239,8 @@ def _map(
         )
         for i in range(REGIONS)
     ]
-    return style.dress(hv.Overlay([drawn, *rings, *outlines]), title=title, hooks=[style.roomy])
-
-
-def _anything(default: Any) -> Any:
-    """A stream's parameter of any type: HoloViews would make a tuple one of fixed length."""
-    import param
-
-    return param.Parameter(default=default)
+    layers = [drawn, *rings, *outlines] if ground is None else [ground, drawn, *rings, *outlines]
+    return style.dress(hv.Overlay(layers), title=title, hooks=[style.roomy])
 
 
 def _slot(regions: Sequence[np.ndarray], number: int) -> np.ndarray | None:

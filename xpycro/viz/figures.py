@@ -162,6 +162,13 @@ def _draw_element(figure: Any, axes: Any, element: Any) -> None:
         axes.plot(*(element.dimension_values(i) for i in (0, 1)), color=colour, lw=1.0, label=element.label or None)
     elif isinstance(element, hv.VLine):
         axes.axvline(element.data, color=colour, lw=0.8, ls="--")
+    elif isinstance(element, hv.VSpan):
+        first, last = element.data[:2]
+        if last > first:
+            axes.axvspan(first, last, color=colour, alpha=look.get("alpha", 0.1), lw=0)
+    elif isinstance(element, hv.Path):  # an Ellipse is one
+        for part in element.split():
+            axes.plot(*(part.dimension_values(i) for i in (0, 1)), color=colour, lw=1.2)
     else:
         raise TypeError(f"cannot draw a {type(element).__name__} for print; save it as .html")
 

@@ -15,15 +15,16 @@ import xarray as xr
 from xpycro import schema
 from xpycro.errors import DimensionError, MissingExtra
 from xpycro.viz import curves, pictures, report, style
-from xpycro.viz.curves import complex, hist, loops, spectrum
+from xpycro.viz.curves import complex, loops, spectrum
 from xpycro.viz.diffraction import diffraction
-from xpycro.viz.explore import explore, selection, stack
+from xpycro.viz.explore import explore, positions, selection, stack
+from xpycro.viz.levels import hist
 from xpycro.viz.pictures import image, maps
 from xpycro.viz.results import clusters, components, decomposition, fit, scree
 
 __all__ = [
     "auto", "chosen", "clusters", "complex", "components", "decomposition", "diffraction", "explore", "fit", "hist",
-    "image", "loops", "maps", "save", "scree", "selection", "spectrum", "stack",
+    "image", "loops", "maps", "positions", "save", "scree", "selection", "spectrum", "stack",
 ]  # fmt: skip
 
 

@@ -21,7 +21,8 @@ from typing import Any
 import xarray as xr
 
 from xpycro.viz import pictures
-from xpycro.viz.curves import hist, spectrum
+from xpycro.viz.curves import spectrum
+from xpycro.viz.levels import hist
 from xpycro.viz.pictures import maps
 from xpycro.viz.static import explorer, figure_of
 from xpycro.viz.static_fit import fit_explorer

@@ -17,7 +17,7 @@ from xpycro import provenance, schema
 from xpycro.engine import results as _results
 from xpycro.viz import curves, pictures, static, static_fit, style
 from xpycro.viz import parts as _parts
-from xpycro.viz.explore import Channel, callback, channels_of, linked
+from xpycro.viz.live import Channel, callback, channels_of, linked
 
 __all__ = ["clusters", "components", "decomposition", "fit", "scree"]
 
@@ -364,7 +364,8 @@ def fit(result: xr.Dataset, data: xr.DataArray | None = None, *, size: int = 200
         )
         for channel in channels
     ]
-    layout = pictures.gather([*maps, *panels], cols=cols)
+    gaps = [hv.Empty() for _ in range(-len(maps) % cols)]  # what is tall starts a row of its own
+    layout = pictures.gather([*maps, *gaps, *panels], cols=cols)
     layout._pycro_state = state
     return style.remember(
         layout,
@@ -432,7 +433,7 @@ def _data_and_curve(ax: style.Axis, values: np.ndarray, curve: np.ndarray, shown
         backend="bokeh", color="#7f7f7f", size=5, alpha=0.7
     )
     line = curves.curve(ax, curve, shown, label="fit", color=style.CATEGORIES[3], framewise=True)
-    return style.dress(hv.Overlay([dots, line]), show_legend=False, frame_width=430, frame_height=230, padding=0.05)
+    return style.dress(hv.Overlay([dots, line]), show_legend=False, frame_width=300, frame_height=230, padding=0.05)
 
 
 def _describe(one: xr.Dataset, names: list[str]) -> str:
@@ -444,8 +445,9 @@ def _describe(one: xr.Dataset, names: list[str]) -> str:
         error = style.read(one[f"{name}_stderr"]).reshape(-1)[0] if f"{name}_stderr" in one else math.nan
         text += f" ± {error * shown.factor:.2g}" if math.isfinite(error) else ""
         words.append(f"{'r²' if name == 'r2' else name.replace('_', ' ')} {text} {shown.unit or ''}".strip())
+    words = [" · ".join(words[i : i + 2]) for i in range(0, len(words), 2)]
     converged = "converged" not in one or bool(np.asarray(one["converged"].values).reshape(-1)[0])
-    return " · ".join(words) + ("" if converged else " · not converged")
+    return "\n".join(words) + ("" if converged else " · not converged")
 
 
 def _one_fit(result: xr.Dataset, measured: xr.DataArray, signal: str) -> Any:

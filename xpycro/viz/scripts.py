@@ -5,7 +5,7 @@ Imports nothing. Each is a constant that viz.static and viz.static_fit hand to B
 
 from __future__ import annotations
 
-__all__ = ["DIFFRACT", "EXPLORE", "FIT", "SLIDE"]
+__all__ = ["DIFFRACT", "EXPLORE", "FIT", "LEVELS", "SLIDE"]
 
 # Shared by every explorer: which sample is nearest to where the pointer is, contrast limits, a vertical range.
 _HELPERS = """
@@ -135,4 +135,11 @@ if (on_map) {
   mapper.setv({low: lo, high: hi});
   map_source.change.emit();
 }
+"""
+
+LEVELS = """
+const near = Math.abs(low.location - cb_obj.x) <= Math.abs(high.location - cb_obj.x) ? low : high;
+near.location = cb_obj.x;
+if (low.location > high.location) { const t = low.location; low.location = high.location; high.location = t }
+mapper.setv({low: low.location, high: high.location});
 """

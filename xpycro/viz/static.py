@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from xpycro import units
 from xpycro.viz import curves, pictures, scripts, style
 from xpycro.viz import parts as _parts
 
@@ -52,7 +53,7 @@ def _renderer(figure: Any, *glyphs: str) -> Any:
 
 def draw_map(
     values: np.ndarray, da: xr.DataArray, axes: Sequence[style.Axis], places: np.ndarray, title: str, size: int,
-    shown: style.Quantity | None = None,
+    shown: style.Quantity | None = None, background: Any = None,
 ) -> Map:  # fmt: skip
     """A map over a plane, or over scattered places, with what a callback needs to change it.
 
@@ -68,6 +69,8 @@ def draw_map(
     title : str
     size : int
     shown : Quantity, optional
+    background : holoviews.Image, optional
+        What scattered positions are laid over; see `ground`.
     """
     shown = shown or style.quantity(da)
     colour = style.colours(da, values)
@@ -87,13 +90,35 @@ def draw_map(
             order = np.empty(values.size, dtype=np.int32)
             order[drawn_order] = np.arange(values.size)
     else:
-        figure = figure_of(points(values, axes, places, colour, shown, size=size, title=title))
+        drawn = points(values, axes, places, colour, shown, size=size, title=title)
+        if background is not None:
+            drawn = style.dress(style.backend().Overlay([background, drawn]), title=title)
+        figure = figure_of(drawn)
         renderer = _renderer(figure, "Scatter")
         field = renderer.glyph.fill_color.field
         mapper = renderer.glyph.fill_color.transform
     figure.toolbar.active_drag = None
     palette = colour.cmap if colour.kind != "signed" else style.palette("viridis")
     return Map(figure, renderer.data_source, field, mapper, order, colour.kind, palette)
+
+
+def ground(background: xr.DataArray, axes: Sequence[style.Axis], size: int) -> Any:
+    """A picture in the units of `axes`, in greys, to lay coloured positions over."""
+    dims = pictures.plane_of(background)
+    da, _ = pictures.thin(background.transpose(..., *dims).squeeze([d for d in background.dims if d not in dims]), dims)
+    values = style.read(da)
+    shown = style.quantity(da, values)
+    own = style.plane_axes(da, dims[1], dims[0])
+    scaled = [
+        replace(a, unit=like.unit, values=a.values * units.conversion(a.unit, like.unit or "1"))
+        if a.unit != like.unit
+        else a
+        for a, like in zip(own, axes, strict=True)
+    ]
+    colour = style.Colours("ground", style.palette("gray"), style.limits(values * shown.factor))
+    x, y = scaled
+    drawn = pictures.mesh(values * shown.factor, x, y, colour, shown, name="ground", size=size, colorbar=False)
+    return drawn.opts(backend="bokeh", tools=[])
 
 
 def points(
@@ -103,15 +128,26 @@ def points(
     """Scattered positions coloured by a value."""
     hv = style.backend()
     x, y = axes
+    width, height = _scattered_frame(x, y, places, size)
     kdims = [hv.Dimension((a.dim, a.label), unit=a.unit) for a in (x, y)]
     drawn = hv.Points(
         (places[0], places[1], values), kdims=kdims, vdims=[hv.Dimension(("value", shown.label), unit=shown.unit)]
     )
     return style.dress(
-        drawn, color="value", cmap=colour.cmap, clim=colour.clim, colorbar=True, frame_width=size, frame_height=size,
+        drawn, color="value", cmap=colour.cmap, clim=colour.clim, colorbar=True, frame_width=width, frame_height=height,
         size=9, line_color="#666666", line_width=0.5, tools=["hover"], padding=0.08,
         clipping_colors={"NaN": style.NO_DATA}, title=title,
     )  # fmt: skip
+
+
+def _scattered_frame(x: style.Axis, y: style.Axis, places: np.ndarray, size: int) -> tuple[int, int]:
+    """A frame of true aspect for scattered positions, not narrower than a third of its length."""
+    spans = [float(np.ptp(p)) if p.size else 0.0 for p in places]
+    longest = max(spans)
+    if x.unit != y.unit or x.unit is None or not longest > 0:
+        return size, size
+    width, height = (max(size // 3, round(size * span / longest)) for span in spans)
+    return width, height
 
 
 def rings(figures: Sequence[Any], source: Any) -> None:
@@ -180,7 +216,13 @@ def _start(da: xr.DataArray, axis: int, *, reduce: Any = np.nanmax) -> int:
 
 
 def explorer(
-    da: xr.DataArray, *, nav: Sequence[str] | None = None, sig: str | None = None, budget: int = BUDGET, size: int = 330
+    da: xr.DataArray,
+    *,
+    nav: Sequence[str] | None = None,
+    sig: str | None = None,
+    background: xr.DataArray | None = None,
+    budget: int = BUDGET,
+    size: int = 330,
 ) -> Any:
     """Map and spectrum linked both ways in a file, without a server.
 
@@ -190,6 +232,8 @@ def explorer(
         With a signal dim and one or two dims for the map; complex data get amplitude and phase.
     nav, sig : optional
         Dims of the map and of the signal, where they cannot be guessed.
+    background : DataArray, optional
+        A picture to lay scattered positions over, such as a topography.
     budget : int
         How many values travel in the page (about six bytes each); more are averaged, and the caption says so.
     size : int
@@ -225,13 +269,14 @@ def explorer(
     i = int(np.argmax(np.where(np.isfinite(np.abs(matrix[:, k])), np.abs(matrix[:, k]), -1)))
     cursor = ColumnDataSource({"x": [places[0, i]], "y": [places[1, i]], "i": [i], "k": [k]})
     drawn: list[dict[str, Any]] = []
+    below = None if background is None else ground(background, axes, size)
     channels = _channels(small.data)
     for part in channels:
         values = part.values.reshape(flat_shape).astype(np.float32)
         shown = style.quantity(part, values)
         values = values * np.float32(shown.factor)
         title = f"{shown.title} at {signal.text(k)}".replace("= -", "= −")
-        chart = draw_map(values[:, k].astype(float).reshape(pixel_shape), part, axes, places, title, size, shown)
+        chart = draw_map(values[:, k].astype(float).reshape(pixel_shape), part, axes, places, title, size, shown, below)
         where = f"{axes[0].text_at(places[0, i])}, {axes[1].text_at(places[1, i])}" if names is None else names[i]
         line = curves.curve(
             signal, values[i].astype(float), shown, color=style.CATEGORIES[0], title=f"{shown.label} at {where}",

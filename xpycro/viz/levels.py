@@ -1,0 +1,138 @@
+"""The histogram, and a picture whose contrast is drawn on it.
+
+May import numpy, xarray, the floors below and viz; HoloViews and Bokeh only inside functions.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xpycro.viz import curves, pictures, scripts, static, style
+from xpycro.viz.live import callback, linked
+
+__all__ = ["hist", "levels_explorer"]
+
+
+def hist(
+    da: xr.DataArray,
+    *,
+    levels: bool = False,
+    bins: int = 128,
+    title: str | None = None,
+    width: int = 380,
+    height: int = 240,
+) -> Any:
+    """How often each value occurs; dashed lines mark the 1st and 99th percentile, which pictures are drawn between.
+
+    Parameters
+    ----------
+    da : DataArray
+        Of any dims; complex data by amplitude.
+    levels : bool, default False
+        Beside the picture of a plane, whose contrast follows the range that the box tool drags on the histogram.
+    bins : int, default 128
+    title : str, optional
+    width, height : int
+        Screen pixels of the frame.
+
+    Returns
+    -------
+    holoviews.Overlay, or holoviews.Layout of DynamicMap with `levels`
+        The latter, saved with `save`, becomes a twin whose levels are dragged without a server.
+
+    Raises
+    ------
+    DimensionError
+        With `levels`, if the array is not a plane.
+
+    Notes
+    -----
+    *Laziness*: reads at most 256 MB, a contiguous piece of what is larger; with `levels` the plane.
+    """
+    if not levels:
+        return curves.histogram(da, bins=bins, title=title, width=width, height=height)
+    pictures.not_empty(da)
+    hv = style.backend()
+    dims = pictures.plane_of(da)
+    plane = pictures.amplitude_phase(da)[0] if da.dtype.kind == "c" else da
+    plane = plane.transpose(..., *dims).squeeze([d for d in da.dims if d not in dims])
+    plane = plane.copy(data=style.read(plane))
+    shown = style.quantity(plane, plane.values)
+    limits = style.limits(plane.values * shown.factor)
+    state = hv.streams.Stream.define("Levels", low=limits[0], high=limits[1])()
+
+    def to_levels(bounds: Sequence[float]) -> None:
+        state.event(low=float(min(bounds)), high=float(max(bounds)))
+
+    picture = hv.DynamicMap(callback(_leveled, plane), streams=[state])
+    counts = linked(callback(_marked, plane, bins, width, height), [], state, {"BoundsX": to_levels})
+    layout = pictures.gather([picture, counts], cols=2)
+    layout._pycro_state = state
+    return style.remember(
+        layout,
+        choice="hist: a picture and its histogram, whose range is its contrast",
+        static=functools.partial(levels_explorer, plane, bins=bins),
+    )
+
+
+def _leveled(plane: xr.DataArray, _: Any, *, low: float, high: float) -> Any:
+    return pictures.image(plane, clim=(low, high))
+
+
+def _marked(plane: xr.DataArray, bins: int, width: int, height: int, _: Any, *, low: float, high: float) -> Any:
+    hv = style.backend()
+    drawn = curves.histogram(plane, bins=bins, width=width, height=height)
+    bars = drawn.Histogram.I.opts(backend="bokeh", tools=["hover", "xbox_select"])
+    marks = [hv.VLine(v).opts(backend="bokeh", color=style.CURSOR, line_width=2) for v in (low, high)]
+    return style.dress(hv.Overlay([bars, *marks]), title="Drag a range with the box tool")
+
+
+def levels_explorer(da: xr.DataArray, *, bins: int = 128, size: int = 330) -> Any:
+    """A picture and its histogram in a file: drag a level on the histogram and the contrast follows.
+
+    Parameters
+    ----------
+    da : DataArray
+        A plane.
+    bins : int, default 128
+    size : int
+        Screen pixels of the picture's longer side.
+
+    Returns
+    -------
+    bokeh.models.Column
+
+    Notes
+    -----
+    *Laziness*: reads the plane.
+    """
+    from bokeh.layouts import column, row
+    from bokeh.models import CustomJS
+    from bokeh.models.annotations import Span
+
+    dims = pictures.plane_of(da)
+    da, note = pictures.thin(da.transpose(..., *dims).squeeze([d for d in da.dims if d not in dims]), dims)
+    values = style.read(da)
+    shown = style.quantity(da, values)
+    axes = list(style.plane_axes(da, dims[1], dims[0]))
+    chart = static.draw_map(values * shown.factor, da, axes, np.zeros((2, 0)), shown.title + note, size, shown)
+    counts = static.figure_of(curves.histogram(da, bins=bins))
+    for mark in counts.select({"type": Span}):
+        counts.center = [c for c in counts.center if c is not mark]
+    counts.renderers = [r for r in counts.renderers if not isinstance(r, Span)]
+    ends = [float(v) for v in (chart.mapper.low, chart.mapper.high)]
+    low, high = (Span(dimension="height", location=v, line_color=style.CURSOR, line_width=2) for v in ends)
+    for mark in (low, high):
+        counts.add_layout(mark)
+    counts.toolbar.active_drag = None
+    counts.title.text = "Tap or drag to move a level"
+    chart.figure.name, counts.name = "map 0", "histogram"
+    action = CustomJS(args={"low": low, "high": high, "mapper": chart.mapper}, code=scripts.LEVELS)
+    for event in ("tap", "pan"):
+        counts.js_on_event(event, action)
+    return column(row(chart.figure, counts))
