@@ -1,7 +1,7 @@
 """Every state a crash can leave: file operations recorded, replayed up to any point, and looked at by another process.
 
-`Recorder` stands in for `xpycro.io.store.disk` (and, for comparison, for what h5netcdf opens); `states` yields the folders
-that a kill or a power loss may leave; `Checker` is a separate process that compares hashes in each.
+`Recorder` stands in for `xpycro.io.store.disk` (and, for comparison, for what h5netcdf opens); `states` yields the
+folders that a kill or a power loss may leave; `Checker` is a separate process that compares hashes in each.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Nothing is lost: every crash state of a publish, kills, failing writes, two writers, a state machine against a dict."""
+"""Nothing is lost: every crash state of a publish, kills, failing writes, two writers, a state machine."""
 
 from __future__ import annotations
 
@@ -330,7 +330,7 @@ def test_two_writers_lose_nothing(tmp_path, limit, monkeypatch):
     monkeypatch.setenv("HDF5_USE_FILE_LOCKING", "FALSE")
     path = tmp_path / "raw.h5"
     store.save(raw_dataset(), path)
-    rounds = 12 * MANY
+    rounds = 6 * MANY
     with writers(path, limit, 2, rounds) as process:
         process.stdin.write("go\n")
         lines = lines_of(process)
