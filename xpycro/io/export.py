@@ -20,6 +20,7 @@ from xpycro.errors import MissingExtra
 from xpycro.io.translators._axes import Axis, data_units, layout
 from xpycro.io.translators._signals import Signal, collect
 from xpycro.io.translators.bridge import signal_of
+from xpycro.io.translators.hyperspy import split_quantity
 
 __all__ = ["from_hyperspy", "from_sidpy", "signal_dictionary", "to_hyperspy", "to_nexus"]
 
@@ -201,14 +202,24 @@ def signal_dictionary(da: xr.DataArray) -> dict[str, Any]:
     data = ordered.data[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
     axes = [_axis_dictionary(ordered, str(dim), number, dim in navigation) for number, dim in enumerate(ordered.dims)]
     kind = "EELS" if "energy_loss" in da.dims else ""
-    quantity = f"{da.attrs.get('long_name', da.name or 'data')} ({da.attrs.get('units', '1')})"
+    label, _ = split_quantity(str(da.attrs.get("long_name") or da.name or "data"))
+    quantity = f"{label} ({da.attrs.get('units', '1')})"
     metadata = {
         "General": {"title": str(da.attrs.get("title") or da.name or "")},
         "Signal": {"signal_type": kind, "quantity": quantity},
     }
     original = schema.decode_metadata(da.attrs.get("original_metadata"))
-    return {"data": data, "axes": axes, "metadata": metadata, "original_metadata": original,
-            "tmp_parameters": {}, "learning_results": {}, "package": "xpycro"}  # fmt: skip
+    return {
+        "data": data,
+        "axes": axes,
+        "metadata": metadata,
+        "original_metadata": original,
+        "tmp_parameters": {},
+        "learning_results": {},
+        "attributes": {"_lazy": not isinstance(data, np.ndarray)},
+        "package_info": {"package": "xpycro"},
+        "models": {},
+    }
 
 
 def _axis_dictionary(da: xr.DataArray, dim: str, number: int, navigate: bool) -> dict[str, Any]:
@@ -363,6 +374,7 @@ def from_sidpy(dataset: Any) -> xr.Dataset:
     header = {key: dict(getattr(dataset, key, None) or {}) for key in ("metadata", "original_metadata")}
     kind = getattr(dataset, "data_type", "")
     said = {"title": title, "data_type": str(getattr(kind, "name", kind))}
+    said = {key: value for key, value in said.items() if value.lower() not in ("generic", "unknown")}
     for key, attr in (("modality", "modality"), ("instrument", "source")):
         value = str(getattr(dataset, attr, "") or "")
         if value and value != "generic":

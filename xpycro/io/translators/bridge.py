@@ -19,7 +19,7 @@ import xarray as xr
 from xpycro.errors import CorruptFile, MissingExtra, UnsupportedVariant, XpycroError
 from xpycro.io.translators._axes import Axis, data_units, layout
 from xpycro.io.translators._signals import Signal, collect
-from xpycro.io.translators.hyperspy import said_of
+from xpycro.io.translators.hyperspy import said_of, split_quantity
 from xpycro.schema import coordinate
 
 __all__ = ["PLUGINS", "read", "signal_of"]
@@ -122,13 +122,13 @@ def signal_of(entry: Mapping[str, Any], number: int = 0) -> Signal:
         dims.append("channel")
         coords["channel"] = coordinate("channel", np.array(["red", "green", "blue", "alpha"][: data.shape[-1]]))
     quantity = str(signal.get("quantity") or "")
-    unit = quantity[quantity.find("(") + 1 : quantity.rfind(")")] if "(" in quantity else ""
+    label, unit = split_quantity(quantity)
     factor, base = data_units(unit)
     if factor != 1.0:
         data = data * factor
     if base == "1" and str(signal.get("signal_type", "")).startswith("EDS"):
         base = "counts"
-    variable = xr.Variable(dims, data, {"units": base, "long_name": quantity.partition("(")[0].strip() or title})
+    variable = xr.Variable(dims, data, {"units": base, "long_name": label or title})
     header = {"metadata": metadata, "original_metadata": _plain(entry.get("original_metadata") or {})}
     return Signal(title, variable, coords, header, said_of(metadata), group=title)
 

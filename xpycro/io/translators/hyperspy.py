@@ -5,6 +5,7 @@ May import numpy, xarray, schema and io below, h5py inside functions.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +20,7 @@ from xpycro.io.translators._axes import Axis, data_units, layout
 from xpycro.io.translators._common import iso_time
 from xpycro.io.translators._signals import Signal, collect
 
-__all__ = ["modality_of", "read", "said_of"]
+__all__ = ["modality_of", "read", "said_of", "split_quantity"]
 
 
 def read(path: str, *, trust: bool = False, isolate: bool = False) -> dict[str, xr.Dataset]:
@@ -81,13 +82,25 @@ def _experiment(path: str, file: Any, where: str, missing: Mapping[str, str]) ->
         axes = [_lossy(axis) for axis in axes]
     laid = layout(axes, top_first=True)
     quantity = str(_deep(header, "metadata", "Signal", "quantity") or "")
-    unit = quantity[quantity.find("(") + 1 : quantity.rfind(")")] if "(" in quantity else ""
+    label, unit = split_quantity(quantity)
     factor, base = data_units(unit)
     raw = hdf5_array.array(data, order=laid.order, flip=laid.flip, factor=factor)
     title = str(_deep(header, "metadata", "General", "title") or where.rsplit("/", 1)[-1])
-    made = hdf5_array.variable(laid.dims, raw, quantity.partition("(")[0].strip() or title, base, data.chunks)
+    made = hdf5_array.variable(laid.dims, raw, label or title, base, data.chunks)
     metadata = header.get("metadata", {})
     return Signal(title, made, laid.coords, header, said_of(metadata if isinstance(metadata, dict) else {}), title)
+
+
+def split_quantity(text: str) -> tuple[str, str]:
+    """``Current (A)`` as its name and its unit.
+
+    Examples
+    --------
+    >>> split_quantity("Intensity (Counts)")
+    ('Intensity', 'Counts')
+    """
+    found = re.match(r"^(.*?)\s*\(([^()]*)\)\s*$", text)
+    return (found[1], found[2]) if found else (text.strip(), "")
 
 
 def said_of(metadata: Mapping[str, Any]) -> dict[str, str]:
