@@ -424,7 +424,7 @@ def test_standard_scaling_is_the_pca_of_standardised_data(chunks, refine):
     da = spectra(10, 12, 6) * xr.DataArray([1.0, 10, 100, 0.1, 5, 1], dims="bias")
     x = matrix_of(da)
     z = (x - x.mean(axis=0)) / x.std(axis=0)
-    u, s, vh = np.linalg.svd(z, full_matrices=False)
+    _, s, vh = np.linalg.svd(z, full_matrices=False)
     found = decompose.pca(da if chunks is None else da.chunk(chunks), scale="std", refine=refine).compute()
     np.testing.assert_allclose(found["singular_values"] / found["singular_values"][0], s / s[0], rtol=1e-7)
     scale = found["scale"].values

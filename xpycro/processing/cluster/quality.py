@@ -130,7 +130,7 @@ def _metrics(given: Features, labels: np.ndarray, sample: int, seed: int) -> dic
         within += float(squared.sum())
         distances += np.bincount(here, weights=np.sqrt(squared), minlength=counts.size)
     between = float((counts[filled] * ((centers[filled] - middle) ** 2).sum(axis=1)).sum())
-    number, n = int(filled.sum()), int(counts.sum())
+    groups, n = int(filled.sum()), int(counts.sum())
     from scipy.spatial.distance import pdist, squareform
 
     spread = distances[filled] / counts[filled]
@@ -142,7 +142,7 @@ def _metrics(given: Features, labels: np.ndarray, sample: int, seed: int) -> dic
     return {
         "silhouette": _silhouette(x, of),
         "davies_bouldin": float(likeness.max(axis=1).mean()),
-        "calinski_harabasz": between / within * (n - number) / (number - 1) if within > 0 else np.inf,
+        "calinski_harabasz": between / within * (n - groups) / (groups - 1) if within > 0 else np.inf,
     }
 
 

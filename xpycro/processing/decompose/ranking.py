@@ -39,8 +39,9 @@ def rank(
     result : Dataset
         Of ``svd`` or ``pca``, with all its singular values.
     data : DataArray, optional
-        What it was made from: the parallel analysis then permutes each channel of it, one pass for all draws; without
-        it the analysis draws Gaussian noise of the same size and level.
+        What it was made from: the parallel analysis then permutes each channel of it, one pass for all draws, which
+        presumes nothing but lets strong components hide weak ones; without it the analysis draws Gaussian noise of the
+        same size and level.
     noise : float, optional
         Standard deviation of the noise in the units of the singular values; None estimates it from their median.
     n_draws : int, optional
@@ -106,13 +107,16 @@ def rank(
     level = median * omega / (known * np.sqrt(larger)) if noise is None else float(noise)
     threshold = omega * median if noise is None else known * level * np.sqrt(larger)
     edge = level * (np.sqrt(larger) + np.sqrt(smaller))
+    upper = np.zeros(values.size)
     if data is None:
-        draws = _gaussian_draws(larger, smaller, n_draws, seed) * level
+        # what is left once j components are taken off is noise of a matrix smaller by j, of which the first value counts
+        off = np.arange(smaller)
+        first = float(np.quantile(_gaussian_draws(larger, smaller, n_draws, seed)[:, 0], 0.95))
+        shrink = (np.sqrt(larger - off) + np.sqrt(smaller - off)) / (np.sqrt(larger) + np.sqrt(smaller))
+        upper[:smaller] = first * level * shrink
     else:
         draws = _permuted_draws(result, data, signal, n_draws, seed)[:, : values.size]
-    upper = np.zeros(values.size)
-    quantile = np.quantile(draws, 0.95, axis=0)
-    upper[: quantile.size] = quantile[: values.size]
+        upper[: draws.shape[1]] = np.quantile(draws, 0.95, axis=0)
     distance = _elbow_distance(values)
     units = str(result["singular_values"].attrs.get("units", "1"))
     label = {

@@ -117,7 +117,8 @@ def _part(da: xr.DataArray, dim: str | Sequence[str] | None, along: str) -> xr.D
     ready = chunked.whole(da, signal, target=PASS_BYTES).transpose(*observed, *signal)
     if len(flat) == 1 and flat[0] == new:
         return ready
-    return ready.stack({new: list(flat)}, create_index=False)
+    folded = ready.stack({new: list(flat)}, create_index=False)
+    return folded.transpose(new, ...) if along == "observations" else folded
 
 
 def _std(part: xr.DataArray) -> float:
