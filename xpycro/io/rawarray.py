@@ -26,6 +26,8 @@ _GAP = 1 << 14  # what is this close is read in one go, gaps included
 
 def read_block(handle: Any, offset: int, buffer: memoryview) -> int:
     """Fill `buffer` from `offset`; the number of bytes got. Every byte of data passes here (tests count them)."""
+    if hasattr(os, "preadv"):  # one system call instead of two, which counts where a map gathers a million pixels
+        return os.preadv(handle.fileno(), [buffer], offset)
     handle.seek(offset)
     return handle.readinto(buffer) or 0
 
