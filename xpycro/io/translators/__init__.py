@@ -115,6 +115,11 @@ def _mdt(head: bytes, path: str) -> bool:
     return head.startswith(b"\x01\xb0\x93\xff")
 
 
+def _anasys(head: bytes, path: str) -> bool:
+    packed = head.startswith(b"\x1f\x8b") and path.lower().endswith(".axz")
+    return packed or b"anasysinstruments" in head.replace(b"\0", b"")[:1000].lower()
+
+
 for _format in (
     Format(
         "xpycro", (".h5",), _hdf5, "xpycro.io.store:read",
@@ -198,6 +203,10 @@ for _format in (
     Format(
         "ntmdt_mdt", (".mdt",), _mdt, "xpycro.io.translators.ntmdt:frames",
         "NT-MDT images, arrays and point spectroscopy", "NT-MDT AFM and Raman", lazy="block", verified="real file",
+    ),
+    Format(
+        "anasys", (".axz", ".axd"), _anasys, "xpycro.io.translators.anasys:document",
+        "Anasys maps and infrared spectra", "Anasys / Bruker nanoIR", lazy="no", verified="real file",
     ),
 ):  # fmt: skip
     register(_format)
