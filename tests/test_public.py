@@ -29,7 +29,7 @@ def methods():
 
 
 METHODS = dict(methods())
-CALLED = {"plot": "auto"}  # what calling a namespace runs; else its general form, `estimator`
+CALLED = {"plot": "auto", "filter": "apply"}  # what calling a namespace runs; else its general form, `estimator`
 
 
 def plain(path):
@@ -67,11 +67,21 @@ def test_every_exported_name_exists_and_no_other_is_public():
     assert sorted(xp.__all__) == sorted(set(xp.__all__))
     for name in xp.__all__:
         assert getattr(xp, name) is not None
-    modules = ("decompose", "cluster", "image", "models", "plot", "simulate")
+    modules = ("decompose", "cluster", "filter", "image", "models", "plot", "register", "simulate", "spectra")
     for name in modules:
         module = getattr(xp, name)
         for public in module.__all__:
             assert hasattr(module, public), f"xp.{name}.{public}"
+
+
+@pytest.mark.parametrize("namespace", NAMESPACES)
+def test_every_operation_of_a_namespace_is_reached_by_the_accessor(namespace):
+    # what does not take a measurement or result first
+    apart = {"plot": {"auto", "chosen", "save", "selection"}, "filter": {"apply"}}.get(namespace, set()) | {"estimator"}
+    module = getattr(xp, namespace)
+    functions = {name for name in module.__all__ if inspect.isfunction(getattr(module, name))}
+    reached = {path.split(".")[1] for path in METHODS if path.startswith(f"{namespace}.")}
+    assert functions - apart == reached - {"__call__"}
 
 
 @pytest.mark.parametrize("name", [n for n in xp.__all__ if callable(getattr(xp, n)) and not n[0].isupper()])

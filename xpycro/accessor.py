@@ -15,11 +15,15 @@ import xarray as xr
 
 from xpycro.analysis import fit as _fit
 from xpycro.engine import results as _results
+from xpycro.io import export as _export
 from xpycro.io import store as _store
 from xpycro.processing import cluster as _cluster
 from xpycro.processing import decompose as _decompose
+from xpycro.processing import filters as _filters
 from xpycro.processing import image as _image
+from xpycro.processing import register as _register
 from xpycro.processing import select as _select
+from xpycro.processing import spectra as _spectra
 from xpycro.provenance import history as _history
 from xpycro.viz import plot as _plot
 
@@ -51,28 +55,66 @@ class _Forwarding:
         return f"<{type(self).__name__} of a {type(self._obj).__name__}: {', '.join(names)}>"
 
 
-class Decompose(_Forwarding):
-    """Multivariate decompositions."""
-
-    __slots__ = ()
-    pca = _forward(_decompose.pca)
-    svd = _forward(_decompose.svd)
-
-
 class Cluster(_Forwarding):
-    """Clustering."""
+    """Clustering; calling it takes any scikit-learn estimator."""
 
     __slots__ = ()
+    __call__ = _forward(_cluster.estimator)
+    agglomerative = _forward(_cluster.agglomerative)
+    dendrogram = _forward(_cluster.dendrogram)
+    gaussian_mixture = _forward(_cluster.gaussian_mixture)
+    hdbscan = _forward(_cluster.hdbscan)
     kmeans = _forward(_cluster.kmeans)
     mean_by = _forward(_cluster.mean_by)
+    metrics = _forward(_cluster.metrics)
+    scan = _forward(_cluster.scan)
+
+
+class Decompose(_Forwarding):
+    """Multivariate decompositions; calling it takes any scikit-learn estimator."""
+
+    __slots__ = ()
+    __call__ = _forward(_decompose.estimator)
+    ica = _forward(_decompose.ica)
+    nfindr = _forward(_decompose.nfindr)
+    nmf = _forward(_decompose.nmf)
+    pca = _forward(_decompose.pca)
+    rank = _forward(_decompose.rank)
+    stability = _forward(_decompose.stability)
+    stack_channels = _forward(_decompose.stack_channels)
+    svd = _forward(_decompose.svd)
+    varimax = _forward(_decompose.varimax)
+
+
+class Filter(_Forwarding):
+    """Fourier filters along one dim; calling it applies a filter."""
+
+    __slots__ = ()
+    __call__ = _forward(_filters.apply)
+    condense = _forward(_filters.condense)
+    lines_to_pixels = _forward(_filters.lines_to_pixels)
+    noise_floor = _forward(_filters.noise_floor)
+    preview = _forward(_filters.preview)
+    rebuild = _forward(_filters.rebuild)
 
 
 class Image(_Forwarding):
     """Image tools over the two spatial dims."""
 
     __slots__ = ()
+    destripe = _forward(_image.destripe)
     fft = _forward(_image.fft)
+    fourier_filter = _forward(_image.fourier_filter)
+    gradient = _forward(_image.gradient)
+    grains = _forward(_image.grains)
+    inpaint = _forward(_image.inpaint)
+    lattice_filter = _forward(_image.lattice_filter)
+    lattice_spots = _forward(_image.lattice_spots)
     level = _forward(_image.level)
+    outliers = _forward(_image.outliers)
+    profile = _forward(_image.profile)
+    repair = _forward(_image.repair)
+    richardson_lucy = _forward(_image.richardson_lucy)
     roughness = _forward(_image.roughness)
 
 
@@ -85,15 +127,46 @@ class Plot(_Forwarding):
     complex = _forward(_plot.complex)
     components = _forward(_plot.components)
     decomposition = _forward(_plot.decomposition)
+    diffraction = _forward(_plot.diffraction)
     explore = _forward(_plot.explore)
     fit = _forward(_plot.fit)
     hist = _forward(_plot.hist)
     image = _forward(_plot.image)
     loops = _forward(_plot.loops)
     maps = _forward(_plot.maps)
+    positions = _forward(_plot.positions)
     scree = _forward(_plot.scree)
     spectrum = _forward(_plot.spectrum)
     stack = _forward(_plot.stack)
+
+
+class Register(_Forwarding):
+    """Drift between frames: estimate it, undo it."""
+
+    __slots__ = ()
+    affine = _forward(_register.affine)
+    drift = _forward(_register.drift)
+    rigid = _forward(_register.rigid)
+    shift = _forward(_register.shift)
+
+
+class Spectra(_Forwarding):
+    """Signal processing along one dim."""
+
+    __slots__ = ()
+    align = _forward(_spectra.align)
+    background = _forward(_spectra.background)
+    baseline = _forward(_spectra.baseline)
+    calibrate = _forward(_spectra.calibrate)
+    derivative = _forward(_spectra.derivative)
+    despike = _forward(_spectra.despike)
+    detrend = _forward(_spectra.detrend)
+    fft = _forward(_spectra.fft)
+    ifft = _forward(_spectra.ifft)
+    normalise = _forward(_spectra.normalise)
+    power_spectrum = _forward(_spectra.power_spectrum)
+    rebin = _forward(_spectra.rebin)
+    smooth = _forward(_spectra.smooth)
 
 
 class _LabelledAccessor(_Forwarding):
@@ -105,12 +178,17 @@ class _LabelledAccessor(_Forwarding):
     reconstruct = _forward(_results.reconstruct)
     residual = _forward(_results.residual)
     save = _forward(_store.save)
+    to_hyperspy = _forward(_export.to_hyperspy)
+    to_nexus = _forward(_export.to_nexus)
     to_units = _forward(_select.to_units)
     cluster = property(lambda self: Cluster(self._obj), doc=Cluster.__doc__)
     decompose = property(lambda self: Decompose(self._obj), doc=Decompose.__doc__)
+    filter = property(lambda self: Filter(self._obj), doc=Filter.__doc__)
     history = property(lambda self: _history(self._obj), doc="How the object was made: `xp.history` of it.")
     image = property(lambda self: Image(self._obj), doc=Image.__doc__)
     plot = property(lambda self: Plot(self._obj), doc=Plot.__doc__)
+    register = property(lambda self: Register(self._obj), doc=Register.__doc__)
+    spectra = property(lambda self: Spectra(self._obj), doc=Spectra.__doc__)
 
 
 @xr.register_dataarray_accessor("pycro")

@@ -273,7 +273,7 @@ def identify(path: str | os.PathLike[str], format: str | None = None) -> Format:
     nearest = "" if named or not suffix else _near(suffix, {s for f in table.values() for s in f.suffixes})
     raise NotThisFormat(
         f"no known format begins with {head[:16]!r}{said}{nearest}. Known formats: {', '.join(sorted(table))} "
-        '(xp.formats() lists them). If it is one of these pass format="...", else see xpycro.io.formats.register '
+        '(xp.formats() lists them). If it is one of these pass format="...", else see xp.register_format '
         "for how to add one",
         path=path,
     )
