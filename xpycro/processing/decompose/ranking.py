@@ -109,7 +109,7 @@ def rank(
     edge = level * (np.sqrt(larger) + np.sqrt(smaller))
     upper = np.zeros(values.size)
     if data is None:
-        # what is left once j components are taken off is noise of a matrix smaller by j, of which the first value counts
+        # what is left once j components are taken off is noise of a matrix smaller by j: its first value counts
         off = np.arange(smaller)
         first = float(np.quantile(_gaussian_draws(larger, smaller, n_draws, seed)[:, 0], 0.95))
         shrink = (np.sqrt(larger - off) + np.sqrt(smaller - off)) / (np.sqrt(larger) + np.sqrt(smaller))
