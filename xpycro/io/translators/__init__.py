@@ -37,6 +37,16 @@ def _igor_wave(head: bytes, path: str) -> bool:
     return version in (b"\x01\x00", b"\x02\x00", b"\x03\x00", b"\x05\x00") and _igor_checksum(head)
 
 
+def _igor_experiment(head: bytes, path: str) -> bool:
+    """A chain of records: a small type, a small version, the size of what follows."""
+    import struct
+
+    if len(head) < 8 or not path.lower().endswith((".pxp", ".pxt")):
+        return False
+    kind, version, size = struct.unpack(("<" if head[1] & 0x7F == 0 else ">") + "HhI", head[:8])
+    return 0 < kind & 0x7FFF < 64 and 0 <= version < 64 and 0 < size < 1 << 31
+
+
 def _igor_checksum(head: bytes) -> bool:
     """The header of an Igor wave sums to zero as 16-bit words, which no other file does by chance."""
     import struct
@@ -120,6 +130,18 @@ def _anasys(head: bytes, path: str) -> bool:
     return packed or b"anasysinstruments" in head.replace(b"\0", b"")[:1000].lower()
 
 
+def _topostats(head: bytes, path: str) -> bool:
+    from xpycro.io.translators._h5tools import dialect
+
+    return head.startswith(HDF5) and dialect(path) == "topostats"
+
+
+def _fast_movement(head: bytes, path: str) -> bool:
+    from xpycro.io.translators.afm_hdf5 import is_fast_movement
+
+    return head.startswith(HDF5) and b"data" in head and is_fast_movement(path)
+
+
 for _format in (
     Format(
         "xpycro", (".h5",), _hdf5, "xpycro.io.store:read",
@@ -142,6 +164,11 @@ for _format in (
     Format(
         "igor_ibw", (".ibw",), _igor_wave, "xpycro.io.translators.igor:wave",
         "Igor Pro binary wave", "Asylum Research AFM; anything exported to Igor Pro", lazy="block",
+        verified="real file",
+    ),
+    Format(
+        "igor_pxp", (".pxp", ".pxt"), _igor_experiment, "xpycro.io.translators.igor:experiment",
+        "waves of an Igor Pro packed experiment", "anything collected in Igor Pro", lazy="block",
         verified="real file",
     ),
     Format(
@@ -207,6 +234,14 @@ for _format in (
     Format(
         "anasys", (".axz", ".axd"), _anasys, "xpycro.io.translators.anasys:document",
         "Anasys maps and infrared spectra", "Anasys / Bruker nanoIR", lazy="no", verified="real file",
+    ),
+    Format(
+        "topostats", (".topostats",), _topostats, "xpycro.io.translators.afm_hdf5:topostats",
+        "TopoStats images", "any AFM, through TopoStats", lazy="block", verified="real file", guess=False,
+    ),
+    Format(
+        "fast_movement", (".h5",), _fast_movement, "xpycro.io.translators.afm_hdf5:fast_movement",
+        "Movements of the FAST module", "FAST SPM", lazy="block", verified="real file", guess=False,
     ),
 ):  # fmt: skip
     register(_format)
