@@ -70,3 +70,16 @@ def test_positions_over_a_topography(report_page, served):
 def test_positions_are_needed():
     with pytest.raises(DimensionError, match="position"):
         plot.positions(samples.current())
+
+
+@pytest.mark.browser
+def test_lines_live_and_in_a_file(report_page, served):
+    da = samples.current().isel(y=2)
+    assert plot.chosen(plot.auto(da)).startswith("lines")
+    page = served(lambda: plot.lines(da))
+    page.tap("Current (pA)", 0.3, 6)
+    until(lambda: page.line("Current, x"), da.isel(x=3).values * 1e12)
+    page = report_page(plot.lines(da.isel(x=slice(None, None, -1))))
+    page.tap("map 0", -0.5, 14)
+    np.testing.assert_allclose(page.line("spectrum 0"), da.isel(x=7).values * 1e12, rtol=1e-6)
+    assert page.title("spectrum 0") == "Current, x = 14 nm"

@@ -19,13 +19,17 @@ from xpycro.viz.curves import complex, loops, spectrum
 from xpycro.viz.diffraction import diffraction
 from xpycro.viz.explore import explore, positions, selection, stack
 from xpycro.viz.levels import hist
+from xpycro.viz.lines import lines
 from xpycro.viz.pictures import image, maps
 from xpycro.viz.results import clusters, components, decomposition, fit, scree
 
 __all__ = [
     "auto", "chosen", "clusters", "complex", "components", "decomposition", "diffraction", "explore", "fit", "hist",
-    "image", "loops", "maps", "positions", "save", "scree", "selection", "spectrum", "stack",
+    "image", "lines", "loops", "maps", "positions", "save", "scree", "selection", "spectrum", "stack",
 ]  # fmt: skip
+
+
+FEW_FRAMES = 256  # pictures along time or height beyond that are looked at as curves
 
 
 def auto(obj: xr.DataArray | xr.Dataset, data: xr.DataArray | None = None, *, variable: str | None = None) -> Any:
@@ -104,10 +108,24 @@ def _dataset(ds: xr.Dataset, variable: str | None) -> Any:
         return style.remember(
             maps(ds, variables=names, cols=3, size=230), choice=f"maps: all variables {names} are planes"
         )
+    turned = [n for n in names if _two_ways(ds[n])]
+    if len(turned) == len(names) > 1:
+        first = ds[names].isel({d: 0 for d in ds.dims if d in ("direction", "segment")})
+        return style.remember(
+            maps(first, variables=names, cols=3, size=230),
+            choice=f"maps: {names} are planes, of which the first direction",
+        )
     names = [n for n in names if n not in planes] or names
+    names.sort(key=lambda n: -ds[n].size)  # what was measured most of is what the file is about
     drawn = _array(ds[names[0]])
     others = f" (others: variable= one of {names[1:]})" if len(names) > 1 else ""
     return style.remember(drawn, choice=chosen(drawn) + others)
+
+
+def _two_ways(da: xr.DataArray) -> bool:
+    """Whether an array is pictures of the same scan in both directions."""
+    plane = schema.plane_dims(da)
+    return plane is not None and all(d in (*plane, "direction") for d in da.dims)
 
 
 def _array(da: xr.DataArray) -> Any:
@@ -128,7 +146,8 @@ def _array(da: xr.DataArray) -> Any:
     if plane is not None and len(rest) == 1 and roles[rest[0]] in ("component", "parameter", "channel"):
         drawn = maps(da, over=rest[0])
         return style.remember(drawn, choice=f"maps: {name} has planes over {list(plane)}, laid out over {rest[0]!r}")
-    if plane is not None and len(rest) == 1 and roles[rest[0]] not in ("spectral", "temporal", "spatial"):
+    few = len(rest) == 1 and roles[rest[0]] in ("temporal", "spatial") and da.sizes[rest[0]] <= FEW_FRAMES
+    if plane is not None and len(rest) == 1 and (few or roles[rest[0]] not in ("spectral", "temporal", "spatial")):
         return stack(da.squeeze([d for d in dims if d not in (*plane, rest[0])]), rest[0])
     if plane is not None and roles[plane[0]] == "reciprocal" and len(rest) == 1:
         return stack(da.squeeze([d for d in dims if d not in (*plane, rest[0])]), rest[0])
@@ -150,8 +169,10 @@ def _two_dims(da: xr.DataArray, wide: list[str], roles: dict[str, str], name: st
             return style.remember(
                 loops(da, by=other), choice=f"loops: {name} turns back along {signal[0]!r}, one a {other!r}"
             )
-        if other == "position" or da.sizes[other] > curves.MAX_CURVES:
+        if other == "position" and {"x", "y"} <= set(da.coords):
             return explore(da)
+        if da.sizes[other] > curves.MAX_CURVES:
+            return lines(da)
         return style.remember(
             spectrum(da, signal[0]), choice=f"spectrum: {name} has {da.sizes[other]} curves along {signal[0]!r}"
         )

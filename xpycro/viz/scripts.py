@@ -5,7 +5,7 @@ Imports nothing. Each is a constant that viz.static and viz.static_fit hand to B
 
 from __future__ import annotations
 
-__all__ = ["DIFFRACT", "EXPLORE", "FIT", "LEVELS", "SLIDE"]
+__all__ = ["DIFFRACT", "EXPLORE", "FIT", "LEVELS", "LINES", "SLIDE"]
 
 # Shared by every explorer: which sample is nearest to where the pointer is, contrast limits, a vertical range.
 _HELPERS = """
@@ -143,3 +143,17 @@ near.location = cb_obj.x;
 if (low.location > high.location) { const t = low.location; low.location = high.location; high.location = t }
 mapper.setv({low: low.location, high: high.location});
 """
+
+LINES = (
+    _HELPERS
+    + """
+const n = signal.length;
+const i = nearest(rows, cb_obj.y), k = nearest(signal, cb_obj.x);
+across.location = rows[i]; up.location = signal[k]; mark.location = signal[k];
+const values = cube.data.values.slice(i*n, (i+1)*n);
+line.data[line_field] = values;
+line.change.emit();
+fit_range(spectrum.y_range, [values]);
+spectrum.title.text = label + ', ' + names[i];
+"""
+)

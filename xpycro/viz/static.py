@@ -193,7 +193,7 @@ def navigator(da: xr.DataArray, nav: Sequence[str]) -> tuple[list[style.Axis], n
         )
         x, y = style.plane_axes(plane, "x", "y")
         return [x, y], np.stack([x.values, y.values]), None
-    row = style.Axis("row", "", None, np.zeros(1))
+    row = style.Axis("row", "Row", None, np.zeros(1))
     names = [number.text(i) for i in range(number.values.size)]
     return [number, row], np.stack([number.values, np.zeros(number.values.size)]), names
 
