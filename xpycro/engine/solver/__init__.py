@@ -87,7 +87,7 @@ def solve(
             (problem.quadratures, int(problem.loss)),
             limits,
             problem.absolute_sigma,
-            room(problem, n_rows, x.shape[1]),
+            room(problem, n_rows, x.shape[1], len(guess[6])),
             outputs,
         )
 

@@ -168,6 +168,8 @@ def descend(model, x, n, y, m, w, weighted, power, p, lists, memory, algebra, wo
             for a in range(n_subset):
                 j = free[subset[a]]
                 trial[j] = min(max(p[j] + column[a], lower[j]), upper[j])
+                if lower[j] == 0.0 and not model[6][j]:
+                    trial[j] = max(trial[j], 0.1 * p[j])  # at zero width a shape has no slope to leave it by
                 step[a] = trial[j] - p[j]
                 predicted += step[a] * gradient[subset[a]]
                 for b in range(a + 1):

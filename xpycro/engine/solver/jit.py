@@ -8,10 +8,13 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from llvmlite import ir
 from numba import cfunc, float64, int64, njit, types
+from numba.core import sigutils
+from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
 
 __all__ = ["OPTIONS", "SHAPE", "address", "exp", "helper", "kernel"]
@@ -23,14 +26,32 @@ OPTIONS: dict[str, Any] = {"fastmath": {"reassoc", "contract", "arcp", "nsz"}, "
 SHAPE = types.void(types.CPointer(float64), int64, types.CPointer(float64), types.CPointer(float64), int64)
 
 
+@cache
+def _stamp() -> tuple[float, int]:
+    """When the solver's sources were last changed, and their size."""
+    files = [path.stat() for path in Path(__file__).parent.rglob("*.py")]
+    return max(f.st_mtime for f in files), sum(f.st_size for f in files)
+
+
+def _depending(compiled: Any) -> Any:
+    """Let a cached function expire when any of the solver's files changes.
+
+    numba looks at the function's own file only, and would go on using what it compiled from an older helper.
+    """
+    file = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    if hasattr(file, "_source_stamp"):
+        file._source_stamp = _stamp()
+    return compiled
+
+
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile on first use, keep on disk, release the GIL."""
-    return njit(cache=True, nogil=True, **OPTIONS)(function)
+    return _depending(njit(cache=True, nogil=True, **OPTIONS)(function))
 
 
 def helper(function: Callable[..., Any]) -> Callable[..., Any]:
     """As `kernel`, to be called from kernels only: without the door to Python, which would be most of its code."""
-    return njit(cache=True, nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)(function)
+    return _depending(njit(cache=True, nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)(function))
 
 
 @cache
@@ -43,7 +64,14 @@ def address(path: str) -> int:
 @cache
 def compiled(function: Callable[..., Any], on_disk: bool) -> Any:
     """The C callback of a shape; kept here, so that its code is never freed while an address is in use."""
-    return cfunc(SHAPE, cache=on_disk, **OPTIONS)(function)
+    if not on_disk:
+        return cfunc(SHAPE, **OPTIONS)(function)
+    # what the decorator does, with a chance to stamp
+    callback = CFunc(function, sigutils.normalize_signature(SHAPE), locals={}, options=OPTIONS)
+    callback.enable_caching()
+    _depending(callback)
+    callback.compile()
+    return callback
 
 
 @intrinsic

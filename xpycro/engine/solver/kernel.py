@@ -13,10 +13,10 @@ import numpy as np
 from xpycro.engine.solver.dense import dot, invert, solve
 from xpycro.engine.solver.descent import descend, follow
 from xpycro.engine.solver.jit import helper, kernel
-from xpycro.engine.solver.losses import cost_of, difference_noise
+from xpycro.engine.solver.losses import cost_of, difference_noise, is_white
 from xpycro.engine.solver.problem import Kind, Loss, Status
 from xpycro.engine.solver.separable import evaluate, project
-from xpycro.engine.solver.start import choose_candidate, estimate_peaks
+from xpycro.engine.solver.start import another_start, choose_candidate, estimate_peaks, peaks_to_parameters
 
 __all__ = ["fit_pixels"]
 
@@ -150,6 +150,17 @@ def _uncertainties(model, lists, algebra, work, inverse, variance, variances, co
 
 
 @helper
+def into_bounds(model, p):  # type: ignore[no-untyped-def]
+    kind, lower, upper = model[7], model[9], model[10]
+    for j in range(p.size):
+        if np.isnan(p[j]):
+            p[j] = 0.0
+        elif kind[j] == FREE:
+            p[j] = min(max(p[j], lower[j]), upper[j])
+    follow(model, p)
+
+
+@helper
 def _sort_out(model, lists, coefficients):  # type: ignore[no-untyped-def]
     """Lists of the projected, the free and all fitted linear parameters; how many each, and how many nonlinear."""
     linear, kind = model[6], model[7]
@@ -177,18 +188,23 @@ def fit_pixels(  # type: ignore[no-untyped-def]
     model, guess, x, y, weight, start, options, limits, absolute, room, outputs
 ):
     """Fit every row of `y`; `xpycro.engine.solver.tables` says what the tuples hold."""
-    lists, memory, algebra, work, vectors, inverse, chosen, coefficients = room
-    xs, data, w, p, trial, centers, widths = vectors
+    lists, memory, algebra, work, vectors, inverse, chosen, other, taken, coefficients = room
+    xs, data, w, p, trial, origin, best, correlation = vectors
     parameters, variances, covariance, statistics, status, iterations = outputs
     residual, spare, trial_residual, scaled, rows = memory[0], memory[1], memory[2], memory[3], memory[4]
-    linear, kind, lower, upper = model[6], model[7], model[9], model[10]
+    linear, kind = model[6], model[7]
     quadratures, loss = options
     tolerance, loss_scale, max_iterations = limits
     n_peaks, templates = guess[4], guess[6]
     weighted, keep_all = weight.shape[1] > 0, covariance.shape[0] > 0
     n_coefficients, n_nonlinear = _sort_out(model, lists, coefficients)
     n_fitted = lists[3][0] + lists[3][1]
+    testable = False  # whether there is more than background
+    for j in range(kind.size):
+        testable = testable or (linear[j] and not guess[0][j])
+    testable = testable and n_nonlinear > 0 and lists[3][0] > 0
     n_channels = y.shape[1] // quadratures
+    last = np.int64(0)
     for i in range(w.size):
         w[i] = 1.0
     for pixel in range(y.shape[0]):
@@ -220,37 +236,60 @@ def fit_pixels(  # type: ignore[no-untyped-def]
         # ------------------------------------------------------------------- start
         missing = wanting = False
         for j in range(p.size):
-            p[j] = start[pixel if start.shape[0] > 1 else 0, j]
-            if np.isnan(p[j]):
+            origin[j] = start[pixel if start.shape[0] > 1 else 0, j]
+            if np.isnan(origin[j]):
                 missing = missing or not linear[j]
                 wanting = wanting or (linear[j] and kind[j] == FREE)
-        if missing:
-            if n_peaks > 0 and templates.shape[0] > 0:
-                estimate_peaks(guess, raw, n_channels, p, spare, trial_residual, centers, widths)
-            choose_candidate(
-                model, guess, xs, used, data, m, w, weighted, p, trial, rows, work, residual, coefficients,
-                n_coefficients,
-            )  # fmt: skip
-        for j in range(p.size):
-            if kind[j] == FREE and not np.isnan(p[j]):
-                p[j] = min(max(p[j], lower[j]), upper[j])
-            elif np.isnan(p[j]):
-                p[j] = 0.0
-        follow(model, p)
-        nothing = np.inf
-        if wanting or (n_nonlinear > 0 and lists[3][0] > 0):
-            evaluate(model, xs, used, p, rows, w, m, weighted)
-            if wanting:  # coefficients that are not projected start at their best
-                project(model, rows, data, m, p, coefficients, n_coefficients, work, residual)
-                follow(model, p)
-            else:
-                nothing = _background_cost(
-                    model, guess, rows, data, m, p, trial, lists, chosen, work, residual, options, robust_scale
-                )
-        cost, code, count = descend(
-            model, xs, used, data, m, w, weighted, power, p, lists, memory, algebra, work, options,
-            (tolerance, robust_scale, max_iterations),
-        )  # fmt: skip
+        peaks = missing and n_peaks > 0 and templates.shape[0] > 0
+        sign = 0
+        if peaks:
+            sign = estimate_peaks(guess, raw, n_channels, spare, trial_residual, correlation, chosen, other, work)
+        nothing = cost = np.inf
+        code, white = NO_SIGNAL, False
+        count, latest = np.int64(0), np.int64(0)
+        limit = (tolerance, robust_scale, max_iterations)
+        for attempt in range(12):
+            # more than one only where peaks are left over in the residual
+            if attempt > 0:
+                if white or not peaks or not another_start(guess, correlation, attempt - 1, sign, chosen, work):
+                    break
+            for j in range(p.size):
+                p[j] = origin[j]
+            if peaks:
+                peaks_to_parameters(guess, chosen, origin, p)
+            if missing:
+                choose_candidate(
+                    model, guess, xs, used, data, m, w, weighted, p, trial, rows, work, residual, coefficients,
+                    n_coefficients,
+                )  # fmt: skip
+            into_bounds(model, p)
+            if wanting or (attempt == 0 and testable):
+                evaluate(model, xs, used, p, rows, w, m, weighted)
+                if wanting:  # coefficients that are not projected start at their best
+                    project(model, rows, data, m, p, coefficients, n_coefficients, work, residual)
+                    follow(model, p)
+                else:
+                    nothing = _background_cost(
+                        model, guess, rows, data, m, p, trial, lists, taken, work, residual, options, robust_scale
+                    )
+            found, how, steps = descend(
+                model, xs, used, data, m, w, weighted, power, p, lists, memory, algebra, work, options, limit
+            )
+            count += steps
+            good = how == CONVERGED or how == SMALL_STEP
+            had = code == CONVERGED or code == SMALL_STEP
+            if attempt == 0 or (good and (not had or found < cost)):
+                cost, code, latest = found, how, attempt
+                white = good and is_white(residual, m, quadratures, power)
+                for j in range(p.size):
+                    best[j] = p[j]
+            last = attempt
+        if latest != last:  # back to the best, for all that lies in memory
+            for j in range(p.size):
+                p[j] = best[j]
+            cost, code, _ = descend(
+                model, xs, used, data, m, w, weighted, power, p, lists, memory, algebra, work, options, limit
+            )
 
         # ------------------------------------------------------------------- what comes out
         squares = dot(residual, residual, m)

@@ -12,7 +12,7 @@ from xpycro.engine.solver.dense import dot
 from xpycro.engine.solver.jit import helper
 from xpycro.engine.solver.problem import Loss
 
-__all__ = ["cost_of", "difference_noise", "reweight"]
+__all__ = ["cost_of", "difference_noise", "is_white", "reweight"]
 
 # numba freezes these at compile time
 LINEAR, SOFT_L1, HUBER, CAUCHY, POISSON = map(int, (Loss.LINEAR, Loss.SOFT_L1, Loss.HUBER, Loss.CAUCHY, Loss.POISSON))
@@ -122,3 +122,16 @@ def difference_noise(y, n, spare):  # type: ignore[no-untyped-def]
         else:
             low = middle
     return 1.4826 * high / np.sqrt(6.0)
+
+
+@helper
+def is_white(residual, m, quadratures, power):  # type: ignore[no-untyped-def]
+    """Whether a residual looks like noise: its second differences are as large as independent numbers' would be."""
+    n = m // quadratures
+    rough = total = 0.0
+    for i in range(m):
+        total += residual[i] * residual[i]
+    for q in range(quadratures):
+        for i in range(q * n + 1, (q + 1) * n - 1):
+            rough += (residual[i - 1] - 2.0 * residual[i] + residual[i + 1]) ** 2
+    return n < 8 or total <= 1e-12 * power or rough > 0.6 * 6.0 * total

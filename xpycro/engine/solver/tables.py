@@ -57,11 +57,12 @@ def tables(problem: Problem, x: bytes, shape: tuple[int, int]) -> tuple[Any, Any
     guess = (
         np.array(background, dtype=np.bool_), integers(recipe), np.array(starts, dtype=np.float64), integers(peak_of),
         n_peaks, _sign(problem), templates, place, width, baseline, problem.loss != Loss.LINEAR, candidates,
+        templates @ templates.T,
     )  # fmt: skip
     return model, guess, n_rows
 
 
-def room(problem: Problem, n_rows: int, n_channels: int) -> tuple[Any, ...]:
+def room(problem: Problem, n_rows: int, n_channels: int, n_templates: int) -> tuple[Any, ...]:
     """Memory for one thread's kernel: lists, long arrays, small algebra, vectors."""
     count, length = len(problem.linear), n_channels * problem.quadratures
     size = count + 1
@@ -85,12 +86,12 @@ def room(problem: Problem, n_rows: int, n_channels: int) -> tuple[Any, ...]:
         np.zeros(size), np.zeros(size), integers(), integers(), integers(),
     )  # fmt: skip
     work = (matrix(), matrix(), np.zeros(size), np.zeros(size), np.zeros(size), integers(), integers())
-    n_peaks = sum(c.is_peak for c in problem.components)
+    n_templates = n_templates + 1
     vectors = (
         np.zeros(problem.ndim * n_channels), long(), long(), np.zeros(count), np.zeros(count),
-        np.zeros(n_peaks + 1), np.zeros(n_peaks + 1),
+        np.zeros(count), np.zeros(count), np.zeros(n_templates),
     )  # fmt: skip
-    return lists, memory, algebra, work, vectors, matrix(), integers(), integers()
+    return lists, memory, algebra, work, vectors, matrix(), integers(), integers(), integers(), integers()
 
 
 def _sign(problem: Problem) -> int:
@@ -110,17 +111,20 @@ def _no_templates() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _templates(x: np.ndarray, problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Matched filters at all places and five widths, free of what a polynomial background can explain."""
+    """Matched filters at all places and some widths, free of what a polynomial background can explain."""
     axis = x[0]
     n, span = axis.size, float(np.ptp(axis)) or 1.0
     u = (axis - axis.min()) / span
-    degree = sum(len(c.linear) for c in problem.components if c.background)
+    background = [flag for c in problem.components if not c.is_peak for flag in c.linear]
+    degree = len(background) if all(background) else 4  # a curved one is near enough a cubic, for a start
+    n_peaks = sum(c.is_peak for c in problem.components)
     baseline = np.zeros((0, n))
     if 0 < degree < n:
         baseline = np.linalg.qr(np.vander(2 * u - 1, min(degree, 4), increasing=True))[0].T
     places: list[np.ndarray] = []
     widths: list[np.ndarray] = []
-    for fraction in (1 / 2.5, 1 / 5, 1 / 10, 1 / 20, 1 / 40):
+    ratio = 2.0 if n_peaks == 1 else 1.6
+    for fraction in (0.4 if n_peaks == 1 else 0.3) * ratio ** -np.arange(5.0 if n_peaks == 1 else 6.0):
         if fraction * n < 1.5:
             continue
         count = int(np.ceil(1 / (0.6 * fraction))) + 1

@@ -1,14 +1,12 @@
-"""Models to fit: small frozen classes that add up, know their units and print their formula.
+"""What a model is: parameters with units and bounds, a formula, a description; sums of models; Python functions.
 
-May import numpy and the floors below; the compiled shapes they name live in engine.solver and are loaded on use.
-Must not import xarray objects' methods, dask, or siblings.
+May import numpy, the solver's plain data and units; the compiled shapes are only named here.
 """
 
 from __future__ import annotations
 
-import builtins
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -18,23 +16,20 @@ from xpycro.engine.solver import Component, Recipe
 from xpycro.units import combine_units
 
 __all__ = [
-    "Constant",
-    "Gaussian",
-    "HarmonicOscillator",
-    "Linear",
-    "Lorentzian",
+    "FWHM",
     "Model",
     "Parameter",
     "PythonModel",
+    "Shape",
     "Sum",
-    "list",
-    "parse",
-    "restore",
+    "amplitude",
+    "center",
+    "component_of",
+    "from_lmfit",
 ]
 
-list_ = builtins.list  # `list` below is what the user calls as xp.models.list()
-_SHAPES = "xpycro.engine.solver.shapes:"
-_FWHM = 2.0 * np.sqrt(2.0 * np.log(2.0))  # of a gaussian, in sigma
+SHAPES = "xpycro.engine.solver.shapes."
+FWHM = 2.0 * np.sqrt(2.0 * np.log(2.0))  # of a gaussian, in sigma
 
 
 @dataclass(frozen=True)
@@ -70,11 +65,13 @@ class Parameter:
         return self.units if self.units is not None else combine_units((y, self.y), (x, self.x))
 
 
-def _amplitude(description: str = "height above the background") -> Parameter:
+def amplitude(description: str = "height above the background") -> Parameter:
+    """A linear parameter in the unit of the data."""
     return Parameter("amplitude", y=1, description=description)
 
 
-def _center() -> Parameter:
+def center() -> Parameter:
+    """Where the peak is found."""
     return Parameter("center", x=1, owner="amplitude", start=(Recipe.CENTER, 0.0), description="place of the maximum")
 
 
@@ -108,6 +105,13 @@ class Model:
         """Values at `x`; parameters broadcast against it."""
         raise NotImplementedError
 
+    def starts(self, x: np.ndarray) -> Sequence[Mapping[str, float]]:
+        """Starts to try for parameters that neither a peak nor a number gives, on the axis `x`."""
+        return ()
+
+    def check_axis(self, x: np.ndarray) -> None:
+        """Refuse an axis on which the model is not defined."""
+
     @property
     def terms(self) -> tuple[Model, ...]:
         """The terms of a sum; of anything else itself."""
@@ -134,7 +138,7 @@ class Model:
         both = sorted(set(given) & set(parameters))
         unknown, missing = sorted(set(parameters) - set(names)), [n for n in names if n not in {**given, **parameters}]
         if len(args) > len(names) or both or unknown or missing:
-            raise TypeError(f"{self!r} takes {list_(names)}; missing {missing}, unknown {unknown}, twice {both}")
+            raise TypeError(f"{self!r} takes {list(names)}; missing {missing}, unknown {unknown}, twice {both}")
         given |= parameters
         return self.evaluate(np.asarray(x, dtype=np.float64), *(given[name] for name in names))
 
@@ -159,11 +163,11 @@ class Model:
         return {"model": type(self).__name__, **values}
 
 
-class _Shape(Model):
+class Shape(Model):
     """A model with one compiled shape, named by class attributes."""
 
     table: ClassVar[tuple[Parameter, ...]] = ()
-    shape: ClassVar[str] = ""
+    shape: ClassVar[str] = ""  # module.function in engine.solver.shapes
     background: ClassVar[bool] = False
 
     @property
@@ -171,7 +175,7 @@ class _Shape(Model):
         return self.table
 
     def component(self) -> Component:
-        return component_of(_SHAPES + self.shape, self.own_parameters, background=self.background)
+        return component_of(SHAPES + self.shape, self.own_parameters, background=self.background)
 
 
 def component_of(
@@ -187,106 +191,6 @@ def component_of(
         unit=unit,
         background=background,
     )
-
-
-class Gaussian(_Shape):
-    """Gaussian peak; full width at half maximum 2.3548 sigma, area sqrt(2 pi) amplitude sigma.
-
-    Examples
-    --------
-    >>> Gaussian(name="pi") + Linear()
-    pi: amplitude exp(-((x - center) / sigma)^2 / 2) + linear: intercept + slope x
-    """
-
-    kind = "gaussian"
-    formula = "amplitude exp(-((x - center) / sigma)^2 / 2)"
-    shape = "gaussian"
-    table = (
-        _amplitude(),
-        _center(),
-        Parameter("sigma", x=1, owner="amplitude", start=(Recipe.WIDTH, 1 / _FWHM), lower=0.0,
-                  description="standard deviation"),
-    )  # fmt: skip
-
-    def function(self, x: np.ndarray, amplitude: Any, center: Any, sigma: Any) -> np.ndarray:
-        return amplitude * np.exp(-0.5 * ((x - center) / sigma) ** 2)
-
-
-class Lorentzian(_Shape):
-    """Lorentzian peak; full width at half maximum 2 gamma, area pi amplitude gamma."""
-
-    kind = "lorentzian"
-    formula = "amplitude / (1 + ((x - center) / gamma)^2)"
-    shape = "lorentzian"
-    table = (
-        _amplitude(),
-        _center(),
-        Parameter("gamma", x=1, owner="amplitude", start=(Recipe.WIDTH, 0.5), lower=0.0,
-                  description="half width at half maximum"),
-    )  # fmt: skip
-
-    def function(self, x: np.ndarray, amplitude: Any, center: Any, gamma: Any) -> np.ndarray:
-        return amplitude / (1.0 + ((x - center) / gamma) ** 2)
-
-
-class Constant(_Shape):
-    """A constant background."""
-
-    kind = "constant"
-    formula = "offset"
-    shape = "constant"
-    background = True
-    table = (Parameter("offset", y=1, description="constant background"),)
-
-    def function(self, x: np.ndarray, offset: Any) -> np.ndarray:
-        return offset + 0.0 * x
-
-
-class Linear(_Shape):
-    """A straight line; the intercept is the value at x = 0."""
-
-    kind = "linear"
-    formula = "intercept + slope x"
-    shape = "linear"
-    background = True
-    table = (
-        Parameter("intercept", y=1, description="value at zero"),
-        Parameter("slope", x=-1, y=1, description="slope"),
-    )
-
-    def function(self, x: np.ndarray, intercept: Any, slope: Any) -> np.ndarray:
-        return intercept + slope * x
-
-
-class HarmonicOscillator(_Shape):
-    """Complex response of a driven, damped simple harmonic oscillator to a force of constant amplitude.
-
-    ``H(f) = A e^{i phase} f0^2 / (f^2 - i f f0 / Q - f0^2)`` with A >= 0 and Q > 0: of time dependence e^{+i w t}, the
-    sign of A chosen so that far below resonance H = -A e^{i phase}. At resonance H = i A Q e^{i phase}: the height of
-    the peak is A Q and its phase is phase + pi/2. Data recorded with the opposite convention are flagged in `status`
-    (``data_follow_the_conjugate_convention``), never conjugated silently: fit ``data.conj()`` then.
-
-    References
-    ----------
-    Jesse and Kalinin, J. Phys. D 44, 464006 (2011).
-    """
-
-    kind = "sho"
-    formula = "amplitude e^{i phase} f0^2 / (x^2 - i x f0 / Q - f0^2)"
-    shape = "sho"
-    is_complex = True
-    table = (
-        Parameter("amplitude", y=1, lower=0.0, description="static amplitude"),
-        Parameter("resonance_frequency", x=1, owner="amplitude", lower=0.0, description="resonance frequency"),
-        Parameter("quality_factor", owner="amplitude", lower=0.0, units="1", description="quality factor"),
-        Parameter("phase", owner="amplitude", units="rad", description="phase"),
-    )
-
-    def function(
-        self, x: np.ndarray, amplitude: Any, resonance_frequency: Any, quality_factor: Any, phase: Any
-    ) -> np.ndarray:
-        u = x / resonance_frequency
-        return amplitude * np.exp(1j * np.asarray(phase)) / (u * u - 1.0 - 1j * u / quality_factor)
 
 
 @dataclass(frozen=True, repr=False)
@@ -341,6 +245,10 @@ class Sum(Model):
             f"{prefix[:-1]}: {part.formula}" for part, prefix in zip(self.parts, self.prefixes, strict=True)
         )
 
+    def check_axis(self, x: np.ndarray) -> None:
+        for part in self.parts:
+            part.check_axis(x)
+
     def describe(self) -> dict[str, Any]:
         return {"model": "Sum", "parts": [part.describe() for part in self.parts]}
 
@@ -352,12 +260,14 @@ class PythonModel(Model):
     Parameters
     ----------
     user_function : callable
-        Its parameters' names are those of its signature after the first.
     complex_valued : bool
+    names : tuple of str
+        Of its parameters; empty: those of its signature after the first.
     """
 
     user_function: Callable[..., Any] = None  # type: ignore[assignment]
     complex_valued: bool = False
+    names: tuple[str, ...] = ()
 
     kind = "function"
 
@@ -372,7 +282,9 @@ class PythonModel(Model):
 
     @property
     def own_parameters(self) -> tuple[Parameter, ...]:
-        signature = list_(inspect.signature(self.user_function).parameters.values())[1:]
+        if self.names:
+            return tuple(Parameter(name, owner="?", units="") for name in self.names)
+        signature = list(inspect.signature(self.user_function).parameters.values())[1:]
         if not signature or any(p.kind not in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in signature):
             raise ValueError(
                 f"{self.user_function!r} must have the signature f(x, first, second, ...) with its parameters named"
@@ -393,70 +305,19 @@ class PythonModel(Model):
                 "parameters": [p.name for p in self.own_parameters], "complex": self.complex_valued}  # fmt: skip
 
 
-_CLASSES: tuple[type[Model], ...] = (Constant, Gaussian, HarmonicOscillator, Linear, Lorentzian)
+@dataclass(frozen=True)
+class _LmfitFunction:
+    """An ``lmfit.Model`` as ``f(x, *parameters)``; pickles where the model does."""
+
+    model: Any
+
+    def __call__(self, x: np.ndarray, *parameters: Any) -> np.ndarray:
+        values = dict(zip(self.model.param_names, parameters, strict=True))
+        return self.model.eval(**values, **{self.model.independent_vars[0]: x})
 
 
-def list() -> list_[str]:
-    """Names of the models that `fit` takes as text.
-
-    Examples
-    --------
-    >>> list()
-    ['constant', 'gaussian', 'linear', 'lorentzian', 'sho']
-    """
-    return sorted(cls.kind for cls in _CLASSES)
-
-
-def parse(model: str | Model | Callable[..., Any], *, is_complex: bool = False) -> Model:
-    """The model that a name (``"gaussian + linear"``), a model or a function stands for.
-
-    Raises
-    ------
-    ValueError
-        If a name is unknown; the message lists the names.
-    TypeError
-        If it is none of these.
-
-    Examples
-    --------
-    >>> parse("gaussian + linear")
-    gaussian: amplitude exp(-((x - center) / sigma)^2 / 2) + linear: intercept + slope x
-    """
-    if isinstance(model, Model):
-        return model
-    if isinstance(model, str):
-        known = {cls.kind: cls for cls in _CLASSES}
-        words = [word.strip() for word in model.split("+")]
-        unknown = [word for word in words if word not in known]
-        if unknown:
-            raise ValueError(f"no model named {unknown}; the names are {list()}, sums are written 'gaussian + linear'")
-        total = known[words[0]]()
-        for word in words[1:]:
-            total = total + known[word]()
-        return total
-    if callable(model) and not isinstance(model, type):
-        return PythonModel(user_function=model, complex_valued=is_complex)
-    raise TypeError(f"model= takes a name of {list()}, a Model, a sum of them or a function f(x, ...), not {model!r}")
-
-
-def restore(description: Mapping[str, Any]) -> Model:
-    """The model that `Model.describe` described; only classes of this module, only their fields, nothing executed.
-
-    Raises
-    ------
-    ValueError
-        If the description names another class, or a Python function, which is stored to be read, not to be run.
-    """
-    kind = description.get("model")
-    if kind == "Sum":
-        return Sum(parts=tuple(restore(part) for part in description.get("parts", ())))
-    if kind == "PythonModel":
-        raise ValueError(
-            f"the model is the Python function {description.get('function')!r}, and code from a file is never run: "
-            "evaluate that function yourself with the result's parameters"
-        )
-    known = {cls.__name__: cls for cls in _CLASSES}
-    if kind not in known:
-        raise ValueError(f"unknown model {kind!r}; known are {sorted(known)}")
-    names = {f.name for f in fields(known[kind])}
-    return known[kind](**{k: v for k, v in description.items() if k in names})
+def from_lmfit(model: Any, *, is_complex: bool = False) -> PythonModel:
+    """What quacks like an ``lmfit.Model`` of one independent variable as a model; whoever passes one has lmfit."""
+    if len(model.independent_vars) != 1:
+        raise ValueError(f"{model!r} has the independent variables {list(model.independent_vars)}; fit takes one")
+    return PythonModel(user_function=_LmfitFunction(model), complex_valued=is_complex, names=tuple(model.param_names))

@@ -1,0 +1,169 @@
+"""What is done to one block of pixels: starts, the right solver, the summary. Runs on workers, so everything pickles.
+
+May import numpy, the solver and the models; no xarray, no dask.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from xpycro.analysis import models
+from xpycro.engine.solver import Loss, Problem, Solution, Status, solve, solve_harmonic, solve_python
+
+__all__ = ["Task", "fit_block"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a block needs besides its arrays; pickles."""
+
+    model: models.Model
+    problem: Problem
+    x: tuple[tuple[float, ...], ...]
+    start: tuple[float, ...]
+    mapped: tuple[int, ...]
+    has_sigma: bool = False
+    absolute_sigma: bool = False
+    robust: bool = False
+    from_clusters: bool = False
+
+
+def fit_block(data: np.ndarray, *others: np.ndarray, task: Task) -> tuple[np.ndarray, ...]:
+    """Parameters, errors, summary and covariance of a block; the last axes of `data` are the fitted ones."""
+    lead, core = data.shape[: data.ndim - task.model.ndim], data.shape[data.ndim - task.model.ndim :]
+    n = int(np.prod(core))
+    y = data.reshape(int(np.prod(lead)), n)
+    rest = list(others)
+    sigma = None
+    if task.has_sigma:
+        given = np.asarray(rest.pop(0), dtype=np.float64)
+        sigma = given.reshape(1, n) if given.size == n else np.broadcast_to(given, data.shape).reshape(y.shape)
+    start = np.array([task.start], dtype=np.float64)
+    if task.mapped:
+        start = np.repeat(start, len(y), axis=0)
+        for j, values in zip(task.mapped, rest, strict=True):
+            start[:, j] = np.broadcast_to(values, lead).ravel()
+    x = np.array(task.x)
+    problem = replace(task.problem, absolute_sigma=task.absolute_sigma)
+    if task.from_clusters and len(y):
+        start = _cluster_starts(task, problem, x, y, start)
+    solution = _solved(task, problem, x, y, sigma, start)
+    return tuple(np.asarray(a).reshape((*lead, *np.shape(a)[1:])) for a in _summary(solution, problem, task))
+
+
+def _solved(
+    task: Task, problem: Problem, x: np.ndarray, y: np.ndarray, sigma: np.ndarray | None, start: np.ndarray
+) -> Solution:
+    """The solver that suits the model."""
+    if isinstance(task.model, models.PythonModel):
+        return solve_python(task.model.user_function, problem, x[0], y, sigma=sigma, start=start)
+    if isinstance(task.model, models.HarmonicOscillator) and _plain(problem, task):
+        return solve_harmonic(problem, x[0], y, sigma=sigma, start=start)
+    if task.model.ndim == 2:
+        start = _image_starts(task.model, x, y, start)
+    return _solve_general(task.model, problem, x, y, sigma, start)
+
+
+def _cluster_starts(task: Task, problem: Problem, x: np.ndarray, y: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """Starts from fits of the mean spectra of clusters: less noise to find the right valley in."""
+    from sklearn.cluster import KMeans
+
+    features = np.concatenate([y.real, y.imag], axis=-1) if np.iscomplexobj(y) else y.astype(float)
+    finite = np.isfinite(features).all(axis=-1)
+    start = np.array(np.broadcast_to(start, (len(y), start.shape[1])))
+    if finite.sum() < 2:
+        return start
+    features = features[finite]
+    spread = features.std(axis=-1, keepdims=True)
+    features = (features - features.mean(axis=-1, keepdims=True)) / np.where(spread > 0, spread, 1.0)
+    count = int(np.clip(np.sqrt(len(features)), 2, 32))
+    labels = KMeans(min(count, len(features)), n_init=1, random_state=0).fit_predict(features)
+    pixels = np.flatnonzero(finite)
+    members = [pixels[labels == k] for k in range(labels.max() + 1)]
+    means = np.stack([y[m].mean(axis=0) for m in members])
+    begin = np.stack([start[m[0]] for m in members])
+    fitted = _solved(task, replace(problem, covariance=False), x, means, None, begin).parameters
+    nonlinear = ~np.array([*problem.linear] or [False] * start.shape[1])
+    for m, parameters in zip(members, fitted, strict=True):
+        start[m] = np.where(np.isnan(start[m]) & nonlinear, parameters, start[m])
+    return start
+
+
+def _image_starts(model: models.Model, x: np.ndarray, y: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """A 2-D peak starts at the largest deviation from the median, as wide as the area above half of it says."""
+    filled = np.where(np.isfinite(y), y, np.nanmedian(np.where(np.isfinite(y), y, np.nan), axis=-1, keepdims=True))
+    deviation = np.nan_to_num(filled - np.median(filled, axis=-1, keepdims=True))
+    top = np.argmax(np.abs(deviation), axis=-1)
+    peak = np.take_along_axis(deviation, top[:, None], axis=-1)
+    above = np.sum(deviation / np.where(peak == 0, 1.0, peak) > 0.5, axis=-1)
+    pixel_area = np.ptp(x[0]) * np.ptp(x[1]) / max(1, x.shape[1])
+    sigma = np.sqrt(np.maximum(above, 2) * pixel_area / (2 * np.pi * np.log(2.0)))
+    start = np.array(np.broadcast_to(start, (len(y), start.shape[1])))
+    # a start that is exactly round leaves the angle undetermined
+    guess = {"center_x": x[0][top], "center_y": x[1][top], "sigma_1": 1.2 * sigma, "sigma_2": 0.85 * sigma}
+    for j, name in enumerate(model.parameters):
+        for own, values in guess.items():
+            if name.endswith(own):
+                start[:, j] = np.where(np.isnan(start[:, j]), values, start[:, j])
+    return start
+
+
+def _solve_general(
+    model: models.Model, problem: Problem, x: np.ndarray, y: np.ndarray, sigma: np.ndarray | None, start: np.ndarray
+) -> Solution:
+    """The general kernel; oscillators start from their own free fit, and their phase ends within a turn."""
+    columns = {}
+    begin = 0
+    for term in model.terms:
+        if isinstance(term, models.HarmonicOscillator):
+            columns[begin] = begin + len(term.own_parameters)
+        begin += len(term.own_parameters)
+    if not columns:
+        return solve(problem, x, y, sigma=sigma, start=start)
+    free = solve_harmonic(replace(problem, covariance=False), x[0], y, sigma=sigma)
+    estimate = np.where(np.isnan(free.parameters), [np.nan, x.mean(), 50.0, 0.0], free.parameters)
+    start = np.array(np.broadcast_to(start, (len(y), start.shape[1])))
+    for first, end in columns.items():
+        part = start[:, first + 1 : end]
+        part[...] = np.where(np.isnan(part), estimate[:, 1:], part)
+    solution = solve(problem, x, y, sigma=sigma, start=start)
+    for first in columns:
+        phase = first + 3
+        if np.isinf(problem.lower[phase]) and np.isinf(problem.upper[phase]) and not problem.fixed[phase]:
+            wrapped = solution.parameters[:, phase]
+            wrapped[...] = -((np.pi - wrapped) % (2 * np.pi) - np.pi)
+    if len(model.terms) == 1:
+        conjugated = free.status == Status.CONJUGATED
+        solution.status[conjugated] = Status.CONJUGATED
+        solution.parameters[conjugated] = np.nan
+        solution.errors[conjugated] = np.nan
+    return solution
+
+
+def _plain(problem: Problem, task: Task) -> bool:
+    """Whether nothing but the default bounds constrains the fit."""
+    default = tuple(p.lower for p in task.model.parameters.values())
+    unbounded = problem.lower == default and all(np.isinf(u) for u in problem.upper)
+    return unbounded and not any(problem.fixed) and max(problem.tied) < 0 and problem.loss == Loss.LINEAR
+
+
+def _summary(solution: Solution, problem: Problem, task: Task) -> list[np.ndarray]:
+    count = problem.n_fitted
+    n = solution.n_points
+    converged = np.isin(solution.status, [s for s in Status if s.converged])
+    with np.errstate(all="ignore"):
+        rms = np.sqrt(solution.sum_of_squares * problem.quadratures / n)
+        if task.robust:
+            aic = bic = np.full(n.shape, np.nan)
+        elif task.absolute_sigma or problem.loss == Loss.POISSON:
+            aic, bic = 2 * solution.cost + 2 * count, 2 * solution.cost + count * np.log(n)
+        else:  # the noise is one parameter more
+            likelihood = n * np.log(2 * solution.cost / n)
+            aic, bic = likelihood + 2 * (count + 1), likelihood + (count + 1) * np.log(n)
+    parts = [*solution.parameters.T, *solution.errors.T, rms, solution.r2, aic, bic, converged, solution.status]
+    parts.append(solution.iterations)
+    if problem.covariance:
+        parts.append(solution.covariance)
+    return parts

@@ -1,0 +1,150 @@
+"""Models to fit: small frozen classes that add up, know their units and print their formula.
+
+May import numpy and the floors below; the compiled shapes they name live in engine.solver and are loaded on use.
+Must not import dask, or siblings.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any
+
+from xpycro.analysis.models.base import Model, Parameter, PythonModel, Sum, from_lmfit
+from xpycro.analysis.models.curves import (
+    ArctanStep,
+    ComplexConstant,
+    Constant,
+    DoubleExponential,
+    ErfStep,
+    Exponential,
+    FermiEdge,
+    HarmonicAmplitude,
+    HarmonicOscillator,
+    Linear,
+    Logistic,
+    Polynomial,
+    PowerLaw,
+    StretchedExponential,
+)
+from xpycro.analysis.models.peaks import (
+    DoniachSunjic,
+    Fano,
+    Gaussian,
+    Gaussian2D,
+    Lorentzian,
+    PseudoVoigt,
+    SkewedGaussian,
+    SplitGaussian,
+    SplitLorentzian,
+    Voigt,
+)
+
+_CLASSES: tuple[type[Model], ...] = (
+    ArctanStep, ComplexConstant, Constant, DoniachSunjic, DoubleExponential, ErfStep, Exponential, Fano, FermiEdge,
+    Gaussian, Gaussian2D, HarmonicAmplitude, HarmonicOscillator, Linear, Logistic, Lorentzian, Polynomial, PowerLaw,
+    PseudoVoigt, SkewedGaussian, SplitGaussian, SplitLorentzian, StretchedExponential, Voigt,
+)  # fmt: skip
+
+__all__ = [
+    "ArctanStep",
+    "ComplexConstant",
+    "Constant",
+    "DoniachSunjic",
+    "DoubleExponential",
+    "ErfStep",
+    "Exponential",
+    "Fano",
+    "FermiEdge",
+    "Gaussian",
+    "Gaussian2D",
+    "HarmonicAmplitude",
+    "HarmonicOscillator",
+    "Linear",
+    "Logistic",
+    "Lorentzian",
+    "Model",
+    "Parameter",
+    "Polynomial",
+    "PowerLaw",
+    "PseudoVoigt",
+    "PythonModel",
+    "SkewedGaussian",
+    "SplitGaussian",
+    "SplitLorentzian",
+    "StretchedExponential",
+    "Sum",
+    "Voigt",
+    "list",
+    "parse",
+    "restore",
+]
+
+
+def list() -> builtins.list[str]:
+    """Names of the models that `fit` takes as text.
+
+    Examples
+    --------
+    >>> list()[:4]
+    ['arctan_step', 'complex_constant', 'constant', 'doniach_sunjic']
+    """
+    return sorted(cls.kind for cls in _CLASSES)
+
+
+def parse(model: str | Model | Callable[..., Any], *, is_complex: bool = False) -> Model:
+    """The model that a name (``"gaussian + linear"``), a model or a function stands for.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown; the message lists the names.
+    TypeError
+        If it is none of these.
+
+    Examples
+    --------
+    >>> parse("gaussian + linear")
+    gaussian: amplitude exp(-((x - center) / sigma)^2 / 2) + linear: intercept + slope x
+    """
+    if isinstance(model, Model):
+        return model
+    if isinstance(model, str):
+        known = {cls.kind: cls for cls in _CLASSES}
+        words = [word.strip() for word in model.split("+")]
+        unknown = [word for word in words if word not in known]
+        if unknown:
+            raise ValueError(f"no model named {unknown}; the names are {list()}, sums are written 'gaussian + linear'")
+        total = known[words[0]]()
+        for word in words[1:]:
+            total = total + known[word]()
+        return total
+    if hasattr(model, "param_names") and hasattr(model, "eval") and hasattr(model, "independent_vars"):
+        return from_lmfit(model, is_complex=is_complex)
+    if callable(model) and not isinstance(model, type):
+        return PythonModel(user_function=model, complex_valued=is_complex)
+    raise TypeError(f"model= takes a name of {list()}, a Model, a sum of them or a function f(x, ...), not {model!r}")
+
+
+def restore(description: Mapping[str, Any]) -> Model:
+    """The model that `Model.describe` described; only classes of this module, only their fields, nothing executed.
+
+    Raises
+    ------
+    ValueError
+        If the description names another class, or a Python function, which is stored to be read, not to be run.
+    """
+    kind = description.get("model")
+    if kind == "Sum":
+        return Sum(parts=tuple(restore(part) for part in description.get("parts", ())))
+    if kind == "PythonModel":
+        raise ValueError(
+            f"the model is the Python function {description.get('function')!r}, and code from a file is never run: "
+            "evaluate that function yourself with the result's parameters"
+        )
+    known = {cls.__name__: cls for cls in _CLASSES}
+    if kind not in known:
+        raise ValueError(f"unknown model {kind!r}; known are {sorted(known)}")
+    names = {f.name for f in fields(known[kind])}
+    return known[kind](**{k: v for k, v in description.items() if k in names})
