@@ -102,3 +102,19 @@ def test_a_tree_says_what_to_use_instead():
     changed = tree.pycro.map(lambda ds: ds * 2, where=lambda node: node.name == "fit")
     assert changed["/results/fit"].b.item() == 4.0 and changed.a.item() == 1.0
     assert set(tree.pycro.history) == {"/", "/results/fit"}
+
+
+def test_type_checkers_see_the_same_names():
+    import ast
+    from pathlib import Path
+
+    tree = ast.parse(Path(xp.__file__).with_suffix(".pyi").read_text())
+    seen = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                seen[alias.asname or alias.name] = (node.module, alias.name)
+    assert set(seen) == set(xp.__all__)
+    for public, home in xp._HOMES.items():
+        module, _, attribute = home.partition(":")
+        assert seen[public] == ((module, attribute) if attribute else tuple(module.rsplit(".", 1))), public

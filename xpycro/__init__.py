@@ -1,69 +1,88 @@
 """xpycro: every microscope's file as a labelled xarray Dataset, and one accessor, ``.pycro``, from counts to results.
 
-The public names; importing it registers the accessors and loads nothing heavier than xarray.
+Importing it registers the accessors and costs what importing xarray costs: each public name below is loaded from its
+room when it is first used.
 """
 
-from importlib.metadata import PackageNotFoundError, version
+from __future__ import annotations
 
-from xpycro import accessor, errors, simulate
-from xpycro.analysis import models
-from xpycro.analysis.fit import fit
-from xpycro.engine.results import evaluate, project, reconstruct, residual
-from xpycro.io.export import from_hyperspy, from_sidpy, to_hyperspy, to_nexus
-from xpycro.io.formats import Format, formats
-from xpycro.io.formats import register as register_format
-from xpycro.io.many import open_many
-from xpycro.io.opening import open, open_tree
-from xpycro.io.store import open_result, pack, save, unpack, verify
-from xpycro.io.translate import translate
-from xpycro.processing import cluster, decompose, image, register, spectra
-from xpycro.processing import filters as filter
-from xpycro.processing.select import crop, to_units
-from xpycro.provenance import history
-from xpycro.replay import replay, script
-from xpycro.viz import plot
+import importlib
+from typing import Any
 
-try:
-    __version__ = version("xpycro")
-except PackageNotFoundError:  # a source tree that was never installed
-    __version__ = "0+unknown"
+import xarray as xr
 
-__all__ = [
-    "Format",
-    "accessor",
-    "cluster",
-    "crop",
-    "decompose",
-    "errors",
-    "evaluate",
-    "filter",
-    "fit",
-    "formats",
-    "from_hyperspy",
-    "from_sidpy",
-    "history",
-    "image",
-    "models",
-    "open",
-    "open_many",
-    "open_result",
-    "open_tree",
-    "pack",
-    "plot",
-    "project",
-    "reconstruct",
-    "register",
-    "register_format",
-    "replay",
-    "residual",
-    "save",
-    "script",
-    "simulate",
-    "spectra",
-    "to_hyperspy",
-    "to_nexus",
-    "to_units",
-    "translate",
-    "unpack",
-    "verify",
-]
+# Where each public name lives, "module:name" where it is not a module; __init__.pyi says the same to type checkers.
+_HOMES = {
+    "accessor": "xpycro.accessor",
+    "cluster": "xpycro.processing.cluster",
+    "crop": "xpycro.processing.select:crop",
+    "decompose": "xpycro.processing.decompose",
+    "errors": "xpycro.errors",
+    "evaluate": "xpycro.engine.results:evaluate",
+    "filter": "xpycro.processing.filters",
+    "fit": "xpycro.analysis.fit:fit",
+    "Format": "xpycro.io.formats:Format",
+    "formats": "xpycro.io.formats:formats",
+    "from_hyperspy": "xpycro.io.export:from_hyperspy",
+    "from_sidpy": "xpycro.io.export:from_sidpy",
+    "history": "xpycro.provenance:history",
+    "image": "xpycro.processing.image",
+    "models": "xpycro.analysis.models",
+    "open": "xpycro.io.opening:open",
+    "open_many": "xpycro.io.many:open_many",
+    "open_result": "xpycro.io.store:open_result",
+    "open_tree": "xpycro.io.opening:open_tree",
+    "pack": "xpycro.io.store:pack",
+    "plot": "xpycro.viz.plot",
+    "project": "xpycro.engine.results:project",
+    "reconstruct": "xpycro.engine.results:reconstruct",
+    "register": "xpycro.processing.register",
+    "register_format": "xpycro.io.formats:register",
+    "replay": "xpycro.replay:replay",
+    "residual": "xpycro.engine.results:residual",
+    "save": "xpycro.io.store:save",
+    "script": "xpycro.replay:script",
+    "simulate": "xpycro.simulate",
+    "spectra": "xpycro.processing.spectra",
+    "to_hyperspy": "xpycro.io.export:to_hyperspy",
+    "to_nexus": "xpycro.io.export:to_nexus",
+    "to_units": "xpycro.processing.select:to_units",
+    "translate": "xpycro.io.translate:translate",
+    "unpack": "xpycro.io.store:unpack",
+    "verify": "xpycro.io.store:verify",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("xpycro")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'xpycro' has no attribute {name!r}")
+    module, _, attribute = _HOMES[name].partition(":")
+    value: Any = importlib.import_module(module)
+    globals()[name] = value = getattr(value, attribute) if attribute else value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
+def _register(kind: str) -> None:
+    """Register an accessor that is loaded when an object is first asked for it."""
+
+    def pycro(obj: Any) -> Any:
+        from xpycro import accessor
+
+        return getattr(accessor, f"{kind}Accessor")(obj)
+
+    pycro.__doc__ = f"The operations of xpycro on a {kind}."
+    getattr(xr, f"register_{kind.lower()}_accessor")("pycro")(pycro)
+
+
+for _kind in ("DataArray", "Dataset", "DataTree"):
+    _register(_kind)

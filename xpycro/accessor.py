@@ -1,7 +1,7 @@
 """The accessor ``.pycro`` on DataArray, Dataset and DataTree: it holds the object and forwards, nothing else.
 
 Each method is the plain function of the same name under ``xp.``, with its signature and docstring. Only the package's
-``__init__`` imports this module.
+``__init__`` imports this module, when an object is first asked for ``.pycro``.
 """
 
 from __future__ import annotations
@@ -191,21 +191,18 @@ class _LabelledAccessor(_Forwarding):
     spectra = property(lambda self: Spectra(self._obj), doc=Spectra.__doc__)
 
 
-@xr.register_dataarray_accessor("pycro")
 class DataArrayAccessor(_LabelledAccessor):
     """From raw counts to fitted, explained, replayable results: ``da.pycro.fit(...)`` is ``xp.fit(da, ...)``."""
 
     __slots__ = ()
 
 
-@xr.register_dataset_accessor("pycro")
 class DatasetAccessor(_LabelledAccessor):
     """As on a DataArray; of several channels methods take ``variable=``."""
 
     __slots__ = ()
 
 
-@xr.register_datatree_accessor("pycro")
 class DataTreeAccessor(_Forwarding):
     """What holds for a whole file; everything else is done on a node's Dataset."""
 

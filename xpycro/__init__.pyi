@@ -1,0 +1,60 @@
+"""What type checkers see of the package: the public names, each from its room."""
+
+from xpycro import accessor, errors, simulate
+from xpycro.analysis import models
+from xpycro.analysis.fit import fit
+from xpycro.engine.results import evaluate, project, reconstruct, residual
+from xpycro.io.export import from_hyperspy, from_sidpy, to_hyperspy, to_nexus
+from xpycro.io.formats import Format, formats
+from xpycro.io.formats import register as register_format
+from xpycro.io.many import open_many
+from xpycro.io.opening import open, open_tree
+from xpycro.io.store import open_result, pack, save, unpack, verify
+from xpycro.io.translate import translate
+from xpycro.processing import cluster, decompose, image, register, spectra
+from xpycro.processing import filters as filter
+from xpycro.processing.select import crop, to_units
+from xpycro.provenance import history
+from xpycro.replay import replay, script
+from xpycro.viz import plot
+
+__version__: str
+__all__ = [
+    "Format",
+    "accessor",
+    "cluster",
+    "crop",
+    "decompose",
+    "errors",
+    "evaluate",
+    "filter",
+    "fit",
+    "formats",
+    "from_hyperspy",
+    "from_sidpy",
+    "history",
+    "image",
+    "models",
+    "open",
+    "open_many",
+    "open_result",
+    "open_tree",
+    "pack",
+    "plot",
+    "project",
+    "reconstruct",
+    "register",
+    "register_format",
+    "replay",
+    "residual",
+    "save",
+    "script",
+    "simulate",
+    "spectra",
+    "to_hyperspy",
+    "to_nexus",
+    "to_units",
+    "translate",
+    "unpack",
+    "verify",
+]
