@@ -178,7 +178,7 @@ def test_a_failing_block_leaves_no_torn_result(path, any_size):
 @pytest.mark.parametrize("failing", ["write_at", "flush", "rename", "copy", "open_hdf5"])
 def test_a_full_disk_leaves_everything_as_it_was(path, monkeypatch, failing):
     result = average(opening.open(path).response).compute()
-    result = result.assign(big=("z", np.arange(20_000.0)))
+    result = result.assign(big=("z", np.arange(600_000.0)))
     before = path.read_bytes()
 
     def fail(*args, **kwargs):

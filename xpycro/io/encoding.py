@@ -339,7 +339,7 @@ def encode_block(kind: str, values: Any, dtype: np.dtype) -> np.ndarray:
     if kind.startswith("field:"):
         values = values[kind.removeprefix("field:")]
     if kind == "time":
-        return np.ascontiguousarray(values).view(np.int64)
+        return values.view(np.int64)
     if kind == "bytes":
         flat = np.ascontiguousarray(values)
         return flat.reshape(-1).view("S1").reshape(*values.shape, flat.dtype.itemsize)

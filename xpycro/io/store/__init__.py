@@ -110,10 +110,10 @@ def open_group(path: str | os.PathLike[str], group: str = "") -> xr.Dataset:
     main = os.path.abspath(os.fspath(path))
     where = (main, group)
     if group.startswith(f"{publish.RESULTS}/"):
-        places = _places(main)
         name = group.removeprefix(f"{publish.RESULTS}/")
+        places = _places(main, name)
         if name not in places:
-            raise StoreError(f"{os.fspath(path)} has no finished result {name!r}; it has {list(places)}")
+            raise StoreError(f"{os.fspath(path)} has no finished result {name!r}; it has {list(_places(main))}")
         where = places[name][:2]
     with reader.open_store(where[0]) as netcdf:
         ds = reader.read_group(netcdf, *where)
@@ -286,6 +286,8 @@ def save(
     attrs: dict[str, Any] = {STORE: LAYOUT_VERSION, REUSE: same}
     if root:
         attrs[publish.IDENTITY] = uuid.uuid4().hex
+    elif exists:
+        attrs[publish.PARENT] = publish.identity_of(target)
     with journal.job(target, same) as (part_file, notes):
         part = Part(part_file, {"": (encoded, slots)})
         part.journal = notes if part.resumable else None
@@ -308,20 +310,20 @@ def _find_identical(path: str, same: str, name: str | None) -> str | None:
     return wanted[0] if wanted else None
 
 
-def _places(path: str) -> dict[str, tuple[str, str, str]]:
-    """Where each finished result lies: (file, group, identity) by name."""
-    prefix = f"{publish.RESULTS}/"
+def _places(path: str, only: str | None = None) -> dict[str, tuple[str, str, str]]:
+    """Where each finished result (or only that one) lies: (file, group, identity) by name. Reads a few attributes."""
     found = {}
-    with reader.open_store(path) as netcdf:
-        for group in reader.group_names(netcdf):
-            if group.startswith(prefix):
-                mark = netcdf[group]._h5group.attrs.get(REUSE, "")
-                found[group.removeprefix(prefix)] = (path, group, str(mark))
-        mine = netcdf._h5group.attrs.get(publish.IDENTITY)
-    for name, sidecar in publish.sidecars(path).items():
+    with reader.open_hdf5(path) as hdf5:
+        mine = hdf5.attrs.get(publish.IDENTITY)
+        inside = hdf5.get(publish.RESULTS, {})
+        for name in inside if only is None else [one for one in (only,) if one in inside]:
+            attrs = inside[name].attrs
+            if reader.COMPLETE in attrs:
+                found[name] = (path, f"{publish.RESULTS}/{name}", str(attrs.get(REUSE, "")))
+    for name, sidecar in publish.sidecars(path, only).items():
         try:
-            with reader.open_store(sidecar) as netcdf:
-                attrs = netcdf._h5group.attrs
+            with reader.open_hdf5(sidecar) as hdf5:
+                attrs = hdf5.attrs
                 if attrs.get(publish.PARENT) == mine and reader.COMPLETE in attrs:
                     found.setdefault(name, (sidecar, "", str(attrs.get(REUSE, ""))))
         except (XpycroError, OSError):  # told of, as a warning, by whoever opens the tree

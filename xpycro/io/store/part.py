@@ -31,7 +31,8 @@ STORE = "xpycro_store"  # root attribute: layout version of the file
 COMPLETE = "xpycro_complete"  # group attribute: everything in the group was written
 CHECKSUM = "xpycro_checksum"  # dataset attribute
 LAYOUT_VERSION = 1
-_NOW_BYTES = 1 << 16  # values in memory below this are written with the structure
+_NOW_BYTES = 1 << 22  # values in memory below this are written with the structure
+_ONE_PIECE = 1 << 16  # what is smaller is not chunked
 
 
 def digest(values: np.ndarray) -> bytes:
@@ -89,6 +90,13 @@ class Slot:
         stored = self.stored
         return stored.variable._in_memory and (stored.dtype.hasobject or stored.nbytes <= _NOW_BYTES)
 
+    def digests_of(self, values: np.ndarray) -> dict[tuple[int, ...], bytes]:
+        """Checksums of the chunks of the whole variable."""
+        if values.ndim == 0 or 0 in values.shape:
+            return {(0,) * values.ndim: digest(values)}
+        whole = tuple(slice(0, n) for n in values.shape)
+        return {index: digest(np.ascontiguousarray(values[where])) for index, where in self.pieces(whole)}
+
     def done(self, region: tuple[slice, ...]) -> bool:
         """Whether all chunks of a block are written."""
         return all(index in self.digests for index, _ in self.pieces(region))
@@ -139,7 +147,7 @@ def plan(
     slots = []
     for one in encoded.variables:
         blocks = _lazy_blocks(one)
-        small = one.dtype.hasobject or 0 in one.shape or not one.shape or one.nbytes <= _NOW_BYTES
+        small = one.dtype.hasobject or 0 in one.shape or not one.shape or one.nbytes <= _ONE_PIECE
         asked = {k: v for k, v in chunking.items() if k in one.dims} if isinstance(chunking, Mapping) else chunking
         chunks = one.shape
         kind: dict[str, Any] = {}
@@ -178,12 +186,16 @@ class Part:
         self.journal: Journal | None = None
         self._guard = threading.Lock()
         self._hdf5: Any = None
+        self._marked = False
         self._descriptor: int | None = None
 
     # --------------------------------------------------------------------------------------------------- structure
 
     def create(self, root_attrs: Mapping[str, Any]) -> None:
-        """Write the structure and what is small and in memory; reserve the space for all else."""
+        """Write the structure and what is small and in memory; reserve the space for all else.
+
+        Where that is everything, the marks that `finish` would add are written too.
+        """
         import h5netcdf
 
         with disk.open_hdf5(self.path, "w") as hdf5:
@@ -195,8 +207,9 @@ class Part:
                     self._create_group(group, encoded, slots)
             for slot in self.slots:
                 self._locate(hdf5[slot.key], slot)
-        if self.journal is not None:
-            disk.flush(self.path)
+            if not self.pending:
+                self._mark(hdf5, {})
+        if self.journal is not None and self.pending:
             self.journal.restart(self.signature)
 
     def _create_group(self, group: Any, encoded: Encoded, slots: list[Slot]) -> None:
@@ -229,7 +242,7 @@ class Part:
             values = stored.block(stored.variable.values)
             if values.size:
                 variable._h5ds[...] = values
-            slot.digests = {(0,) * len(stored.shape): digest(values)}
+            slot.digests = slot.digests_of(values)
 
     def _locate(self, dataset: Any, slot: Slot) -> None:
         if slot.digests or slot.filters or 0 in slot.stored.shape or slot.stored.dtype.hasobject:
@@ -292,7 +305,7 @@ class Part:
     def _place_again(self, hdf5: Any, slot: Slot) -> None:
         dataset = hdf5[slot.key]
         if slot.now:
-            slot.digests = {(0,) * len(slot.stored.shape): digest(slot.stored.block(slot.stored.variable.values))}
+            slot.digests = slot.digests_of(slot.stored.block(slot.stored.variable.values))
         self._locate(dataset, slot)
 
     def _stored_digest(self, descriptor: int, slot: Slot, index: tuple[int, ...]) -> bytes:
@@ -371,15 +384,20 @@ class Part:
     def finish(self, attrs: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         """Write checksums and commit marks, and bring the file to the disk itself."""
         self.__exit__()
-        with disk.open_hdf5(self.path, "r+") as hdf5:
-            for slot in self.slots:
-                hdf5[slot.key].attrs[CHECKSUM] = slot.checksum
-            for name in self.groups:
-                group = hdf5[f"/{name}"]
-                for key, value in (attrs or {}).get(name, {}).items():
-                    group.attrs[key] = value
-                group.attrs[COMPLETE] = np.int64(1)
+        if not self._marked or attrs:
+            with disk.open_hdf5(self.path, "r+") as hdf5:
+                self._mark(hdf5, attrs or {})
         disk.flush(self.path)
+
+    def _mark(self, hdf5: Any, attrs: Mapping[str, Mapping[str, Any]]) -> None:
+        for slot in self.slots:
+            hdf5[slot.key].attrs[CHECKSUM] = slot.checksum
+        for name in self.groups:
+            group = hdf5[f"/{name}"]
+            for key, value in attrs.get(name, {}).items():
+                group.attrs[key] = value
+            group.attrs[COMPLETE] = np.int64(1)
+        self._marked = True
 
 
 def _padded(piece: np.ndarray, chunks: tuple[int, ...]) -> np.ndarray:

@@ -24,6 +24,7 @@ __all__ = [
     "copy_group",
     "copy_result",
     "copy_tree",
+    "identity_of",
     "into_sidecar",
     "new_file",
     "result_names",
@@ -44,9 +45,18 @@ def sidecar_folder(path: str) -> str:
     return f"{path}.results"
 
 
-def sidecars(path: str) -> dict[str, str]:
-    """Committed sidecars of a store: path by result name."""
+def identity_of(path: str) -> str:
+    """Which measurement a store holds."""
+    with disk.open_hdf5(path, "r") as hdf5:
+        return str(hdf5.attrs.get(IDENTITY, ""))
+
+
+def sidecars(path: str, only: str | None = None) -> dict[str, str]:
+    """Committed sidecars of a store (or only that one): path by result name."""
     folder = sidecar_folder(path)
+    if only is not None:
+        one = os.path.join(folder, f"{only}.h5")
+        return {only: one} if os.path.exists(one) else {}
     try:
         names = os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
@@ -228,9 +238,13 @@ def _fold_in(part: str, path: str, name: str) -> None:
 
 
 def _beside(part: str, path: str, name: str) -> None:
-    with disk.open_hdf5(path, "r") as main, disk.open_hdf5(part, "r+") as sidecar:
-        sidecar.attrs[PARENT] = main.attrs.get(IDENTITY, "")
-    disk.flush(part)
+    with disk.open_hdf5(path, "r") as main, disk.open_hdf5(part, "r") as sidecar:
+        mine = main.attrs.get(IDENTITY, "")
+        marked = sidecar.attrs.get(PARENT) == mine
+    if not marked:  # the measurement was made, or replaced, while the result was being computed
+        with disk.open_hdf5(part, "r+") as sidecar:
+            sidecar.attrs[PARENT] = mine
+        disk.flush(part)
     into_sidecar(part, path, name)
 
 

@@ -20,11 +20,12 @@ from xpycro.errors import CorruptFile, Incomplete, NotThisFormat, StoreError
 from xpycro.io import encoding
 from xpycro.io.store.part import CHECKSUM, COMPLETE, LAYOUT_VERSION, STORE
 
-__all__ = ["StoredArray", "check_safe", "group_names", "is_store", "open_store", "read_group"]
+__all__ = ["StoredArray", "check_safe", "group_names", "is_store", "open_hdf5", "open_store", "read_group"]
 
 _MAX_DEPTH = 64
 _RATIO = 1000  # declared over stored bytes, beyond which a file larger than _HUGE is no honest file
 _HUGE = 4 << 30
+_HARD_LINK = 0  # h5py.h5l.TYPE_HARD
 _SMALL_COORD = 1 << 16  # coords up to here are read while the file is open
 
 
@@ -121,32 +122,41 @@ def check_safe(hdf5: Any, path: str) -> None:
     """
     import os
 
-    import h5py
+    from h5py import h5g
 
     seen: set[Any] = set()
-    pending: list[tuple[Any, int]] = [(hdf5["/"], 0)]
+    pending: list[tuple[Any, int, str]] = [(hdf5["/"].id, 0, "/")]
     declared = 0
-    while pending:
-        group, depth = pending.pop()
+    while pending:  # h5py's lower floor: this is paid on every opening
+        group, depth, where = pending.pop()
         if depth > _MAX_DEPTH:
-            raise CorruptFile(f"groups are nested deeper than {_MAX_DEPTH}", path=path, field=group.name)
-        identity = h5py.h5o.get_info(group.id).addr
+            raise CorruptFile(f"groups are nested deeper than {_MAX_DEPTH}", path=path, field=where)
+        identity = h5g.get_objinfo(group).objno
         if identity in seen:
-            raise CorruptFile("a group is linked twice, perhaps to itself", path=path, field=group.name)
+            raise CorruptFile("a group is linked twice, perhaps to itself", path=path, field=where)
         seen.add(identity)
-        for name in group:
-            link = group.get(name, getlink=True)
-            if not isinstance(link, h5py.HardLink):
-                raise CorruptFile(f"a {type(link).__name__} leads elsewhere", path=path, field=f"{group.name}/{name}")
-            child = group[name]
-            if isinstance(child, h5py.Group):
-                pending.append((child, depth + 1))
-            elif isinstance(child, h5py.Dataset):
-                if child.external or child.is_virtual:
-                    raise CorruptFile("the values lie in another file", path=path, field=child.name)
-                declared += child.size * child.dtype.itemsize if child.shape is not None else 0
+        for number in range(group.get_num_objs()):
+            name = group.get_objname_by_idx(number)
+            field = f"{where}{name.decode('utf-8', 'replace')}"
+            if group.links.get_info(name).type != _HARD_LINK:
+                raise CorruptFile("a link leads elsewhere", path=path, field=field)
+            kind = group.get_objtype_by_idx(number)
+            if kind == h5g.GROUP:
+                pending.append((h5g.open(group, name), depth + 1, f"{field}/"))
+            elif kind == h5g.DATASET:
+                declared += _declared_bytes(group, name, path, field)
     if declared > _HUGE and declared > _RATIO * os.path.getsize(path):
         raise CorruptFile(f"it declares {declared:,} bytes of values, far more than it holds", path=path)
+
+
+def _declared_bytes(group: Any, name: bytes, path: str, field: str) -> int:
+    from h5py import h5d
+
+    dataset = h5d.open(group, name)
+    made = dataset.get_create_plist()
+    if made.get_layout() == h5d.VIRTUAL or (made.get_layout() == h5d.CONTIGUOUS and made.get_external_count()):
+        raise CorruptFile("the values lie in another file", path=path, field=field)
+    return dataset.get_space().get_simple_extent_npoints() * dataset.get_type().get_size()
 
 
 def is_store(path: str) -> bool:
@@ -161,18 +171,16 @@ def is_store(path: str) -> bool:
 
 
 @contextlib.contextmanager
-def open_store(path: str) -> Iterator[Any]:
-    """The h5netcdf file of a store, looked over for safety.
+def open_hdf5(path: str) -> Iterator[Any]:
+    """The h5py file of a store.
 
     Raises
     ------
     NotThisFormat
         If it is no HDF5 file, or not one of ours.
     CorruptFile
-        If HDF5 cannot read it, or it is unsafe.
+        If HDF5 cannot read it.
     """
-
-    import h5netcdf
     import h5py
 
     try:
@@ -190,6 +198,21 @@ def open_store(path: str) -> Iterator[Any]:
             raise StoreError(
                 f"{path} has store layout {int(version)} and this xpycro reads up to {LAYOUT_VERSION}: update it"
             )
+        yield hdf5
+
+
+@contextlib.contextmanager
+def open_store(path: str) -> Iterator[Any]:
+    """The h5netcdf file of a store, looked over for safety.
+
+    Raises
+    ------
+    NotThisFormat, CorruptFile
+        As `open_hdf5`; also where the file is unsafe.
+    """
+    import h5netcdf
+
+    with open_hdf5(path) as hdf5:
         check_safe(hdf5, path)
         with h5netcdf.File(hdf5, "r") as netcdf:
             yield netcdf
