@@ -142,6 +142,10 @@ def _fast_movement(head: bytes, path: str) -> bool:
     return head.startswith(HDF5) and b"data" in head and is_fast_movement(path)
 
 
+def _pifm(head: bytes, path: str) -> bool:
+    return b"ANFATEC Parameterfile" in head[:2000]
+
+
 for _format in (
     Format(
         "xpycro", (".h5",), _hdf5, "xpycro.io.store:read",
@@ -153,7 +157,7 @@ for _format in (
         options={"incomplete": "True: read a file that ends within a pixel, without that pixel"},
     ),
     Format(
-        "nanonis_sxm", (".sxm",), _nanonis_scan, "xpycro.io.translators.nanonis:scan",
+        "nanonis_sxm", (".sxm",), _nanonis_scan, "xpycro.io.translators.nanonis_sxm:scan",
         "Nanonis scan images", "Nanonis / SPECS STM and AFM", lazy="block", verified="real file",
         options={"incomplete": "True: read a file that is too short; what is missing is NaN and flagged"},
     ),
@@ -242,6 +246,11 @@ for _format in (
     Format(
         "fast_movement", (".h5",), _fast_movement, "xpycro.io.translators.afm_hdf5:fast_movement",
         "Movements of the FAST module", "FAST SPM", lazy="block", verified="real file", guess=False,
+    ),
+    Format(
+        "pifm", (".txt",), _pifm, "xpycro.io.translators.pifm:scan",
+        "Anfatec / Molecular Vista images and hyperspectral cubes", "Molecular Vista PiFM, Anfatec AFM",
+        lazy="block", verified="facts only",
     ),
 ):  # fmt: skip
     register(_format)
