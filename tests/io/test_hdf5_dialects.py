@@ -304,3 +304,32 @@ def test_every_real_file_is_recognised(data_file):
     }.items():
         assert formats.identify(data_file(name)).name == expected
     assert usid.read
+
+
+# ------------------------------------------------------------------------------------------------- classic netCDF
+
+
+def test_classic_netcdf_is_a_view_with_a_note(tmp_path):
+    import pickle
+
+    import xarray as xr
+
+    from xpycro.io.translators import netcdf3
+
+    values = np.random.default_rng(0).normal(size=(3, 4, 5))
+    made = xr.Dataset(
+        {"signal": (("time", "y", "x"), values, {"units": "nA", "long_name": "Current"})},
+        {"y": ("y", np.arange(4.0)[::-1], {"units": "nm"}), "x": ("x", np.arange(5.0), {"units": "nm"})},
+    )
+    made.to_netcdf(tmp_path / "a.nc", engine="scipy")
+    assert formats.identify(tmp_path / "a.nc").name == "netcdf"
+    ds = only(netcdf3.read(str(tmp_path / "a.nc")))
+    assert not ds.signal.variable._in_memory and "no known dialect" in ds.attrs["note"]
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(ds)).signal.values, values[:, ::-1])
+    np.testing.assert_allclose(ds.y, np.arange(4) * 1e-9)
+    content = (tmp_path / "a.nc").read_bytes()
+    for length in range(3, len(content) - 8, 37):
+        (tmp_path / "a.nc").write_bytes(content[:length])
+        with pytest.raises(TranslationError):
+            for damaged in netcdf3.read(str(tmp_path / "a.nc")).values():
+                damaged.load()

@@ -171,6 +171,10 @@ BLOCKS = (
 )  # fmt: skip
 
 
+def _netcdf3(head: bytes, path: str) -> bool:
+    return head.startswith((b"CDF\x01", b"CDF\x02")) and b"FloatField" not in head and b"sranger" not in head
+
+
 def _bridge(
     name: str, suffixes: tuple[str, ...], sniff: Any, function: str, what: str, who: str, **more: Any
 ) -> Format:
@@ -250,5 +254,10 @@ GENERIC = Format(
     options=_GUARD, verified="real file", guess=False,
 )  # fmt: skip
 
-for _format in (*BLOCKS, *DIALECTS, *BRIDGED, GENERIC):
+NETCDF = Format(
+    "netcdf", (".nc", ".cdf"), _netcdf3, _T + "netcdf3:read", "classic netCDF: a view of its arrays", "any",
+    lazy="block", verified="facts only", guess=False,
+)  # fmt: skip
+
+for _format in (*BLOCKS, *DIALECTS, *BRIDGED, NETCDF, GENERIC):
     register(_format)

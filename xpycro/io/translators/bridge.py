@@ -17,7 +17,9 @@ import numpy as np
 import xarray as xr
 
 from xpycro.errors import CorruptFile, MissingExtra, UnsupportedVariant, XpycroError
+from xpycro.io.hdf5_guard import opened
 from xpycro.io.translators._axes import Axis, data_units, layout
+from xpycro.io.translators._h5tools import MAGIC
 from xpycro.io.translators._signals import Signal, collect
 from xpycro.io.translators.hyperspy import said_of, split_quantity
 from xpycro.schema import coordinate
@@ -64,6 +66,11 @@ def read(path: str, plugin: str) -> dict[str, xr.Dataset]:
         raise UnsupportedVariant(f"the plug-in {plugin!r} is not bridged", path=path)
     if importlib.util.find_spec("rsciio") is None:
         raise MissingExtra("rosettasciio", "em", f"reading {os.path.basename(path)}")
+    with open(path, "rb") as handle:
+        hdf5 = handle.read(8) == MAGIC
+    if hdf5:  # links and external storage are followed by whoever opens it: look first
+        with opened(path):
+            pass
     try:
         module = importlib.import_module(f"rsciio.{plugin}")
         entries = _entries(module.file_reader, path)
