@@ -282,3 +282,17 @@ def createc_image(
     head = "\r\n".join([*text, ""]).encode("latin-1").ljust(2000, b"\0") + b"DATA"
     body = np.concatenate([[0], numbers.ravel(), np.zeros(4 * nx + 31)]).astype("<f4").tobytes()
     return head + zlib.compress(body), len(head), numbers
+
+
+def igor_experiment(*, order: str = "<", seed: int = 0) -> tuple[bytes, tuple[int, int], np.ndarray]:
+    """A ``.pxp`` file: variables, then one image in the data folder ``scan``."""
+    image = np.random.default_rng(seed).normal(size=(6, 5)).astype("f4")
+    content, _, _ = igor_wave5(image, order=order, note="Gain: 3")
+
+    def record(kind: int, body: bytes) -> bytes:
+        return struct.pack(order + "HhI", kind, 0, len(body)) + body
+
+    before = record(1, bytes(40)) + record(9, b"scan".ljust(32, b"\0"))
+    start = len(before) + 8 + 384
+    whole = before + record(3, content) + record(10, b"")
+    return whole, (start, start + image.nbytes), image

@@ -107,3 +107,16 @@ def test_inflating_is_bounded():
     for bad, limit in ((packed, 999), (packed[:-5], 1000), (b"\x78\x9cxx", 1000), (bomb, 10_000)):
         with pytest.raises(CorruptFile, match="block"):
             inflate(bad, limit, "block", cursor)
+
+
+def test_a_window_knows_nothing_outside(cursor_of):
+    with cursor_of(b"abcdefgh") as cursor:
+        cursor.skip(2, "head")
+        inner = cursor.window(3, "window")
+        assert cursor.position == 5 and inner.read(2, "x") == b"cd" and inner.remaining == 1
+        deeper = inner.window(1, "deeper")
+        assert deeper.read(1, "x") == b"e"
+        with pytest.raises(CorruptFile, match="byte 5"):
+            deeper.read(1, "beyond")
+        with pytest.raises(CorruptFile, match="window"):
+            cursor.window(4, "window")

@@ -10,7 +10,7 @@ import pytest
 from tests.io import fuzzing, samples
 from xpycro.errors import TranslationError
 from xpycro.io import formats
-from xpycro.io.translators import createc, gwyddion, gwyddion_native, igor, nanonis, nanonis_dat, nanoscope
+from xpycro.io.translators import createc, gwyddion, gwyddion_native, igor, nanonis, nanonis_dat, nanonis_sxm, nanoscope
 
 
 def _wave(**kwargs):
@@ -25,14 +25,15 @@ def _wave(**kwargs):
 CASES = {
     "grid.3ds": (nanonis.grid, lambda: samples.nanonis_grid(6, 5, 7)[:2]),
     "stopped.3ds": (nanonis.grid, lambda: samples.nanonis_grid(6, 5, 7, written=17)[:2]),
-    "up.sxm": (nanonis.scan, lambda: samples.nanonis_scan(7, 6)[:2]),
-    "down.sxm": (nanonis.scan, lambda: samples.nanonis_scan(7, 6, direction="down")[:2]),
+    "up.sxm": (nanonis_sxm.scan, lambda: samples.nanonis_scan(7, 6)[:2]),
+    "down.sxm": (nanonis_sxm.scan, lambda: samples.nanonis_scan(7, 6, direction="down")[:2]),
     "spectrum.dat": (nanonis_dat.spectrum, lambda: samples.nanonis_spectrum()[:2]),
     "image.spm": (nanoscope.read, lambda: samples.nanoscope_image()[:2]),
     "force.spm": (nanoscope.read, lambda: samples.nanoscope_force()[:2]),
     "volume.spm": (nanoscope.read, lambda: samples.nanoscope_force(curves=(3, 2))[:2]),
     "little.ibw": (igor.wave, _wave),
     "big.ibw": (igor.wave, lambda: _wave(order=">")),
+    "experiment.pxp": (igor.experiment, lambda: samples.igor_experiment()[:2]),
     "old.ibw": (igor.wave, lambda: (samples.igor_wave2(np.arange(40.0), note="Gain: 3"), (126, 286))),
     "image.dat": (createc.image, lambda: samples.createc_image()[:2]),
     "stopped.dat": (createc.image, lambda: samples.createc_image(lines=2)[:2]),

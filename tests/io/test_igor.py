@@ -7,8 +7,9 @@ import pytest
 
 from tests.io import samples
 from xpycro import schema
-from xpycro.errors import CorruptFile, NotThisFormat
-from xpycro.io.translators.igor import parse, wave
+from xpycro.errors import CorruptFile, NotThisFormat, SeveralGroups
+from xpycro.io.opening import open as open_file
+from xpycro.io.translators.igor import experiment, parse, wave
 
 
 def _write(tmp_path, content, name="a.ibw"):
@@ -154,3 +155,39 @@ def test_declared_size_beyond_the_file(tmp_path):
     huge[2:4] = (checksum % 65536).to_bytes(2, "little")
     with pytest.raises(CorruptFile, match="points"):
         wave(_write(tmp_path, bytes(huge)))
+
+
+# ---------------------------------------------------------------------------------------------- packed experiments
+
+
+def test_real_experiment(data_file):
+    path = data_file("igor_ibw/polar-graphs-demo.pxp")
+    groups = experiment(str(path))
+    assert list(groups) == [
+        "radiusData",
+        "angleData",
+        "W_plrX5",
+        "W_plrY5",
+        "angleQ1",
+        "radiusQ1",
+        "W_plrX6",
+        "W_plrY6",
+    ]
+    # the first wave, of version 2, lies at byte 16529 of the file, its numbers 126 bytes on
+    numbers = np.frombuffer(path.read_bytes()[16529 + 126 :], "<f4", 128)
+    np.testing.assert_array_equal(groups["radiusData"].radius_data.values, numbers)
+    with pytest.raises(SeveralGroups, match="group='angleQ1'"):
+        open_file(path)
+    assert open_file(path, group="angleQ1").sizes["point"] == 64
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_experiment_with_folders(tmp_path, order):
+    content, _, image = samples.igor_experiment(order=order)
+    path = _write(tmp_path, content, "a.pxp")
+    ds = open_file(path)
+    np.testing.assert_array_equal(ds.wave0.values, image.T)
+    assert ds.attrs["title"] == "wave0"
+    for damaged in (content[:-1], content[:-8], content + b"x", content[8 + 40 :][8 + 32 :]):
+        with pytest.raises(CorruptFile):
+            experiment(_write(tmp_path, damaged, "b.pxp"))

@@ -11,7 +11,8 @@ from xpycro import schema
 from xpycro.errors import CorruptFile, UnsupportedVariant
 from xpycro.io import rawarray
 from xpycro.io.opening import open as open_file
-from xpycro.io.translators.nanonis import Column, column, grid, grouped, scan
+from xpycro.io.translators.nanonis import Column, column, grid, grouped
+from xpycro.io.translators.nanonis_sxm import scan
 
 
 def _write(tmp_path, content, name):

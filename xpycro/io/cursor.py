@@ -59,6 +59,7 @@ class Cursor:
         self._file: BinaryIO | None = None
         self.base = base
         self.position = 0
+        self._start = 0  # where in the file a window begins
         if isinstance(source, bytes | bytearray):
             self._bytes = bytes(source)
             self.path = os.fspath(path)
@@ -128,6 +129,21 @@ class Cursor:
             )
         return nbytes
 
+    def window(self, n: int, field: str) -> Cursor:
+        """A cursor over the next `n` bytes, which must be there; this one moves past them.
+
+        It reads from the same open file, knows nothing outside, and names offsets of the whole file in errors.
+        """
+        self.need(n, field)
+        inner = Cursor(b"", path=self.path, base=self.base + self.position)
+        inner.size = n
+        if self._bytes is not None:
+            inner._bytes = self._bytes[self.position : self.position + n]
+        else:
+            inner._bytes, inner._file, inner._start = None, self._file, self._start + self.position
+        self.position += n
+        return inner
+
     # -------------------------------------------------------------------------------------------------------- read
 
     def read(self, n: int, field: str) -> bytes:
@@ -137,7 +153,7 @@ class Cursor:
             piece = self._bytes[self.position : self.position + n]
         else:
             assert self._file is not None
-            self._file.seek(self.position)
+            self._file.seek(self._start + self.position)
             piece = self._file.read(n)
             if len(piece) != n:
                 raise self.corrupt(f"needs {n} bytes and got {len(piece)}: the file is shrinking", field)
