@@ -27,6 +27,7 @@ __all__ = [
     "from_matrix",
     "is_lazy",
     "lazily",
+    "map_observations",
     "reduce",
     "state",
     "to_matrix",
@@ -325,6 +326,100 @@ def reduce(
 
 def _is_delayed(value: Any) -> bool:
     return hasattr(value, "__dask_graph__")
+
+
+def map_observations(
+    function: Callable[..., np.ndarray],
+    data: xr.DataArray,
+    dims: Sequence[str],
+    new: str,
+    size: int,
+    dtype: Any,
+    *,
+    others: Sequence[xr.DataArray] = (),
+    kwargs: Mapping[str, Any] | None = None,
+) -> xr.DataArray:
+    """Rows of numbers from blocks of observations: ``function((n, features), *others, **kwargs)`` gives (n, size).
+
+    What `apply` does for one array and one output, without the copy of every block that dask makes there.
+
+    Parameters
+    ----------
+    function : callable
+        Module level, or a `functools.partial` of such a one.
+    data : DataArray
+        In any state.
+    dims : sequence of str
+        The signal dims.
+    new : str
+        Name of the dim that the rows have.
+    size : int
+    dtype : numpy dtype
+    others : sequence of DataArray, optional
+        Per-observation values, as in `reduce`.
+    kwargs : mapping, optional
+        Plain values, arrays in memory, or delayed ones.
+
+    Returns
+    -------
+    DataArray
+        Dims `new` and the observation dims in the order of `data`, with their coordinates.
+
+    Notes
+    -----
+    *Laziness*: lazy, one pass.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> da = xr.DataArray(np.arange(6.0).reshape(3, 2), dims=("x", "bias"))
+    >>> map_observations(np.cumsum, da, ["bias"], "sum", 2, float, kwargs={"axis": 1}).values
+    array([[0., 2., 4.],
+           [1., 5., 9.]])
+    """
+    n_signal, kwargs = len(dims), dict(kwargs or {})
+    observed = [str(d) for d in data.dims if d not in dims]
+    coords = {n: c for n, c in data.coords.items() if not set(c.dims) & set(dims)}
+    pattern = data.isel({d: 0 for d in dims}, drop=True)
+    aligned = [o.broadcast_like(pattern).transpose(*observed) for o in others]
+    if not any(map(is_lazy, (data, *aligned))) and not any(map(_is_delayed, kwargs.values())):
+        values = [o.values for o in aligned]
+        rows = _rows_first(function, n_signal, kwargs, _observation_first(data, dims).values, *values)
+        return xr.DataArray(rows, dims=(new, *observed), coords=coords)
+
+    import dask.array
+    from dask import delayed
+
+    ordered = _observation_first(whole(data, dims), dims)
+    if ordered.chunks is None:
+        ordered = ordered.chunk({d: -1 for d in ordered.dims})
+    layout = {d: ordered.chunksizes[d] for d in observed}
+    grid = tuple(len(layout[d]) for d in observed)
+    # optimized one by one, blocks that wait for a first pass (`after`) would each bring a renamed copy of that pass
+    pieces = [ordered.data.to_delayed(optimize_graph=False).reshape(grid)]
+    pieces += [lazily(o).chunk(layout).data.to_delayed(optimize_graph=False).reshape(grid) for o in aligned]
+    evaluate = delayed(_rows_first, pure=True)
+    shared = {name: _one_block(value) for name, value in kwargs.items()}
+    blocks_of = np.empty(grid, object)
+    for place in np.ndindex(*grid):
+        value = evaluate(function, n_signal, shared, *[piece[place] for piece in pieces])
+        shape = (size, *(layout[d][i] for d, i in zip(observed, place, strict=True)))
+        blocks_of[place] = dask.array.from_delayed(value, shape=shape, dtype=dtype)
+    joined = dask.array.block(blocks_of.tolist()) if grid else blocks_of[()]
+    return xr.DataArray(joined, dims=(new, *observed), coords=coords)
+
+
+def _one_block(value: Any) -> Any:
+    """A dask array as one delayed block, anything else as it is."""
+    if not hasattr(value, "to_delayed"):
+        return value
+    return value.rechunk(-1).to_delayed(optimize_graph=False).reshape(-1)[0]
+
+
+def _rows_first(function: Callable[..., Any], n_signal: int, kwargs: Mapping[str, Any], *pieces: Any) -> np.ndarray:
+    data, *others = pieces
+    rows = function(_flat(data, n_signal), *[np.asarray(o).reshape(-1) for o in others], **kwargs)
+    return np.ascontiguousarray(rows.T).reshape(rows.shape[1], *data.shape[: data.ndim - n_signal])
 
 
 def from_delayed(value: Any, shape: Sequence[int], dtype: Any) -> Any:

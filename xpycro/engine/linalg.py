@@ -497,10 +497,10 @@ def orthonormal(vectors: np.ndarray) -> np.ndarray:
 
 def project(
     block: np.ndarray,
-    projector: np.ndarray,
-    mean: np.ndarray,
     skip: np.ndarray | None = None,
     *,
+    projector: np.ndarray,
+    mean: np.ndarray,
     columns: np.ndarray | None = None,
     limit_threads: bool = False,
 ) -> np.ndarray:
@@ -509,9 +509,9 @@ def project(
     Parameters
     ----------
     block : ndarray, shape (n_rows, n_columns)
+    skip : ndarray of bool, shape (n_rows,), optional
     projector : ndarray, shape (n_columns, k)
     mean : ndarray, shape (n_columns,)
-    skip : ndarray of bool, shape (n_rows,), optional
     columns : ndarray of bool, shape (n_columns,), optional
         Columns to use.
 

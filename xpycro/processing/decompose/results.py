@@ -122,37 +122,24 @@ def score_maps(
     columns : ndarray of bool, optional
     """
     dtype = np.result_type(data.dtype, projector.dtype, mean.dtype, np.float64)
-    arrays = [data, projector.reset_coords(drop=True), mean.reset_coords(drop=True)]
-    dims: list[list[str]] = [list(signal), ["component", *signal], list(signal)]
-    if skip is not None:
-        arrays.append(skip)
-        dims.append([])
-    # a coordinate written and read back may differ in its last bit: shapes were checked, the signal needs no labels
-    arrays = [a.drop_vars([c for c in a.coords if set(a[c].dims) & set(signal)]) for a in arrays]
-    output = chunked.Output(dtype, ("component",), attrs=dict(attrs or {}))
-    function = functools.partial(_project_block, n_signal=len(signal), columns=columns, limit_threads=limit_threads)
-    maps = chunked.apply(function, *arrays, dims=dims, outputs={"maps": output})["maps"]
-    observed = [d for d in data.dims if d not in signal]
-    return maps.transpose("component", *observed)
-
-
-def _project_block(
-    block: np.ndarray,
-    projector: np.ndarray,
-    mean: np.ndarray,
-    skip: np.ndarray | None = None,
-    *,
-    n_signal: int,
-    columns: np.ndarray | None,
-    limit_threads: bool,
-) -> np.ndarray:
-    lead = block.shape[: block.ndim - n_signal]
-    k = projector.shape[-n_signal - 1]
-    flat = block.reshape(int(np.prod(lead, dtype=np.int64)), -1)
-    left_out = None if skip is None else np.broadcast_to(skip, lead).reshape(-1)
-    matrix = np.ascontiguousarray(projector.reshape(k, -1).T)
-    scores = linalg.project(flat, matrix, mean.reshape(-1), left_out, columns=columns, limit_threads=limit_threads)
-    return scores.reshape(*lead, k)
+    k = projector.sizes["component"]
+    matrix = projector.transpose(*signal, "component").data.reshape((-1, k))
+    maps = chunked.map_observations(
+        linalg.project,
+        data,
+        signal,
+        "component",
+        k,
+        dtype,
+        others=[] if skip is None else [skip],
+        kwargs={
+            "projector": matrix,
+            "mean": mean.transpose(*signal).data.reshape(-1),
+            "columns": columns,
+            "limit_threads": limit_threads,
+        },
+    )
+    return maps.assign_attrs(dict(attrs or {}))
 
 
 def spread(values: np.ndarray, columns: np.ndarray, fill: float) -> np.ndarray:
