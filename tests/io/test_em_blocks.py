@@ -237,6 +237,25 @@ def test_digital_micrograph_of_two_images_and_packed_complex(tmp_path):
         dm.images(put(tmp_path, "b.dm3", content))
 
 
+@pytest.mark.parametrize("size", [4, 6, 16])
+def test_digital_micrograph_packed_transform(tmp_path, size):
+    picture = np.random.default_rng(0).normal(size=(size, size))
+    whole, half = np.fft.fftshift(np.fft.fft2(picture)), size // 2
+    packed = np.zeros((size, half), complex)
+    packed[:, 1:] = whole[:, half + 1 :]
+    packed[half + 1 :, 0], packed[1:half, 0] = whole[half + 1 :, half], whole[half + 1 :, 0]
+    packed[half, 0] = whole[half, half].real + 1j * whole[0, half].real
+    packed[0, 0] = whole[half, 0].real + 1j * whole[0, 0].real
+    stored = packed.astype("c8").view("f4").reshape(size, size)
+    step = [(0.1, size / 2, "1/nm")] * 2
+    content, _, _ = samples.digital_micrograph(stored, code=5, dimensions=step)
+    ds = only(dm.images(put(tmp_path, "a.dm3", content)))
+    assert ds.picture.dims == ("ky", "kx") and ds.picture.dtype == np.complex64
+    np.testing.assert_allclose(ds.picture.values[::-1], whole, atol=1e-4)
+    np.testing.assert_allclose(ds.picture[1:3, ::2].values, whole[::-1][1:3, ::2], atol=1e-4)
+    assert abs(complex(ds.picture.sel(ky=0, kx=0, method="nearest")) - picture.sum()) < 1e-4
+
+
 def test_msa(tmp_path):
     content, _, truth = samples.msa()
     ds = only(msa.spectrum(put(tmp_path, "a.msa", content)))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import xarray as xr
 
 from xpycro.errors import UnsupportedVariant
 from xpycro.io.cursor import Cursor
-from xpycro.io.rawarray import RawArray
+from xpycro.io.rawarray import RawArray, lazy
 from xpycro.io.translators import _common as common
 from xpycro.io.translators._axes import Axis, data_units, layout
 from xpycro.io.translators._dmtags import Block, block_of, plain, read_tags
@@ -47,7 +48,7 @@ def images(path: str) -> dict[str, xr.Dataset]:
     ------
     NotThisFormat, CorruptFile
     UnsupportedVariant
-        Packed complex images (a Fourier transform displayed live).
+        Packed complex images (half a Fourier transform) that are not square.
 
     Notes
     -----
@@ -137,10 +138,7 @@ def _variable(
     scaling: tuple[float, float], said: tuple[str, str], where: str, order: str,
 ) -> xr.Variable:  # fmt: skip
     if code in _PACKED:
-        raise UnsupportedVariant(
-            f"a packed complex image (DataType {code}): take its complex copy in DigitalMicrograph (Convert Data Type)",
-            path=path, offset=block.offset, field=where,
-        )  # fmt: skip
+        return _packed(path, cursor, block, order + _PACKED[code], shape, laid, said, where)
     if code != _RGB and code not in _TYPES:
         raise UnsupportedVariant(f"DataType {code}", path=path, offset=block.offset, field=where)
     dtype = np.dtype("u1" if code == _RGB else order + _TYPES[code])
@@ -164,6 +162,76 @@ def _variable(
     for axis, flip in enumerate(laid.flip):
         raw = raw.flip(axis) if flip else raw
     return common.lazy_variable(dims, raw, said[0], said[1])
+
+
+@dataclass(frozen=True)
+class PackedTransform:
+    """The Fourier transform of a real picture of which half is stored; made whole when it is used.
+
+    Row n/2 and column n/2 hold zero frequency. Stored are the columns from there on, as pairs of numbers; the column of
+    zero frequency and that of the highest share the first one, since half of each says what the other half is.
+
+    Attributes
+    ----------
+    raw : RawArray
+        (n, n) real numbers.
+    flip : tuple of bool
+    """
+
+    raw: RawArray
+    flip: tuple[bool, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The whole transform."""
+        return self.raw.shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return 2
+
+    @property
+    def result_dtype(self) -> np.dtype:
+        """dtype of what is handed out."""
+        return np.dtype(np.complex64 if self.raw.dtype.itemsize == 4 else np.complex128)
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        return ("xpycro.PackedTransform", self.flip, *self.raw.__dask_tokenize__())
+
+    def read(self, key: Any = ()) -> np.ndarray:
+        """The numbers that an index names; all of the file's are read."""
+        stored = np.ascontiguousarray(self.raw.read()).view(self.result_dtype)
+        whole = unpack(stored)[tuple(slice(None, None, -1 if flip else 1) for flip in self.flip)]
+        return np.array(whole[key])
+
+
+def unpack(stored: np.ndarray) -> np.ndarray:
+    """The whole centred transform (n, n) from its stored half (n, n / 2)."""
+    n, half = stored.shape
+    whole = np.zeros((n, n), stored.dtype)
+    whole[:, half + 1 :] = stored[:, 1:]
+    for column, rows, corner in ((half, stored[half + 1 :, 0], stored[half, 0]), (0, stored[1:half, 0], stored[0, 0])):
+        whole[half, column], whole[0, column] = corner.real, corner.imag
+        whole[half + 1 :, column] = rows
+        whole[1:half, column] = rows.conj()[::-1]
+    mirrored = whole[:, half + 1 :].conj()[::-1, ::-1]
+    whole[:, 1:half] = np.roll(mirrored, 1, axis=0)
+    return whole
+
+
+def _packed(
+    path: str, cursor: Cursor, block: Block, dtype: str, shape: tuple[int, ...], laid: Any, said: tuple[str, str],
+    where: str,
+) -> xr.Variable:  # fmt: skip
+    if len(shape) != 2 or shape[0] != shape[1] or shape[0] % 2:
+        raise UnsupportedVariant(f"a packed complex image of {shape}", path=path, offset=block.offset, field=where)
+    if math.prod(shape) * np.dtype(dtype).itemsize != block.nbytes:
+        raise cursor.corrupt(f"{shape} packed complex numbers are not {block.nbytes} bytes", where, block.offset)
+    array = PackedTransform(RawArray.contiguous(path, block.offset, dtype, shape), laid.flip)
+    variable = xr.Variable(laid.dims, lazy(array), {"units": said[1], "long_name": said[0]})  # type: ignore[arg-type]
+    variable.encoding["preferred_chunks"] = dict(zip(laid.dims, shape, strict=True))
+    return variable
 
 
 def _text(value: Any) -> str:
@@ -195,8 +263,6 @@ def _axis(calibrations: Any, number: int, size: int, image_tags: Any) -> Axis:
 
 def _spectral(axes: list[Axis], image_tags: Any) -> list[Axis]:
     """Of a spectrum without units the axis is the channel of the detector, not a place."""
-    from dataclasses import replace
-
     if any(axis.signal for axis in axes) or len(axes) > 1:
         return axes
     return [replace(axes[0], name="", signal=True)]
