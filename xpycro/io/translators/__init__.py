@@ -146,6 +146,10 @@ def _pifm(head: bytes, path: str) -> bool:
     return b"ANFATEC Parameterfile" in head[:2000]
 
 
+def _matrix(head: bytes, path: str) -> bool:
+    return head.startswith(b"ONTMATRX0101")
+
+
 for _format in (
     Format(
         "xpycro", (".h5",), _hdf5, "xpycro.io.store:read",
@@ -251,6 +255,10 @@ for _format in (
         "pifm", (".txt",), _pifm, "xpycro.io.translators.pifm:scan",
         "Anfatec / Molecular Vista images and hyperspectral cubes", "Molecular Vista PiFM, Anfatec AFM",
         lazy="block", verified="facts only",
+    ),
+    Format(
+        "omicron_matrix", (".z_mtrx", ".i_mtrx", ".mtrx"), _matrix, "xpycro.io.translators.omicron:matrix",
+        "Omicron MATRIX scans and spectra", "Scienta Omicron STM and AFM", lazy="block", verified="real file",
     ),
 ):  # fmt: skip
     register(_format)
