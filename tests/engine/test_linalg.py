@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_info
 
-from xpycro.engine import linalg
+from xpycro.engine import blas, cross, linalg
 
 
 def matrix(n: int, p: int, *, complex_: bool = False, seed: int = 0) -> np.ndarray:
@@ -125,8 +125,8 @@ def test_graded_spectrum_is_resolved_as_documented():
 def test_cross_moments_of_pieces(n, p, cut, complex_, factor):
     x = matrix(n, p, complex_=complex_)
     cut = min(cut, p - 1)
-    pieces = [linalg.cross_moments(part, factor=factor) for part in (x.T[:cut], x.T[cut:])]
-    total = linalg.merge_cross(*pieces)
+    pieces = [cross.cross_moments(part, factor=factor) for part in (x.T[:cut], x.T[cut:])]
+    total = cross.merge_cross(*pieces)
     square = total.square.conj().T @ total.square if factor else total.square
     np.testing.assert_allclose(square, (x @ x.conj().T).conj(), atol=1e-10 * np.abs(x).max() ** 2 * p)
 
@@ -160,14 +160,14 @@ def test_overlapping_thread_limits_leave_the_process_as_it_was():
     seen = []
 
     def first():
-        with linalg.single_threaded_blas():
+        with blas.single_threaded_blas():
             first_in.set()
             second_in.wait(5)
         first_out.set()
 
     def second():
         first_in.wait(5)
-        with linalg.single_threaded_blas():
+        with blas.single_threaded_blas():
             second_in.set()
             first_out.wait(5)
             seen.append(blas_threads())
@@ -183,6 +183,6 @@ def test_overlapping_thread_limits_leave_the_process_as_it_was():
 
 def test_the_limit_is_lifted_after_an_error():
     before = blas_threads()
-    with pytest.raises(RuntimeError), linalg.single_threaded_blas():
+    with pytest.raises(RuntimeError), blas.single_threaded_blas():
         raise RuntimeError
     assert blas_threads() == before

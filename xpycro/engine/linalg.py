@@ -6,109 +6,33 @@ blocks. May import numpy and, inside functions, scipy and threadpoolctl; knows n
 
 from __future__ import annotations
 
-import contextlib
-import os
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
+
+from xpycro.engine.blas import single_threaded_blas
 
 __all__ = [
     "LARGEST_SIDE",
     "Basis",
-    "CrossMoments",
     "Moments",
     "basis",
-    "center_cross",
     "clean_slices",
-    "cross_moments",
-    "cross_vectors",
+    "finite_rows",
     "fix_signs",
     "gram",
     "merge",
-    "merge_cross",
     "moments",
     "orthonormal",
     "project",
-    "single_threaded_blas",
+    "row_slices",
+    "triangle",
+    "wide",
 ]
 
 LARGEST_SIDE = 8192  # of the smaller side: beyond it the Gram matrix and its eigenvectors cost more than the data
 _SLICE_BYTES = 8 << 20  # float64 copy of a few rows: stays near the cache, bounds memory whatever the block
-
-
-# ------------------------------------------------------------------------------------------------------- threads
-
-
-class _Limit:
-    """BLAS threads limited to one while any block is being worked on.
-
-    OpenBLAS has one limit for the process. Of two threads that each set and restore it, the second to leave would put
-    back the first one's limit for ever; and threadpoolctl lets only the thread that set a limit lift it. Hence one
-    count for all, and one helper thread that sets and lifts.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users = 0
-        self._helper: Any = None
-        self._limiter: Any = None
-        self._controller: Any = None
-
-    def enter(self) -> None:
-        with self._lock:
-            if self._users == 0:
-                if self._helper is None:
-                    from concurrent.futures import ThreadPoolExecutor
-
-                    self._helper = ThreadPoolExecutor(1, thread_name_prefix="xpycro-blas-limit")
-                self._helper.submit(self._set).result()
-            self._users += 1
-
-    def leave(self) -> None:
-        with self._lock:
-            self._users -= 1
-            if self._users == 0:
-                self._helper.submit(self._lift).result()
-
-    def _set(self) -> None:
-        if self._controller is None:  # finding the libraries reads the process's map each time: once is enough
-            import scipy.linalg  # noqa: F401  # brings a BLAS of its own, which must be there to be found
-            from threadpoolctl import ThreadpoolController
-
-            self._controller = ThreadpoolController()
-        self._limiter = self._controller.limit(limits=1, user_api="blas")
-        self._limiter.__enter__()
-
-    def _lift(self) -> None:
-        self._limiter.__exit__(None, None, None)
-        self._limiter = None
-
-
-_limit = _Limit()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_limit.__init__)  # type: ignore[misc]  # the helper thread is not forked
-
-
-@contextlib.contextmanager
-def single_threaded_blas(active: bool = True) -> Iterator[None]:
-    """One BLAS thread a block while several blocks run side by side, so that the two kinds never multiply.
-
-    Parameters
-    ----------
-    active : bool
-        False leaves BLAS its threads (a single block, which nothing else runs beside).
-    """
-    if not active:
-        yield
-        return
-    _limit.enter()
-    try:
-        yield
-    finally:
-        _limit.leave()
 
 
 # ------------------------------------------------------------------------------------------------------- moments
@@ -152,7 +76,7 @@ class Moments:
     factor: bool
 
 
-def _wide(dtype: np.dtype) -> type:
+def wide(dtype: np.dtype) -> type:
     return np.complex128 if np.dtype(dtype).kind == "c" else np.float64
 
 
@@ -173,7 +97,7 @@ def gram(x: np.ndarray) -> np.ndarray:
     return result
 
 
-def _triangle(x: np.ndarray) -> np.ndarray:
+def triangle(x: np.ndarray) -> np.ndarray:
     """R of ``X = QR``, with as many rows as columns (zeros below what a short matrix gives)."""
     r: np.ndarray = np.asarray(np.linalg.qr(x, mode="r"))
     if r.shape[0] == r.shape[1]:
@@ -183,7 +107,7 @@ def _triangle(x: np.ndarray) -> np.ndarray:
     return full
 
 
-def _row_slices(shape: tuple[int, ...], factor: bool) -> Iterator[slice]:
+def row_slices(shape: tuple[int, ...], factor: bool) -> Iterator[slice]:
     rows, columns = shape
     room = _SLICE_BYTES // (8 * max(1, columns))
     # adding a slice's square to the sum costs columns^2: enough rows to pay for it, few enough to stay small
@@ -231,7 +155,7 @@ def moments(
     Moments
     """
     width = int(block.shape[1] if columns is None else np.count_nonzero(columns))
-    dtype = _wide(block.dtype)
+    dtype = wide(block.dtype)
     total = Moments(
         count=0,
         weight=0.0,
@@ -246,7 +170,7 @@ def moments(
     )
     missing, infinite, negative = total.missing, 0, 0
     with single_threaded_blas(limit_threads):
-        for part in _row_slices(block.shape, factor):
+        for part in row_slices(block.shape, factor):
             rows = block[part]
             kept = None if skip is None else ~np.asarray(skip[part], bool)
             if kept is not None and not kept.all():
@@ -255,7 +179,7 @@ def moments(
             w = None if weights is None else np.asarray(weights[part], float)
             if w is not None and kept is not None:
                 w = w[kept]
-            finite = _finite_rows(x)
+            finite = finite_rows(x)
             if not finite.all():
                 missing += np.isnan(x).sum(axis=0)
                 infinite += int(np.isinf(x).sum())
@@ -270,7 +194,7 @@ def moments(
     return replace(total, missing=missing, infinite=infinite, negative=negative)
 
 
-def _finite_rows(x: np.ndarray) -> np.ndarray:
+def finite_rows(x: np.ndarray) -> np.ndarray:
     """Which rows hold no NaN or infinity; a row's sum tells unless it overflows, so the check costs one sweep."""
     if x.shape[1] == 0:
         return np.ones(x.shape[0], bool)
@@ -291,13 +215,13 @@ def clean_slices(
     tuple
         Which rows they come from, the rows, the NaN in each column, the number of infinite values.
     """
-    dtype = _wide(block.dtype)
-    for part in _row_slices(block.shape, False):
+    dtype = wide(block.dtype)
+    for part in row_slices(block.shape, False):
         rows = block[part]
         if skip is not None:
             rows = rows[~np.asarray(skip[part], bool)]
         x: np.ndarray = np.array(rows if columns is None else rows[:, columns], dtype=dtype, order="C", ndmin=2)
-        finite = _finite_rows(x)
+        finite = finite_rows(x)
         missing, infinite = np.zeros(x.shape[1], np.int64), 0
         if not finite.all():
             missing, infinite = np.isnan(x).sum(axis=0), int(np.isinf(x).sum())
@@ -317,7 +241,7 @@ def _slice_moments(x: np.ndarray, w: np.ndarray | None, center: bool, factor: bo
     if w is not None:
         x *= np.sqrt(w)[:, None]
     with np.errstate(over="ignore", invalid="ignore"):
-        square = _triangle(x) if factor else gram(x)
+        square = triangle(x) if factor else gram(x)
     none = np.zeros(x.shape[1], np.int64)
     return Moments(x.shape[0], weight, mean, square, total, none, 0, 0, center, factor)
 
@@ -343,7 +267,7 @@ def merge(a: Moments, b: Moments, *, in_place: bool = False) -> Moments:
         rows = [a.square, b.square]
         if coupling > 0:
             rows.append(np.sqrt(coupling) * shift[None, :])
-        square = b.square if a.count == 0 else _triangle(np.concatenate(rows))
+        square = b.square if a.count == 0 else triangle(np.concatenate(rows))
     else:
         square = a.square if in_place else a.square.copy()
         with np.errstate(over="ignore", invalid="ignore"):  # `basis` says so, once
@@ -362,129 +286,6 @@ def merge(a: Moments, b: Moments, *, in_place: bool = False) -> Moments:
         a.centered,
         a.factor,
     )
-
-
-# -------------------------------------------------------------------------------------- more columns than rows
-
-
-@dataclass(frozen=True)
-class CrossMoments:
-    """What one pass over the columns of a matrix with few rows leaves.
-
-    Attributes
-    ----------
-    square : ndarray, shape (n_rows, n_rows)
-        ``conj(X X^H)``, that is the Gram matrix of the transposed matrix, or its factor.
-    missing : ndarray of int, shape (n_rows,)
-        NaN seen in each row; their values entered as zeros.
-    infinite : int
-    rows : ndarray of bool, shape (n_rows,)
-        Rows that were not left out from the start.
-    factor : bool
-    """
-
-    square: np.ndarray
-    missing: np.ndarray
-    infinite: int
-    rows: np.ndarray
-    factor: bool
-
-
-def cross_moments(
-    block: np.ndarray,
-    skip: np.ndarray | None = None,
-    *,
-    rows: np.ndarray | None = None,
-    center: bool = False,
-    factor: bool = False,
-    limit_threads: bool = False,
-) -> CrossMoments:
-    """The moments of one block of columns, each lying along the last axis of `block`.
-
-    Parameters
-    ----------
-    block : ndarray, shape (n_columns, n_rows)
-    skip : ndarray of bool, shape (n_columns,), optional
-        Columns to leave out.
-    rows : ndarray of bool, shape (n_rows,), optional
-        Rows to use; the others stay zero.
-    center : bool
-        Take off each column's mean over its finite rows. Which rows are finite in every column is known only after
-        the pass: `center_cross` then finishes the centring exactly.
-    factor, limit_threads : bool
-        As in `moments`.
-    """
-    n_rows, dtype = block.shape[1], _wide(block.dtype)
-    rows = None if rows is None else np.asarray(rows, bool).reshape(-1)
-    square: np.ndarray = np.zeros((n_rows, n_rows), dtype)
-    missing, infinite = np.zeros(n_rows, np.int64), 0
-    with single_threaded_blas(limit_threads):
-        for part in _row_slices(block.shape, factor):
-            columns = block[part]
-            if skip is not None and skip[part].any():
-                columns = columns[~np.asarray(skip[part], bool)]
-            x: np.ndarray = np.array(columns, dtype=dtype, order="C", ndmin=2)
-            if rows is not None:
-                x[:, ~rows] = 0
-            used = np.ones(n_rows, bool) if rows is None else rows.copy()
-            if not _finite_rows(x).all():
-                bad = ~np.isfinite(x)
-                infinite += int(np.isinf(x).sum())
-                missing += np.isnan(x).sum(axis=0)
-                x[bad] = 0
-                used &= ~bad.any(axis=0)
-            if center and used.any():
-                x -= x[:, used].mean(axis=1, keepdims=True)
-                if rows is not None:
-                    x[:, ~rows] = 0
-            with np.errstate(over="ignore", invalid="ignore"):
-                square = _triangle(np.concatenate([square, x])) if factor else square + gram(x)
-    return CrossMoments(square, missing, infinite, np.ones(n_rows, bool) if rows is None else rows, factor)
-
-
-def merge_cross(a: CrossMoments, b: CrossMoments) -> CrossMoments:
-    """Moments of two sets of columns together."""
-    square = _triangle(np.concatenate([a.square, b.square])) if a.factor else a.square + b.square
-    return CrossMoments(square, a.missing + b.missing, a.infinite + b.infinite, a.rows, a.factor)
-
-
-def center_cross(square: np.ndarray, *, factor: bool) -> np.ndarray:
-    """The square of the matrix whose columns have mean zero over the rows that are left."""
-    centered = square - square.mean(axis=1, keepdims=True)
-    return centered if factor else centered - centered.mean(axis=0, keepdims=True)
-
-
-def cross_vectors(
-    block: np.ndarray, left: np.ndarray, rows: np.ndarray, *, center: bool, limit_threads: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
-    """``X^H U`` of one block of columns, and the columns' means.
-
-    Parameters
-    ----------
-    block : ndarray, shape (n_columns, n_rows)
-    left : ndarray, shape (n_rows, k)
-        Left singular vectors, zero in the rows left out.
-    rows : ndarray of bool, shape (n_rows,)
-    center : bool
-
-    Returns
-    -------
-    vectors : ndarray, shape (n_columns, k)
-    mean : ndarray, shape (n_columns,)
-        Zero unless `center`.
-    """
-    dtype = np.result_type(_wide(block.dtype), left.dtype)
-    vectors = np.empty((block.shape[0], left.shape[1]), dtype)
-    mean: np.ndarray = np.zeros(block.shape[0], _wide(block.dtype))
-    left = np.ascontiguousarray(left[rows])
-    with single_threaded_blas(limit_threads):
-        for part in _row_slices(block.shape, False):
-            x: np.ndarray = block[part][:, rows].astype(_wide(block.dtype))
-            if center:
-                mean[part] = x.mean(axis=1)
-                x -= mean[part][:, None]
-            vectors[part] = x.conj() @ left
-    return vectors, mean
 
 
 def orthonormal(vectors: np.ndarray) -> np.ndarray:
@@ -521,16 +322,16 @@ def project(
     """
     if columns is not None:
         projector, mean = projector[columns], mean[columns]
-    dtype = np.result_type(_wide(block.dtype), projector.dtype, mean.dtype)
+    dtype = np.result_type(wide(block.dtype), projector.dtype, mean.dtype)
     result = np.empty((block.shape[0], projector.shape[1]), dtype)
     shifted = bool(np.any(mean))
     with single_threaded_blas(limit_threads):
-        for part in _row_slices(block.shape, False):
+        for part in row_slices(block.shape, False):
             x = block[part] if columns is None else block[part][:, columns]
-            x = x.astype(np.result_type(_wide(block.dtype), mean.dtype) if shifted else _wide(block.dtype))
+            x = x.astype(np.result_type(wide(block.dtype), mean.dtype) if shifted else wide(block.dtype))
             if shifted:
                 x -= mean
-            bad = ~_finite_rows(x)
+            bad = ~finite_rows(x)
             if bad.any():
                 x[bad] = 0
             np.matmul(x, projector, out=result[part])

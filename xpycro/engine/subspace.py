@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xpycro.engine.linalg import clean_slices, single_threaded_blas
+from xpycro.engine.blas import single_threaded_blas
+from xpycro.engine.linalg import clean_slices
 
 __all__ = ["Spread", "image", "merge_spread", "orthonormal_columns", "ritz", "spread", "start"]
 

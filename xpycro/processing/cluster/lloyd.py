@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from xpycro.engine.linalg import single_threaded_blas
+from xpycro.engine.blas import single_threaded_blas
 
 __all__ = ["Partition", "assign", "one_pass", "partition", "starts", "sums_of"]
 

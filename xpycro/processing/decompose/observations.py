@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xpycro.engine import chunked, linalg
+from xpycro.engine import chunked, cross, linalg
 from xpycro.processing.decompose.prepare import PASS_BYTES, Problem
 from xpycro.processing.decompose.results import described, refuse_infinite, share_of_squares, spread
 
@@ -47,8 +47,8 @@ def by_observations(problem: Problem, n_kept: int, center: bool, factor: bool) -
     left = chunked.reduce(
         data,
         problem.observed,
-        linalg.cross_moments,
-        linalg.merge_cross,
+        cross.cross_moments,
+        cross.merge_cross,
         others=others,
         finish=functools.partial(_solve_observations, n_kept=n_kept, n_all=problem.rank, center=center),
         kwargs={"rows": rows, "center": center, "factor": factor, "limit_threads": limit},
@@ -96,7 +96,7 @@ def _observation_array(values: Any, problem: Problem, trail: Sequence[str] = ())
     return xr.DataArray(values.reshape((*shape, *values.shape[1:])), dims=(*problem.observed, *trail))
 
 
-def _solve_observations(total: linalg.CrossMoments, *, n_kept: int, n_all: int, center: bool) -> _Left:
+def _solve_observations(total: cross.CrossMoments, *, n_kept: int, n_all: int, center: bool) -> _Left:
     """Left singular vectors from the moments of all channels."""
     refuse_infinite(total.infinite)
     used = (total.missing == 0) & total.rows
@@ -108,7 +108,7 @@ def _solve_observations(total: linalg.CrossMoments, *, n_kept: int, n_all: int, 
         )
     square = total.square[:, used] if total.factor else total.square[np.ix_(used, used)]
     if center:
-        square = linalg.center_cross(square, factor=total.factor)
+        square = cross.center_cross(square, factor=total.factor)
     found = linalg.basis(square, min(n_kept, count), factor=total.factor)
     vectors = np.zeros((used.size, n_kept), found.vectors.dtype)
     vectors[used, : found.vectors.shape[1]] = found.vectors.conj()
@@ -124,7 +124,7 @@ def _vectors_block(
     lead = block.shape[: block.ndim - n_observed]
     flat = block.reshape(int(np.prod(lead, dtype=np.int64)), -1)
     matrix = left.reshape(-1, left.shape[-1])
-    vectors, mean = linalg.cross_vectors(flat, matrix, rows.reshape(-1), center=center, limit_threads=limit_threads)
+    vectors, mean = cross.cross_vectors(flat, matrix, rows.reshape(-1), center=center, limit_threads=limit_threads)
     return vectors.reshape(*lead, -1), mean.reshape(lead)
 
 
