@@ -16,7 +16,7 @@ from tests.io import fuzzing
 from xpycro import schema
 from xpycro.errors import CorruptFile, TranslationError, UnsupportedVariant
 from xpycro.io import formats
-from xpycro.io.translators import blockfile, dm, empad, merlin, mrc, msa, princeton, ripple, tia, tiff
+from xpycro.io.translators import blockfile, dm, empad, frames, merlin, mrc, msa, princeton, ripple, tia, tiff
 
 
 def put(folder, name, content):
@@ -335,6 +335,26 @@ def test_tiff_damaged(tmp_path):
         path.write_bytes(content[:length])
         with pytest.raises(TranslationError):
             only(tiff.images(str(path))).load()
+
+
+def test_a_folder_of_frames_is_a_scan(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    data = np.random.default_rng(0).integers(0, 255, (12, 4, 5)).astype("u2")
+    for n, frame in enumerate(data):
+        tifffile.imwrite(tmp_path / f"frame{n}.tif", frame)  # frame10 after frame2
+    (tmp_path / "notes.txt").write_text("hello")
+    ds = only(frames.folder(str(tmp_path), scan_shape=(3, 4)))
+    expected = data.reshape(3, 4, 4, 5)[::-1, :, ::-1]
+    assert ds.intensity.dims == ("y", "x", "ky", "kx") and not ds.intensity.variable._in_memory
+    np.testing.assert_array_equal(ds.intensity, expected)
+    np.testing.assert_array_equal(ds.intensity[::-1, 1, 1:3, ::2].values, expected[::-1, 1, 1:3, ::2])
+    series = only(frames.folder(str(tmp_path), pattern="*.tif"))
+    np.testing.assert_array_equal(series.intensity, data[:, ::-1])
+    with pytest.raises(ValueError, match="scan_shape"):
+        frames.folder(str(tmp_path), scan_shape=(5, 5))
+    tifffile.imwrite(tmp_path / "frame99.tif", np.zeros((2, 2), "u2"))
+    with pytest.raises(CorruptFile, match="the first is"):
+        frames.folder(str(tmp_path))
 
 
 # ------------------------------------------------------------------------------------------------------------ fuzz

@@ -165,6 +165,11 @@ BLOCKS = (
                  "offset": "bytes before the first number"},
     ),
     _block(
+        "frames_folder", (), _never, "frames:folder", 'a folder of single frames, only with format="frames_folder"',
+        "any camera", lazy="partly",
+        options={"scan_shape": _SCAN["scan_shape"], "pattern": 'which files count, such as "*.dm3"'},
+    ),
+    _block(
         "tiff", (".tif", ".tiff"), _tiff, "tiff:images", "TIFF with the tags of FEI, Zeiss, SIS, JEOL, DM, ImageJ, OME",
         "electron and light microscopes", lazy="partly",
     ),
