@@ -5,13 +5,12 @@ May import numpy, xarray, scipy (inside functions), engine and the base floor.
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import xarray as xr
 
 from xpycro.engine import chunked
 from xpycro.engine.axes import Axis, along, floating, image_of, numbers, plane_of, real_numbers
+from xpycro.engine.fourier import spot_list
 from xpycro.provenance import recorded
 from xpycro.schema import coordinate
 from xpycro.units import combine_units
@@ -187,43 +186,6 @@ def fourier_filter(
     return found.transpose(*da.dims).rename(da.name)
 
 
-def _spot_list(values: np.ndarray, *, dy: float, dx: float, count: int, least: float, guard: int) -> np.ndarray:
-    """(..., spot, [ky, kx, amplitude]): local maxima of the windowed amplitude in the half plane, by parabolas."""
-    from scipy import fft as scipy_fft
-    from scipy.ndimage import maximum_filter
-
-    ny, nx = values.shape[-2:]
-    window = np.multiply.outer(np.hanning(ny + 2)[1:-1], np.hanning(nx + 2)[1:-1])
-    images = values.reshape(-1, ny, nx).astype(float)
-    out = np.full((len(images), count, 3), np.nan)
-    ky, kx = (np.fft.fftshift(np.fft.fftfreq(n, d)) for n, d in ((ny, dy), (nx, dx)))
-    half = (kx[None, :] > 0) | ((kx[None, :] == 0) & (ky[:, None] > 0))
-    far = np.hypot(ky[:, None] * ny * dy, kx[None, :] * nx * dx) >= guard
-    for index, image in enumerate(images):
-        if not np.isfinite(image).all():
-            continue
-        amplitude = np.abs(scipy_fft.fftshift(scipy_fft.fft2((image - image.mean()) * window))) / window.sum()
-        # the background falls steeply with k: a spot stands out against its ring, not against the whole
-        ring = np.hypot(ky[:, None] * ny * dy, kx[None, :] * nx * dx).astype(int)
-        order = np.argsort(ring, axis=None)
-        edges = np.searchsorted(ring.ravel()[order], np.arange(ring.max() + 2))
-        ordered = amplitude.ravel()[order]
-        level = np.array([np.median(ordered[a:b]) if b > a else np.inf for a, b in itertools.pairwise(edges)])
-        contrast = amplitude / np.maximum(level[ring], 1e-300)
-        peak = (amplitude == maximum_filter(amplitude, 3, mode="wrap")) & half & far & (contrast > least)
-        places = np.argwhere(peak)
-        best = places[np.argsort(-amplitude[peak])][:count]
-        for slot, (i, j) in enumerate(best):
-            logs = np.log(amplitude[np.ix_([(i - 1) % ny, i, (i + 1) % ny], [(j - 1) % nx, j, (j + 1) % nx])] + 1e-300)
-            shift = [
-                0.5 * (line[0] - line[2]) / min(line[0] - 2 * line[1] + line[2], -1e-12)
-                for line in (logs[:, 1], logs[1, :])
-            ]
-            at = (ky[i] + shift[0] / (ny * dy), kx[j] + shift[1] / (nx * dx))
-            out[index, slot] = (*at, 2 * amplitude[i, j])
-    return out.reshape(*values.shape[:-2], count, 3)
-
-
 @recorded("image.lattice_spots")
 def lattice_spots(
     data: xr.DataArray | xr.Dataset, count: int = 6, *, variable: str | None = None, contrast: float = 6.0
@@ -272,7 +234,7 @@ def lattice_spots(
     units = _one_unit(axes)
     output = chunked.Output(float, ("spot", "_value"), {"spot": count, "_value": 3})
     kwargs = {"dy": axes[0].step, "dx": axes[1].step, "count": count, "least": contrast, "guard": 3}
-    found = chunked.apply(_spot_list, da, dims=[plane], outputs={"s": output}, kwargs=kwargs)["s"]
+    found = chunked.apply(spot_list, da, dims=[plane], outputs={"s": output}, kwargs=kwargs)["s"]
     per = combine_units((units, -1))
     ky, kx, amplitude = (found.isel(_value=i, drop=True) for i in range(3))
     sign = xr.where(kx < 0, -1.0, 1.0)  # an axis that falls turns the half plane round
