@@ -496,3 +496,18 @@ class TestReuseAndResume:
             True,
             False,
         ]
+
+
+def test_layout_says_what_reading_costs(tmp_path):
+    values = RNG.poisson(3, (64, 48, 512)).astype("u2")
+    cube = xr.Dataset({"counts": (("y", "x", "energy"), values), "height": (("y", "x"), np.zeros((64, 48)))})
+    chunking = {"y": 16, "x": 16, "energy": 128}
+    counts, height = store.layout_of(store.save(cube, tmp_path / "a.h5", chunking=chunking))
+    assert counts.chunks == chunking and "deflate" in counts.compression
+    assert counts.image[0] == 4 * 3 and counts.spectrum[0] == 4 and counts.whole[0] == 4 * 3 * 4
+    with h5py.File(tmp_path / "a.h5") as hdf5:
+        assert counts.whole[1] == counts.stored == hdf5["counts"].id.get_storage_size() < values.nbytes / 2
+    assert height.image == height.whole == (1, 64 * 48 * 8)
+    assert "a spectrum" in repr(store.layout_of(opening.open(tmp_path / "a.h5"))).splitlines()[0]
+    with pytest.raises(StoreError, match="translate"):
+        store.layout_of(cube)

@@ -14,7 +14,7 @@ import xarray as xr
 
 from xpycro import schema
 
-__all__ = ["CHUNK_BYTES", "COMPRESSIONS", "chunk_shape", "filters", "regions", "write_block"]
+__all__ = ["CHUNK_BYTES", "COMPRESSIONS", "chunk_shape", "filters", "regions", "roles", "write_block"]
 
 CHUNK_BYTES = 512 * 1024  # 0.25-1 MB: small enough for one spectrum, large enough for one seek
 WRITE_BYTES = 32 * 1024 * 1024
@@ -23,7 +23,7 @@ _SMALL = 1 << 20  # below this compression is not worth a filter
 COMPRESSIONS = ("auto", "none", "gzip", "zstd", "blosc")
 
 
-def _roles(ds: xr.Dataset | xr.DataArray, dims: Sequence[str]) -> tuple[list[int], list[int], list[int]]:
+def roles(ds: xr.Dataset | xr.DataArray, dims: Sequence[str]) -> tuple[list[int], list[int], list[int]]:
     """Axes by what they are read as: observations (a map's), signal (a spectrum's), and stacked one by one."""
     kinds = [schema.dimension_type(ds, dim) for dim in dims]
     signal = [n for n, kind in enumerate(kinds) if kind in ("spectral", "reciprocal")]
@@ -117,7 +117,7 @@ def chunk_shape(
     room = CHUNK_BYTES / max(1, itemsize)
     if math.prod(shape) <= 2 * room:
         return tuple(max(1, n) for n in shape)
-    observed, signal, stacked = _roles(ds, dims)
+    observed, signal, stacked = roles(ds, dims)
     spectrum = math.prod(shape[a] for a in signal)
     pixels = math.prod(shape[a] for a in observed)
     if not signal or chunking == "image":

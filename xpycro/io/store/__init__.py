@@ -20,20 +20,24 @@ from xpycro.engine import chunked
 from xpycro.errors import StoreError, XpycroError
 from xpycro.io import encoding
 from xpycro.io.store import fill, journal, publish, reader
+from xpycro.io.store.costs import LayoutTable, layout_of
 from xpycro.io.store.identity import REUSE, identity
 from xpycro.io.store.maintain import Verified, pack, unpack, verify
 from xpycro.io.store.part import LAYOUT_VERSION, STORE, Part, plan
 from xpycro.schema import result_kind
 
 __all__ = [
+    "LayoutTable",
     "Verified",
     "composed",
     "default_name",
     "has_measurement",
     "is_measurement",
+    "layout_of",
     "open_group",
     "open_result",
     "pack",
+    "place_of",
     "read",
     "results",
     "save",
@@ -107,18 +111,23 @@ def results(path: str | os.PathLike[str]) -> list[str]:
 
 def open_group(path: str | os.PathLike[str], group: str = "") -> xr.Dataset:
     """One Dataset of a store as `open` gives it: chunked lazily, with its source and location."""
-    main = os.path.abspath(os.fspath(path))
-    where = (main, group)
-    if group.startswith(f"{publish.RESULTS}/"):
-        name = group.removeprefix(f"{publish.RESULTS}/")
-        places = _places(main, name)
-        if name not in places:
-            raise StoreError(f"{os.fspath(path)} has no finished result {name!r}; it has {list(_places(main))}")
-        where = places[name][:2]
+    where = place_of(path, group)
     with reader.open_store(where[0]) as netcdf:
         ds = reader.read_group(netcdf, *where)
     ds = provenance.opened(ds, path=path, format="xpycro", group=group or None)
     return provenance.stamp(chunked.lazily(ds))
+
+
+def place_of(path: str | os.PathLike[str], group: str) -> tuple[str, str]:
+    """The file, main or sidecar, and the group in it where a Dataset of a store lies."""
+    main = os.path.abspath(os.fspath(path))
+    if not group.startswith(f"{publish.RESULTS}/"):
+        return main, group
+    name = group.removeprefix(f"{publish.RESULTS}/")
+    places = _places(main, name)
+    if name not in places:
+        raise StoreError(f"{os.fspath(path)} has no finished result {name!r}; it has {list(_places(main))}")
+    return places[name][:2]
 
 
 def open_result(path: str | os.PathLike[str], name: str) -> xr.Dataset:
@@ -288,6 +297,12 @@ def save(
         attrs[publish.IDENTITY] = uuid.uuid4().hex
     elif exists:
         attrs[publish.PARENT] = publish.identity_of(target)
+    if exists and not root:
+        at_once = Part("", {"": (encoded, slots)})
+        if at_once.immediate:
+            done = publish.add_at_once(at_once, target, name or default_name(ds), {REUSE: same})
+            if done is not None:
+                return open_result(target, done)
     with journal.job(target, same) as (part_file, notes):
         part = Part(part_file, {"": (encoded, slots)})
         part.journal = notes if part.resumable else None

@@ -260,6 +260,20 @@ class Part:
 
         dataset.id.chunk_iter(note)
 
+    @property
+    def immediate(self) -> bool:
+        """Whether everything is in memory and small, so that it is written with the structure."""
+        return all(slot.now or 0 in slot.stored.shape for slot in self.slots)
+
+    def write_into(self, netcdf: Any, name: str, attrs: Mapping[str, Any]) -> None:
+        """Write an `immediate` Dataset, finished, as a new group of another file."""
+        ((encoded, slots),) = self.groups.values()
+        group = netcdf.create_group(name)
+        self._create_group(group, encoded, slots)
+        for slot in slots:
+            group._h5group[slot.key.rpartition("/")[2]].attrs[CHECKSUM] = slot.checksum
+        group._h5group.attrs.update({**attrs, COMPLETE: np.int64(1)})
+
     # ------------------------------------------------------------------------------------------------------ blocks
 
     @property

@@ -8,18 +8,19 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from xpycro.errors import StoreError
 from xpycro.io.store import disk, journal, locks
-from xpycro.io.store.part import STORE
+from xpycro.io.store.part import STORE, Part
 
 __all__ = [
     "IDENTITY",
     "PARENT",
     "RESULTS",
     "SMALL_BYTES",
+    "add_at_once",
     "add_result",
     "copy_group",
     "copy_result",
@@ -213,6 +214,30 @@ def add_result(part: str, path: str, name: str) -> str:
             _fold_in(part, path, final)
         else:
             _beside(part, path, final)
+    return final
+
+
+def add_at_once(part: Part, path: str, name: str, attrs: Mapping[str, Any]) -> str | None:
+    """Add a small result that is in memory to a small store without a part file of its own.
+
+    Returns
+    -------
+    str or None
+        The name it got; None where it goes the long way (a large file, or one that cannot be replaced).
+    """
+    import h5netcdf
+
+    with locks.locked(path):
+        if os.path.getsize(path) + part.groups[""][0].nbytes > SMALL_BYTES or not _replaceable(path):
+            return None
+        journal.sweep(path)
+        final = free_name(result_names(path), name)
+        with staged(path) as fresh:
+            disk.copy(path, fresh)
+            with disk.open_hdf5(fresh, "r+") as target, h5netcdf.File(target, "r+") as netcdf:
+                part.write_into(netcdf, f"{RESULTS}/{final}", attrs)
+            disk.flush(fresh)
+            disk.rename(fresh, path)
     return final
 
 
