@@ -150,6 +150,10 @@ def _matrix(head: bytes, path: str) -> bool:
     return head.startswith(b"ONTMATRX0101")
 
 
+def _spip(head: bytes, path: str) -> bool:
+    return head.lstrip().startswith(b"#") and b"x-pixels" in head and b"y-pixels" in head
+
+
 for _format in (
     Format(
         "xpycro", (".h5",), _hdf5, "xpycro.io.store:read",
@@ -259,6 +263,11 @@ for _format in (
     Format(
         "omicron_matrix", (".z_mtrx", ".i_mtrx", ".mtrx"), _matrix, "xpycro.io.translators.omicron:matrix",
         "Omicron MATRIX scans and spectra", "Scienta Omicron STM and AFM", lazy="block", verified="real file",
+    ),
+    Format(
+        "spip_asc", (".asc",), _spip, "xpycro.io.translators.spip:ascii_export",
+        "SPIP ASCII images and spectra over a grid", "Omicron and others through SPIP", lazy="no",
+        verified="facts only",
     ),
 ):  # fmt: skip
     register(_format)
