@@ -28,7 +28,7 @@ CASES = {
     "up.sxm": (nanonis_sxm.scan, lambda: samples.nanonis_scan(7, 6)[:2]),
     "down.sxm": (nanonis_sxm.scan, lambda: samples.nanonis_scan(7, 6, direction="down")[:2]),
     "spectrum.dat": (nanonis_dat.spectrum, lambda: samples.nanonis_spectrum()[:2]),
-    "image.spm": (nanoscope.read, lambda: samples.nanoscope_image()[:2]),
+    "image.spm": (nanoscope.read, lambda: samples.nanoscope_image(9, 7)[:2]),
     "force.spm": (nanoscope.read, lambda: samples.nanoscope_force()[:2]),
     "volume.spm": (nanoscope.read, lambda: samples.nanoscope_force(curves=(3, 2))[:2]),
     "little.ibw": (igor.wave, _wave),
