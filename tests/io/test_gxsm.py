@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import h5py
 import numpy as np
 import pytest
+import xarray as xr
 from scipy.io import netcdf_file
 
 from tests.io import fuzzing
 from xpycro import schema
 from xpycro.errors import NotThisFormat, TranslationError, UnsupportedVariant
-from xpycro.io import rawarray
+from xpycro.io import formats, rawarray
 from xpycro.io.translators.gxsm import scan
 
 
@@ -82,6 +84,27 @@ def test_layers_of_bias_and_times_are_dims(tmp_path):
     assert ds.topo.dims == ("frame", "bias", "y", "x")
     np.testing.assert_allclose(ds.topo.values, stored * 0.2, rtol=1e-6)
     np.testing.assert_allclose(ds.bias.values, np.linspace(-1, 1, 5))
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_scans_in_hdf5_read_as_classic_ones(tmp_path, times):
+    classic, modern = str(tmp_path / "a.nc"), str(tmp_path / "b.nc")
+    build(classic, 5, 3, x_down=True, times=times, values=2, unit="V")
+    with netcdf_file(classic, mmap=False) as file, h5py.File(modern, "w") as out:
+        for name, attr in file._attributes.items():
+            out.attrs[name] = attr.decode()
+        for name, v in file.variables.items():
+            data = v.data.astype(v.data.dtype.newbyteorder("=")) if v.data.dtype.kind != "S" else v.data
+            made = out.create_dataset(name, data=data, chunks=(1, 1, 2, 2) if name == "FloatField" else None)
+            made.attrs.update({key: a.decode() if isinstance(a, bytes) else a for key, a in v._attributes.items()})
+    assert formats.identify(modern).name == "gxsm_nc"
+    a, b = scan(classic)[""], scan(modern)[""]
+    assert a.topo.dims == b.topo.dims and a.topo.attrs == b.topo.attrs
+    np.testing.assert_allclose(a.topo.values, b.topo.values, rtol=1e-6)
+    xr.testing.assert_allclose(a.drop_vars("topo"), b.drop_vars("topo"))
+    assert {k: v for k, v in a.attrs.items() if k != "original_metadata"} == {
+        k: v for k, v in b.attrs.items() if k != "original_metadata"
+    }
 
 
 def test_opening_reads_no_numbers(data_file, monkeypatch):

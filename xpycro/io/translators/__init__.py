@@ -118,6 +118,10 @@ def _specs_mul(head: bytes, path: str) -> bool:
 
 
 def _gxsm(head: bytes, path: str) -> bool:
+    from xpycro.io.translators._h5tools import dialect
+
+    if head.startswith(HDF5):
+        return dialect(path) == "gxsm"
     return head[:4] in (b"CDF\1", b"CDF\2", b"CDF\5") and b"dimx" in head and b"dimy" in head
 
 
@@ -236,7 +240,7 @@ for _format in (
     ),
     Format(
         "gxsm_nc", (".nc",), _gxsm, "xpycro.io.translators.gxsm:scan",
-        "GXSM scans in classic netCDF", "GXSM controlled STM and AFM", lazy="block", verified="real file",
+        "GXSM scans in netCDF", "GXSM controlled STM and AFM", lazy="block", verified="real file",
         guess=False,
     ),
     Format(

@@ -1,4 +1,4 @@
-"""GXSM ``.nc``: classic netCDF with one channel and one direction a file.
+"""GXSM ``.nc``: netCDF, classic or in HDF5, with one channel and one direction a file.
 
 Lengths are in angstrom whatever the display unit; the numbers are raw counts that ``dz`` scales. The pixels run from
 edge to edge (the step is length / (n - 1)), and a descending axis is turned round. May import numpy, xarray, schema,
@@ -16,9 +16,12 @@ import numpy as np
 import xarray as xr
 
 from xpycro.errors import NotThisFormat, UnsupportedVariant
+from xpycro.io import hdf5_array
 from xpycro.io.cursor import Cursor
+from xpycro.io.hdf5_guard import opened
 from xpycro.io.rawarray import RawArray
 from xpycro.io.translators import _common as common
+from xpycro.io.translators import _h5tools as h5
 from xpycro.io.translators import _netcdf
 from xpycro.schema import coordinate, identifiers
 from xpycro.units import to_base
@@ -26,6 +29,7 @@ from xpycro.units import to_base
 __all__ = ["scan"]
 
 _FIELDS = ("FloatField", "DoubleField", "H", "IntField", "ComplexDoubleField")
+_SMALL = 1 << 20  # bytes of a variable that is read with the header
 _WHOLE = 4096  # elements of a variable that is kept in the metadata
 
 
@@ -54,11 +58,39 @@ def scan(path: str) -> dict[str, xr.Dataset]:
     *Laziness*: the header and the small variables are read.
     """
     with Cursor(path) as cursor:
-        file = _netcdf.read(cursor)
-        field = next((file.variables[name] for name in _FIELDS if name in file.variables), None)
-        if field is None or "dimx" not in file.variables or "dimy" not in file.variables:
-            raise NotThisFormat("a netCDF file without FloatField, dimx and dimy: not of GXSM", path=path)
-        return {"": _scan(path, cursor, file, field)}
+        if cursor.peek(8) != b"\x89HDF\r\n\x1a\n":
+            return {"": _scan(path, cursor, _netcdf.read(cursor))}
+        with opened(path) as (file, _):
+            return {"": _scan(path, cursor, _in_hdf5(file), file)}
+
+
+class _Stored(_netcdf.Variable):
+    """A variable of a netCDF-4 file: its value is read when the header is, its numbers lazily."""
+
+    def value(self, cursor: Cursor) -> Any:
+        return self.attrs["_value"]
+
+
+def _in_hdf5(file: Any) -> _netcdf.File:
+    """The variables of a netCDF-4 file as those of a classic one."""
+    found: dict[str, _netcdf.Variable] = {}
+    for name, data in file.items():
+        if not hasattr(data, "shape") or data.dtype.kind not in "iufSO" or data.is_virtual:
+            continue
+        attrs = h5.attributes(data)
+        kept = data.size * max(data.dtype.itemsize, 1) <= _SMALL and name not in _FIELDS
+        value = data[()] if kept else None
+        if kept and data.dtype.kind in "SO":
+            pieces = np.asarray(value).ravel().tolist()
+            text = b"".join(piece if isinstance(piece, bytes) else str(piece).encode() for piece in pieces)
+            value = text.split(b"\0", 1)[0].decode("latin-1").strip()
+        elif kept:
+            numbers = np.asarray(value)
+            value = numbers.item() if numbers.size == 1 else numbers.tolist()
+        dtype = np.dtype("S1") if data.dtype.kind in "SO" else data.dtype
+        dims = tuple(f"dim_{k}" for k in range(data.ndim))
+        found[name] = _Stored(name, dims, tuple(data.shape), dtype, 0, {**attrs, "_value": value})
+    return _netcdf.File(h5.attributes(file), found)
 
 
 def _values(cursor: Cursor, file: _netcdf.File) -> dict[str, Any]:
@@ -68,7 +100,8 @@ def _values(cursor: Cursor, file: _netcdf.File) -> dict[str, Any]:
         if name not in _FIELDS:
             long = math.prod(variable.shape) > _WHOLE
             value = f"{variable.shape} numbers, not kept" if long else variable.value(cursor)
-            found[name] = {"value": value, **variable.attrs} if variable.attrs else value
+            attrs = {key: said for key, said in variable.attrs.items() if key != "_value"}
+            found[name] = {"value": value, **attrs} if attrs else value
     return found
 
 
@@ -84,7 +117,10 @@ def _text(cursor: Cursor, file: _netcdf.File, name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _scan(path: str, cursor: Cursor, file: _netcdf.File, field: _netcdf.Variable) -> xr.Dataset:
+def _scan(path: str, cursor: Cursor, file: _netcdf.File, hdf5: Any = None) -> xr.Dataset:
+    field = next((file.variables[name] for name in _FIELDS if name in file.variables), None)
+    if field is None or "dimx" not in file.variables or "dimy" not in file.variables:
+        raise NotThisFormat("a netCDF file without FloatField, dimx and dimy: not of GXSM", path=path)
     if len(field.shape) != 4 or field.dtype.kind not in "if":
         raise UnsupportedVariant(f"a field of {field.dtype} over {field.dims}: expected four dims", path=path)
     axes = {name: np.atleast_1d(np.asarray(file.variables[f"dim{name}"].value(cursor), dtype=float)) for name in "xy"}
@@ -97,43 +133,56 @@ def _scan(path: str, cursor: Cursor, file: _netcdf.File, field: _netcdf.Variable
     factor = (1e-10 if base == "m" else factor) * (1.0 if dz is None else dz)
     if not 1e-40 < abs(factor) < 1e20:
         raise cursor.corrupt(f"a scale of {dz}", "dz", 0)
-    raw = RawArray.contiguous(
-        path, field.offset, field.dtype, field.shape, factor=factor,
-        target=np.float32 if field.dtype == ">f4" else np.float64,
-    )  # fmt: skip
     coords: dict[str, Any] = {}
+    flips = set()
     for axis, name in ((2, "y"), (3, "x")):
         values = axes[name] * 1e-10
         if not (np.isfinite(values).all() and (np.abs(np.sign(np.diff(values)).sum()) == values.size - 1)):
             raise cursor.corrupt("the positions are not monotonic", f"dim{name}", file.variables[f"dim{name}"].offset)
         if values.size > 1 and values[1] < values[0]:
-            raw, values = raw.flip(axis), values[::-1]
+            flips.add(axis)
+            values = values[::-1]
         coords[name] = coordinate(name, values - values[0], units="m")
-    dims, raw = _leading(cursor, file, field, raw, coords)
+    leading = _leading(cursor, file, field, coords)
+    dims, keep = (*leading.values(), "y", "x"), [*leading, 2, 3]
     label = str(field.attrs.get("ZLabel") or field.name)
     direction, channel = _named(_text(cursor, file, "basename") or path)
     title = channel or label
     attrs: dict[str, Any] = {"direction": direction} if direction else {}
     if title != label:
         attrs["quantity"] = label
-    name = identifiers([title], coords)[0]
+    if hdf5 is None:
+        variable = common.lazy_variable(dims, _raw(path, field, factor, keep, flips), title, base, **attrs)
+    else:
+        data = hdf5[field.name]
+        dropped = tuple((axis, 0) for axis in range(4) if axis not in keep)
+        turned = [axis in flips for axis in keep]
+        array = hdf5_array.array(data, order=keep, flip=turned, fixed=dropped, factor=factor)
+        variable = hdf5_array.variable(dims, array, title, base, data.chunks, **attrs)
     return common.dataset(
-        {name: common.lazy_variable(dims, raw, title, base, **attrs)},
+        {identifiers([title], coords)[0]: variable},
         coords,
         {**file.attrs, "variables": _values(cursor, file)},
         **_attributes(cursor, file),
     )
 
 
-def _leading(
-    cursor: Cursor, file: _netcdf.File, field: _netcdf.Variable, raw: RawArray, coords: dict[str, Any]
-) -> tuple[tuple[str, ...], RawArray]:
-    """Dims of the image; times and layers of one element are dropped."""
+def _raw(path: str, field: _netcdf.Variable, factor: float, keep: list[int], flips: set[int]) -> RawArray:
+    """The numbers of a classic file over the axes kept, each ascending."""
     from dataclasses import replace
 
-    dims = ["y", "x"]
-    keep = [2, 3]
-    for axis, name, dim in ((1, "value", "bias"), (0, "time", "frame")):
+    raw = RawArray.contiguous(
+        path, field.offset, field.dtype, field.shape, flip=sorted(flips), factor=factor,
+        target=np.float32 if field.dtype == ">f4" else np.float64,
+    )  # fmt: skip
+    shape, strides = (tuple(source[axis] for axis in keep) for source in (raw.shape, raw.strides))
+    return replace(raw, shape=shape, strides=strides)
+
+
+def _leading(cursor: Cursor, file: _netcdf.File, field: _netcdf.Variable, coords: dict[str, Any]) -> dict[int, str]:
+    """Dims of the axes before the image, by axis; times and layers of one element are left out."""
+    dims: dict[int, str] = {}
+    for axis, name, dim in ((0, "time", "frame"), (1, "value", "bias")):
         if field.shape[axis] == 1:
             continue
         known = file.variables.get(name)
@@ -145,10 +194,8 @@ def _leading(
             dim = "channel"
         if dim == "bias":
             coords["bias"] = coordinate("bias", values * factor)
-        dims.insert(0, dim)
-        keep.insert(0, axis)
-    shape, strides = (tuple(source[axis] for axis in keep) for source in (raw.shape, raw.strides))
-    return tuple(dims), replace(raw, shape=shape, strides=strides)
+        dims[axis] = dim
+    return dims
 
 
 def _named(path: str) -> tuple[str | None, str]:

@@ -61,7 +61,7 @@ def scan(path: str) -> dict[str, xr.Dataset]:
             raise NotThisFormat("longer than any parameter file", path=path)
         text = cursor.read(cursor.remaining, "parameters").decode("latin-1")
         if "ANFATEC Parameterfile" not in text[:2000] and "FileDescBegin" not in text:
-            raise NotThisFormat("a text file without 'ANFATEC Parameterfile' and 'FileDescBegin'", path=path)
+            raise NotThisFormat("text, but not of Anfatec or Molecular Vista; other text files are not read", path=path)
         header, blocks = _parameters(text, cursor)
         return {"": _scan(path, cursor, header, blocks)}
 
