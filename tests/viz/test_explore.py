@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from tests.conftest import as_indexed, raise_if_dask_computes
 from tests.viz import samples
@@ -148,3 +149,41 @@ def test_served_box_and_band(served):
     )
     page.drag(SPECTRUM, (-0.72, 0), (-0.38, 0))
     until(lambda: page.image(MAP), da.isel(bias=slice(3, 7)).mean("bias").values * 1e12)
+
+
+def test_a_costly_action_is_stated():
+    """Contiguous storage: one map of it means reading all of it."""
+    import dask.array
+
+    values = dask.array.zeros((512, 512, 4096), chunks=(64, 64, 4096), dtype="f4")
+    da = xr.DataArray(values, dims=("y", "x", "energy"), name="counts")
+    with pytest.warns(UserWarning, match=r"each plane reads about 4\.0 GiB"):
+        drawn = plot.explore(da)
+    assert "4.0 GiB" in plot.chosen(drawn)
+
+
+@pytest.mark.parametrize("chunks", [(32, 32, 64), (16, 16, 256)])
+def test_bytes_of_a_tap_and_of_a_map(tmp_path, bytes_read, chunks):
+    """From a chunked HDF5 file a tap reads one column of chunks, a map one plane of them, and 1 MB more at most."""
+    import h5py
+
+    shape = (128, 128, 1024)
+    path = tmp_path / "cube.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("counts", shape=shape, dtype="f4", chunks=chunks, fillvalue=0)
+        for k in range(0, shape[2], chunks[2]):  # written, so that there is something to read
+            file["counts"][..., k : k + chunks[2]] = 1.0
+    ds = xr.open_dataset(path, engine="h5netcdf", phony_dims="sort")
+    lazy = ds["counts"].rename(dict(zip(ds["counts"].dims, ("y", "x", "energy"), strict=False)))
+    lazy = lazy if lazy.ndim == 3 else ds["counts"].isel()
+    column = chunks[0] * chunks[1] * shape[2] * 4
+    plane = shape[0] * shape[1] * chunks[2] * 4
+    counter = bytes_read()
+    layout = plot.explore(lazy, nav=lazy.dims[:2], sig=lazy.dims[2])
+    chart, line = list(layout)
+    assert counter.total < 1e6
+    line[()]
+    assert counter.total < column + 1e6
+    counter = bytes_read()
+    chart[()]
+    assert counter.total < plane + 1e6

@@ -5,6 +5,7 @@ from __future__ import annotations
 import holoviews as hv
 import numpy as np
 import pytest
+import xarray as xr
 
 from tests.viz import samples
 from xpycro.engine import results
@@ -109,3 +110,30 @@ def test_printed_figure_has_the_width_asked_for(tmp_path):
 
     path = plot.save(plot.image(samples.current().isel(bias=3)), tmp_path / "a.png", width_mm=85, dpi=300)
     assert Image.open(path).size[0] == pytest.approx(85 / 25.4 * 300, abs=1)
+
+
+def test_dendrogram_joins_what_is_alike():
+    result, _ = samples.clustering()
+    mean = result.mean_response.copy()
+    mean[1] = mean[0] * 1.01
+    drawn = plot.dendrogram(result.assign(mean_response=mean))
+    heights = sorted(part.dimension_values(1).max() for part in drawn.split())
+    pair = float(np.linalg.norm((mean[1] - mean[0]).values)) * 1e12
+    assert len(heights) == 2 and heights[0] == pytest.approx(pair)
+    with pytest.raises(ValueError, match="at least two"):
+        plot.dendrogram(result.isel(cluster=[0]))
+
+
+def test_force_curves_both_ways():
+    z = np.linspace(0, 1e-7, 20)
+    da = xr.DataArray(
+        np.stack([np.exp(-z * 1e8), 2 * np.exp(-z * 1e8)]) * 1e-9,
+        dims=("direction", "point"),
+        coords={"direction": ["approach", "retract"], "z": ("point", z, {"units": "m", "long_name": "Height"})},
+        name="force",
+        attrs={"units": "N"},
+    )
+    drawn = plot.force(da)
+    assert [c.label for c in drawn] == ["approach", "retract"]
+    assert [d.pprint_label for d in next(iter(drawn)).dimensions()] == ["Height (nm)", "Force (nN)"]
+    np.testing.assert_allclose(list(drawn)[1].dimension_values(1), da[1].values * 1e9)

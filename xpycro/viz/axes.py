@@ -83,7 +83,8 @@ class Axis:
 
     def text_at(self, value: float) -> str:
         """A place on the axis in words."""
-        return f"{self.label} = {value:.4g}".replace("= -", "= −") + (f" {self.unit}" if self.unit else "")
+        number = f"{value:.4g}" if not 1e4 <= abs(value) < 1e7 else f"{value:.0f}"
+        return f"{self.label} = {number}".replace("= -", "= −") + (f" {self.unit}" if self.unit else "")
 
     def nearest(self, value: float) -> int:
         """Index of the sample nearest to a place on the axis; outside it, the first or last."""
@@ -130,7 +131,7 @@ def axis(da: xr.DataArray | xr.Dataset, dim: Hashable, *, along: str | None = No
     # A scan of 50 nm at an offset of 30 µm reads better in nm: the span counts, the distance from zero hardly.
     largest = max(float(np.ptp(valid)), float(np.abs(valid).max()) / 100) if valid.size else 0.0
     spread = ("spatial", "reciprocal", "temporal")
-    if valid.size and (valid.size == 1 or schema.dimension_type(da, dim) not in spread):
+    if valid.size and (np.ptp(valid) == 0 or schema.dimension_type(da, dim) not in spread):
         largest = float(np.abs(valid).max())
     factor, unit = units.engineering(largest, str(coord.attrs.get("units", "1")))
     return Axis(name, label, units.display_unit(unit), values * factor)

@@ -17,7 +17,7 @@ from xpycro.errors import DimensionError
 from xpycro.viz import style
 from xpycro.viz.pictures import _sizes, amplitude_phase, gather, image, not_empty, titled, where
 
-__all__ = ["area", "complex", "curve", "histogram", "loops", "spectrum"]
+__all__ = ["area", "complex", "curve", "force", "histogram", "loops", "spectrum"]
 
 MAX_CURVES = 8
 
@@ -114,13 +114,15 @@ def spectrum(
     if len(values) == 1:
         text = title if title is not None else titled(shown.label, where(pieces[0]))
         return curve(ax, values[0] * shown.factor, shown, name=name, color=style.CATEGORIES[0], title=text, **options)
-    places = [_place(piece, da, others, number) for number, piece in enumerate(pieces)]
+    common, places = _differences([_place(piece, da, others, number) for number, piece in enumerate(pieces)])
     colours = style._categories(len(values))
     curves = [
         curve(ax, v * shown.factor, shown, label=place, name=name, color=colour, **options)
         for v, place, colour in zip(values, places, colours, strict=True)
     ]
-    return style.dress(hv.Overlay(curves), title=title or shown.label, legend_position="right", legend_cols=1)
+    return style.dress(
+        hv.Overlay(curves), title=title or titled(shown.label, common), legend_position="right", legend_cols=1
+    )
 
 
 def _line_dim(da: xr.DataArray, dim: str | None) -> str:
@@ -168,6 +170,14 @@ def _place(piece: xr.DataArray, da: xr.DataArray, others: list[str], number: int
         return words
     index = np.unravel_index(number, [da.sizes[d] for d in others]) if others else ()
     return ", ".join(f"{d} {int(i)}" for d, i in zip(others, index, strict=True))
+
+
+def _differences(places: list[str]) -> tuple[str, list[str]]:
+    """What is common to all places, and what is left of each."""
+    parts = [place.split(", ") for place in places]
+    common = [part for part in parts[0] if all(part in other for other in parts)]
+    left = [", ".join(part for part in other if part not in common) for other in parts]
+    return (", ".join(common), left) if all(left) else ("", places)
 
 
 def _band(da: xr.DataArray, dim: str, ax: style.Axis, title: str | None, log: bool, width: int, height: int) -> Any:
@@ -360,3 +370,58 @@ def histogram(
         hv.VLine(v).opts(backend="bokeh", color=style.CURSOR, line_dash="dashed", line_width=1) for v in (low, high)
     ]
     return style.dress(hv.Overlay([bars, *marks]), title=title or f"{shown.label}: histogram")
+
+
+def force(
+    da: xr.DataArray, along: str | None = None, *, title: str | None = None, width: int = 420, height: int = 280
+) -> Any:
+    """Force curves: approach and retract in their own colours, against height or separation.
+
+    Parameters
+    ----------
+    da : DataArray
+        The signal dim, and ``segment`` or ``direction`` where both ways were recorded.
+    along : str, optional
+        The coordinate on the horizontal axis, such as ``z`` or ``separation``; by default the first of those that lies
+        along the signal dim.
+    title : str, optional
+    width, height : int
+        Screen pixels of the frame.
+
+    Returns
+    -------
+    holoviews.Overlay
+
+    Raises
+    ------
+    DimensionError
+        If there are further dims.
+
+    Notes
+    -----
+    *Laziness*: reads the curves drawn.
+    """
+    not_empty(da)
+    hv = style.backend()
+    by = next((d for d in ("segment", "direction") if d in da.dims), None)
+    wide = [str(d) for d in da.dims if d != by and (da.sizes[d] > 1 or da.ndim == 1)]
+    if len(wide) != 1:
+        raise DimensionError(f"force() draws one place; besides {by!r} this array has {wide}: choose with isel or sel")
+    da = da.squeeze([d for d in da.dims if d not in (by, wide[0])])
+    if along is None:
+        along = next(
+            (c for c in ("separation", "z", "height") if c in da.coords and wide[0] in da.coords[c].dims), None
+        )
+    elif along not in da.coords:
+        raise DimensionError(f"along={along!r}: no such coordinate; this array has {list(da.coords)}")
+    pieces = [da.isel({by: i}) for i in range(da.sizes[by])] if by else [da]
+    shown = style.quantity(da, style.read(da))
+    drawn = []
+    for piece, colour in zip(pieces, (style.CATEGORIES[0], style.CATEGORIES[3], *style.CATEGORIES[1:]), strict=False):
+        ax = style.axis(piece, wide[0], along=along)
+        label = str(piece[by].values) if by and by in piece.coords else ""
+        drawn.append(
+            curve(ax, style.read(piece) * shown.factor, shown, label=label, name=str(da.name or "value"), color=colour,
+                  frame_width=width, frame_height=height, tools=["hover"])
+        )  # fmt: skip
+    return style.dress(hv.Overlay(drawn), title=title or shown.label, legend_position="right")

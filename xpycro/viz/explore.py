@@ -7,6 +7,7 @@ in viz.static.
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ import xarray as xr
 from xpycro.errors import DimensionError
 from xpycro.viz import curves, pictures, static, style
 from xpycro.viz import parts as _parts
-from xpycro.viz.live import Channel, Reader, anything, callback, channels_of, linked
+from xpycro.viz.live import Channel, Reader, anything, callback, channels_of, linked, state_cost
 
 __all__ = ["explore", "positions", "selection", "stack"]
 
@@ -116,9 +117,13 @@ def explore(
         panels += lines
     layout = pictures.gather(panels, cols=2)
     layout._pycro_state, layout._pycro_reader = state, reader
+    dear = state_cost(da, roles)
+    if dear:
+        hint = "xpycro.translate writes files whose chunks suit both"
+        warnings.warn(f"exploring {da.name or 'this array'}: {dear} ({hint})", stacklevel=2)
     return style.remember(
         layout,
-        choice=f"explore: map over {list(roles.nav)}, spectrum along {roles.signal!r}",
+        choice=f"explore: map over {list(roles.nav)}, spectrum along {roles.signal!r}" + (f"; {dear}" if dear else ""),
         static=functools.partial(static.explorer, da, nav=roles.nav, sig=roles.signal, background=background),
     )
 

@@ -16,7 +16,7 @@ from xpycro.engine import chunked
 from xpycro.viz import parts as _parts
 from xpycro.viz import pictures, static, style
 
-__all__ = ["Channel", "Reader", "anything", "callback", "channels_of", "linked"]
+__all__ = ["Channel", "Reader", "anything", "callback", "channels_of", "cost", "linked", "state_cost"]
 
 _POINTERS = ("Tap", "DoubleTap", "PointerXY", "PanEnd", "BoundsXY", "BoundsX", "Lasso")
 
@@ -100,6 +100,33 @@ class Reader:
         if self.names is not None:
             return self.names[i]
         return ", ".join(a.text_at(float(p[i])) for a, p in zip(self.axes, self.places, strict=True))
+
+
+COSTLY = 256 * 2**20
+
+
+def cost(da: xr.DataArray, roles: _parts.Parts) -> dict[str, int]:
+    """About how many bytes a tap (``spectrum``) and a map (``plane``) read, from the chunks of the file or of dask."""
+    stored = da.encoding.get("preferred_chunks") or dict(
+        zip(map(str, da.dims), da.encoding.get("chunksizes") or (), strict=False)
+    )
+    blocks = {str(d): max(c) if isinstance(c, tuple | list) else int(c) for d, c in (stored or {}).items()}
+    if not blocks and da.chunks is not None:
+        blocks = {str(d): max(c) for d, c in da.chunksizes.items()}
+
+    def read(at: Sequence[str]) -> int:
+        sizes = [min(blocks.get(str(d), n), n) if str(d) in at else n for d, n in da.sizes.items()]
+        return int(np.prod(sizes, dtype=np.int64)) * da.dtype.itemsize
+
+    return {"spectrum": read((*roles.nav, *roles.rest)), "plane": read((roles.signal, *roles.rest))}
+
+
+def state_cost(da: xr.DataArray, roles: _parts.Parts) -> str:
+    """Words that say what one action reads, where it is more than 256 MB of lazy data; else nothing."""
+    if not chunked.is_lazy(da):
+        return ""
+    dear = {name: size for name, size in cost(da, roles).items() if size > COSTLY}
+    return "; ".join(f"each {name} reads about {size / 2**30:.1f} GiB" for name, size in dear.items())
 
 
 class Channel:

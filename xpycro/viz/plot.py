@@ -15,17 +15,19 @@ import xarray as xr
 from xpycro import schema
 from xpycro.errors import DimensionError, MissingExtra
 from xpycro.viz import curves, pictures, report, style
-from xpycro.viz.curves import complex, loops, spectrum
+from xpycro.viz.curves import complex, force, loops, spectrum
 from xpycro.viz.diffraction import diffraction
 from xpycro.viz.explore import explore, positions, selection, stack
 from xpycro.viz.levels import hist
 from xpycro.viz.lines import lines
 from xpycro.viz.pictures import image, maps
-from xpycro.viz.results import clusters, components, decomposition, fit, scree
+from xpycro.viz.ranks import scree
+from xpycro.viz.results import clusters, components, decomposition, dendrogram, fit
 
 __all__ = [
-    "auto", "chosen", "clusters", "complex", "components", "decomposition", "diffraction", "explore", "fit", "hist",
-    "image", "lines", "loops", "maps", "positions", "save", "scree", "selection", "spectrum", "stack",
+    "auto", "chosen", "clusters", "complex", "components", "decomposition", "dendrogram", "diffraction", "explore",
+    "fit", "force", "hist", "image", "lines", "loops", "maps", "positions", "save", "scree", "selection", "spectrum",
+    "stack",
 ]  # fmt: skip
 
 
@@ -66,7 +68,7 @@ def auto(obj: xr.DataArray | xr.Dataset, data: xr.DataArray | None = None, *, va
     """
     kind = schema.result_kind(obj)
     if isinstance(obj, xr.Dataset) and kind == "decomposition":
-        return decomposition(obj)
+        return decomposition(obj, data)
     if isinstance(obj, xr.Dataset) and kind == "clustering":
         return clusters(obj, data)
     if isinstance(obj, xr.Dataset) and kind == "fit":

@@ -18,63 +18,9 @@ from xpycro.engine import results as _results
 from xpycro.viz import curves, pictures, static, static_fit, style
 from xpycro.viz import parts as _parts
 from xpycro.viz.live import Channel, callback, channels_of, linked
+from xpycro.viz.ranks import needs, ranks, scree
 
-__all__ = ["clusters", "components", "decomposition", "fit", "scree"]
-
-
-def _needs(result: xr.Dataset, kind: str) -> None:
-    found = schema.result_kind(result)
-    if found != kind:
-        what = f"a {found} result" if found else f"a {type(result).__name__} that is no result"
-        raise ValueError(f"this draws a {kind} result; given was {what}")
-
-
-# ---------------------------------------------------------------------------------------------------- decomposition
-
-
-def scree(result: xr.Dataset, count: int = 64, *, width: int = 420, height: int = 240) -> Any:
-    """How much variance each component holds, on a logarithmic axis, and how many hold 95 and 99 percent.
-
-    Parameters
-    ----------
-    result : Dataset
-        A decomposition with ``explained_variance_ratio`` or ``singular_values``.
-    count : int, default 64
-        How many components at most.
-    width, height : int
-        Screen pixels of the frame.
-
-    Returns
-    -------
-    holoviews.Overlay
-
-    Notes
-    -----
-    *Laziness*: computes the singular values.
-    """
-    _needs(result, "decomposition")
-    hv = style.backend()
-    if "explained_variance_ratio" in result:
-        ratio = style.read(result["explained_variance_ratio"])
-    elif "singular_values" in result:
-        squares = style.read(result["singular_values"]) ** 2
-        ratio = squares / squares.sum() if squares.sum() > 0 else squares
-    else:
-        raise ValueError("this decomposition keeps neither explained_variance_ratio nor singular_values")
-    rank = np.arange(1, ratio.size + 1)
-    total = np.cumsum(ratio)
-    shown = (rank <= count) & (ratio > 0)
-    kdim, vdim = hv.Dimension(("rank", "Component")), hv.Dimension(("ratio", "Explained variance"), unit="%")
-    points = (rank[shown], ratio[shown] * 100)
-    line = hv.Curve(points, kdim, vdim).opts(backend="bokeh", color="#9bb8d3", line_width=1.5)
-    dots = hv.Scatter(points, kdim, vdim).opts(
-        backend="bokeh", color=style.CATEGORIES[0], size=6, tools=["hover"], logy=True
-    )
-    enough = [f"{int(np.argmax(total >= level)) + 1} hold {level:.0%}" for level in (0.95, 0.99) if total[-1] >= level]
-    return style.dress(
-        hv.Overlay([line, dots]), logy=bool(shown.any()), padding=0.06, frame_width=width, frame_height=height,
-        title="Scree: " + (", ".join(enough) if enough else f"{ratio.size} components"),
-    )  # fmt: skip
+__all__ = ["clusters", "components", "decomposition", "dendrogram", "fit"]
 
 
 def components(result: xr.Dataset, count: int = 4, *, cols: int = 4, size: int = 170) -> Any:
@@ -97,7 +43,7 @@ def components(result: xr.Dataset, count: int = 4, *, cols: int = 4, size: int =
     -----
     *Laziness*: computes the components drawn.
     """
-    _needs(result, "decomposition")
+    needs(result, "decomposition")
     return pictures.gather(_components(result, count, size), cols=cols)
 
 
@@ -160,13 +106,17 @@ def _component_map(result: xr.Dataset, variable: str, number: int, size: int) ->
     )
 
 
-def decomposition(result: xr.Dataset, count: int = 6, *, cols: int = 3, size: int = 210) -> Any:
-    """Maps and components of a decomposition, one above the other, and its scree.
+def decomposition(
+    result: xr.Dataset, data: xr.DataArray | None = None, count: int = 6, *, cols: int = 3, size: int = 210
+) -> Any:
+    """Maps and components of a decomposition, one above the other, and its scree; with data, an explorer of the rank.
 
     Parameters
     ----------
     result : Dataset
         A decomposition.
+    data : DataArray, optional
+        What was decomposed: then tap the scree for a component and the reconstruction up to it, the map for a pixel.
     count : int, default 6
         How many components.
     cols : int, default 3
@@ -182,7 +132,9 @@ def decomposition(result: xr.Dataset, count: int = 6, *, cols: int = 3, size: in
     -----
     *Laziness*: computes the maps and components drawn, and the singular values.
     """
-    _needs(result, "decomposition")
+    needs(result, "decomposition")
+    if data is not None:
+        return ranks(result, data)
     hv = style.backend()
     count = min(count, result.sizes["component"])
     maps = [_component_map(result, "maps", i, size) for i in range(count)]
@@ -221,7 +173,7 @@ def clusters(result: xr.Dataset, data: xr.DataArray | None = None, *, size: int 
     -----
     *Laziness*: computes labels and means; means from `data` are one pass.
     """
-    _needs(result, "clustering")
+    needs(result, "clustering")
     labels = result["labels"]
     labels = labels.copy(data=style.read(labels)) if labels.chunks is not None else labels
     if "cluster" in result.sizes:  # as many colours as clusters, whether or not the last one has members
@@ -238,6 +190,60 @@ def clusters(result: xr.Dataset, data: xr.DataArray | None = None, *, size: int 
         pictures.gather([drawn, *responses], cols=2),
         choice="clusters: label map, mean responses with standard deviation",
     )
+
+
+def dendrogram(result: xr.Dataset, *, method: str = "ward", width: int = 380, height: int = 260) -> Any:
+    """Which clusters resemble each other: their centers joined from below, the height being the distance.
+
+    Parameters
+    ----------
+    result : Dataset
+        A clustering with ``centers`` (else ``mean_response``) of at least two clusters.
+    method : str, default "ward"
+        How distances between groups are measured (SciPy's linkage methods).
+    width, height : int
+        Screen pixels of the frame.
+
+    Returns
+    -------
+    holoviews.Path
+        Clusters on the horizontal axis, by number.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two clusters.
+
+    Notes
+    -----
+    *Laziness*: computes the centers.
+    """
+    from scipy.cluster.hierarchy import dendrogram as tree
+    from scipy.cluster.hierarchy import linkage
+
+    needs(result, "clustering")
+    hv = style.backend()
+    mean, _ = _responses(result.drop_vars("mean_response", errors="ignore") if "centers" in result else result, None)
+    values = style.read(mean.transpose("cluster", ...)).reshape(mean.sizes["cluster"], -1)
+    values = np.hstack([values.real, values.imag]) if np.iscomplexobj(values) else values
+    if values.shape[0] < 2:
+        raise ValueError("a dendrogram needs at least two clusters; this result has one")
+    shown = style.quantity(mean, values, label="Distance")
+    found = tree(linkage(np.nan_to_num(values) * shown.factor, method), no_plot=True)
+    branches = [
+        np.column_stack([np.asarray(x) / 10 - 0.5, y]) for x, y in zip(found["icoord"], found["dcoord"], strict=True)
+    ]
+    names = dict(enumerate(map(str, found["leaves"])))
+    kdims = [hv.Dimension(("leaf", "Cluster")), hv.Dimension(("distance", "Distance"), unit=shown.unit)]
+
+    def ticks(plot: Any, element: Any) -> None:
+        plot.state.xaxis[0].ticker = list(map(float, names))
+        plot.state.xaxis[0].major_label_overrides = names
+
+    return style.dress(
+        hv.Path(branches, kdims), color=style.CATEGORIES[0], line_width=1.8, frame_width=width, frame_height=height,
+        padding=0.08, title="How alike the clusters are", hooks=[ticks],
+    )  # fmt: skip
 
 
 def _scattered(labels: xr.DataArray) -> Any:
@@ -332,7 +338,7 @@ def fit(result: xr.Dataset, data: xr.DataArray | None = None, *, size: int = 200
     -----
     *Laziness*: reads the maps when drawn, and one spectrum a tap.
     """
-    _needs(result, "fit")
+    needs(result, "fit")
     hv = style.backend()
     measured = provenance.source_data(result, data, purpose="the fit explorer")
     r2 = result["r2"]

@@ -5,7 +5,7 @@ Imports nothing. Each is a constant that viz.static and viz.static_fit hand to B
 
 from __future__ import annotations
 
-__all__ = ["DIFFRACT", "EXPLORE", "FIT", "LEVELS", "LINES", "SLIDE"]
+__all__ = ["DIFFRACT", "EXPLORE", "FIT", "LEVELS", "LINES", "RANKS", "SLIDE"]
 
 # Shared by every explorer: which sample is nearest to where the pointer is, contrast limits, a vertical range.
 _HELPERS = """
@@ -155,5 +155,48 @@ line.data[line_field] = values;
 line.change.emit();
 fit_range(spectrum.y_range, [values]);
 spectrum.title.text = label + ', ' + names[i];
+"""
+)
+
+RANKS = (
+    _HELPERS
+    + """
+let i = cursor.data.i[0], k = cursor.data.k[0];
+if (cb_obj.origin === map) i = chosen(cb_obj.x, cb_obj.y);
+else k = Math.min(count - 1, Math.max(0, Math.round(cb_obj.x) - 1));
+const pixels = place.data.x.length, n = mre.length;
+const a = re.data.values, b = im.data.values, cr = cre.data.values, ci = cim.data.values;
+const is_complex = ci.length > 0 || b.length > 0;
+if (k !== cursor.data.k[0]) {
+  span.location = k + 1;
+  const plane = new Float64Array(pixels);
+  for (let j = 0; j < pixels; j++) {
+    const p = k*pixels + j;
+    plane[j] = is_complex ? Math.hypot(a[p], b[p] || 0) : a[p] }
+  const target = field === 'image' ? picture.data.image[0] : picture.data[field];
+  for (let j = 0; j < pixels; j++) target[orders.length ? orders[j] : j] = plane[j];
+  picture.change.emit();
+  let [lo, hi] = limits(plane);
+  const signed = lo < 0 && hi > 0 && Math.min(-lo, hi) > 0.1*(hi - lo);
+  if (signed) { hi = Math.max(-lo, hi); lo = -hi }
+  mapper.setv({low: lo, high: hi, palette: signed ? diverging : sequential});
+  map.title.text = `Map ${k + 1}` + (unit ? ` (${unit})` : '');
+  const series = [cr.slice(k*n, (k+1)*n), ci.slice(k*n, (k+1)*n)].slice(0, loadings.length);
+  series.forEach((v, c) => { loadings[c].data[loading_fields[c]] = v; loadings[c].change.emit() });
+  fit_range(component.y_range, series);
+  component.title.text = `Component ${k + 1}` + (loadings.length > 1 ? ': Re blue, Im orange' : '');
+}
+cursor.data = {x: [place.data.x[i]], y: [place.data.y[i]], i: [i], k: [k]};
+const made = new Float64Array(n);
+for (let j = 0; j < n; j++) {
+  let x = mre[j], y = mim[j];
+  for (let c = 0; c <= k; c++) {
+    const s = a[c*pixels+i]*ratio, t = (b[c*pixels+i] || 0)*ratio, u = cr[c*n+j], v = ci[c*n+j] || 0;
+    x += s*u - t*v; y += s*v + t*u }
+  made[j] = is_complex ? Math.hypot(x, y) : x }
+const values = cube.data.values.length ? cube.data.values.slice(i*n, (i+1)*n) : new Float64Array(n).fill(NaN);
+[values, made].forEach((v, c) => { drawn[c].data[drawn_fields[c]] = v; drawn[c].change.emit() });
+fit_range(spectrum.y_range, [values, made]);
+spectrum.title.text = `Data (grey), first ${k + 1} (orange) at ${names[i]}`;
 """
 )

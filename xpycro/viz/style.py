@@ -288,15 +288,23 @@ def polish(plot: Any, element: Any) -> None:
         ax.axis_line_color = ax.major_tick_line_color = "#888888"
         ax.minor_tick_line_color = None
         ax.major_tick_in, ax.major_tick_out = 0, 4
+        _plain_numbers(ax.formatter)
     for grid in (*figure.xgrid, *figure.ygrid):
         grid.grid_line_color = "#ececec"
     for bar in _colour_bars(figure):
+        _plain_numbers(bar.formatter)
         bar.major_label_text_font, bar.major_label_text_font_size = FONT, "11px"
         bar.major_label_text_color, bar.title = INK, None
         bar.major_tick_line_color, bar.bar_line_color = "#888888", None
     for legend in figure.legend:
         legend.label_text_font, legend.label_text_font_size = FONT, "11px"
         legend.border_line_color, legend.background_fill_alpha = "#dddddd", 0.85
+
+
+def _plain_numbers(formatter: Any) -> None:
+    """No powers of ten below a million."""
+    if hasattr(formatter, "power_limit_high"):
+        formatter.power_limit_high = 6
 
 
 def roomy(plot: Any, element: Any) -> None:

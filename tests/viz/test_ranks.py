@@ -1,0 +1,42 @@
+"""The explorer of ranks: component, map and running reconstruction equal NumPy's, live and in a file."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.viz import samples
+from tests.viz.test_explore import until
+from xpycro.errors import DimensionError
+from xpycro.viz import plot
+
+
+def made(rank: int, y: int, x: int) -> np.ndarray:
+    """The pixel from the first components of NumPy's own SVD, in pA."""
+    _, data = samples.decomposition()
+    u, s, v = np.linalg.svd(data.values.reshape(-1, samples.NB), full_matrices=False)
+    return ((u[:, :rank] * s[:rank]) @ v[:rank]).reshape(data.shape)[y, x] * 1e12
+
+
+@pytest.mark.browser
+def test_live_and_in_a_file(served, report_page):
+    result, data = samples.decomposition()
+    page = served(lambda: plot.auto(result, data))
+    page.tap("Scree", 3, 1)
+    until(lambda: page.image("Map"), result.maps[2].values * 1e12)
+    page.tap("Map", 10, 4)
+    until(lambda: page.lines("Data (grey)")[1], made(3, 2, 5))
+    page = report_page(plot.decomposition(result, data))
+    page.tap("map 0", 10, 4)
+    np.testing.assert_allclose(page.lines("spectrum 0")[0], data[2, 5].values * 1e12, rtol=1e-5)
+    page.tap("scree", 2, 1)
+    np.testing.assert_allclose(page.lines("spectrum 0")[1], made(2, 2, 5), rtol=1e-4)
+    np.testing.assert_allclose(page.image("map 0"), result.maps[1].values * 1e12, rtol=1e-5)
+    np.testing.assert_allclose(page.line("component"), result.components[1].values, rtol=1e-5)
+    assert page.title("component") == "Component 2"
+
+
+def test_other_data_are_refused():
+    result, data = samples.decomposition()
+    with pytest.raises(DimensionError, match="lacks the dims"):
+        plot.decomposition(result, data.isel(x=0))

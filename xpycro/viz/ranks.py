@@ -1,0 +1,315 @@
+"""How many components: the scree, and the explorer of a decomposition's rank; live, and in a file.
+
+May import numpy, xarray, the floors below and viz; HoloViews and Bokeh only inside functions.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xpycro import schema
+from xpycro.errors import DimensionError
+from xpycro.viz import curves, pictures, scripts, static, style
+from xpycro.viz import parts as _parts
+from xpycro.viz.live import callback, linked
+
+__all__ = ["needs", "ranks", "ranks_explorer", "scree"]
+
+
+def needs(result: xr.Dataset, kind: str) -> None:
+    """Refuse what is not a result of `kind`."""
+    found = schema.result_kind(result)
+    if found != kind:
+        what = f"a {found} result" if found else f"a {type(result).__name__} that is no result"
+        raise ValueError(f"this draws a {kind} result; given was {what}")
+
+
+# ---------------------------------------------------------------------------------------------------- decomposition
+
+
+def scree(result: xr.Dataset, count: int = 64, *, width: int = 420, height: int = 240) -> Any:
+    """How much variance each component holds, on a logarithmic axis, and how many hold 95 and 99 percent.
+
+    Parameters
+    ----------
+    result : Dataset
+        A decomposition with ``explained_variance_ratio`` or ``singular_values``.
+    count : int, default 64
+        How many components at most.
+    width, height : int
+        Screen pixels of the frame.
+
+    Returns
+    -------
+    holoviews.Overlay
+
+    Notes
+    -----
+    *Laziness*: computes the singular values.
+    """
+    needs(result, "decomposition")
+    hv = style.backend()
+    if "explained_variance_ratio" in result:
+        ratio = style.read(result["explained_variance_ratio"])
+    elif "singular_values" in result:
+        squares = style.read(result["singular_values"]) ** 2
+        ratio = squares / squares.sum() if squares.sum() > 0 else squares
+    else:
+        raise ValueError("this decomposition keeps neither explained_variance_ratio nor singular_values")
+    rank = np.arange(1, ratio.size + 1)
+    total = np.cumsum(ratio)
+    shown = (rank <= count) & (ratio > 0)
+    kdim, vdim = hv.Dimension(("rank", "Component")), hv.Dimension(("ratio", "Explained variance"), unit="%")
+    points = (rank[shown], ratio[shown] * 100)
+    line = hv.Curve(points, kdim, vdim).opts(backend="bokeh", color="#9bb8d3", line_width=1.5)
+    dots = hv.Scatter(points, kdim, vdim).opts(
+        backend="bokeh", color=style.CATEGORIES[0], size=6, tools=["hover"], logy=True
+    )
+    enough = [f"{int(np.argmax(total >= level)) + 1} hold {level:.0%}" for level in (0.95, 0.99) if total[-1] >= level]
+    return style.dress(
+        hv.Overlay([line, dots]), logy=bool(shown.any()), padding=0.06, frame_width=width, frame_height=height,
+        title="Scree: " + (", ".join(enough) if enough else f"{ratio.size} components"),
+    )  # fmt: skip
+
+
+class Ranks:
+    """A decomposition and its data in memory where they are small: maps, components, mean, and single spectra."""
+
+    def __init__(self, result: xr.Dataset, data: xr.DataArray) -> None:
+        parts = result["components"]
+        signal = [str(d) for d in parts.dims if d != "component"]
+        maps = result["maps"]
+        rest = [str(d) for d in maps.dims if d != "component"]
+        if len(signal) != 1 or not 1 <= len(rest) <= 2:
+            raise DimensionError(
+                f"the explorer of ranks needs one signal dim and a map of one or two; here {signal} and {rest}: "
+                "draw it without data="
+            )
+        missing = [d for d in (*signal, *rest) if d not in data.dims]
+        if missing:
+            raise DimensionError(f"data= lacks the dims {missing}: it must be the array that was decomposed")
+        self.nav = tuple(rest)
+        self.data = data.transpose(..., *rest, *signal)
+        self.data = self.data.squeeze([d for d in self.data.dims if d not in (*rest, *signal)])
+        self.signal = style.axis(data, signal[0])
+        maps = _parts.ascending(maps.transpose("component", *rest), rest)
+        self.data = _parts.ascending(self.data, rest)
+        self.maps = maps.copy(data=style.read(maps))
+        self.components = style.read(parts.transpose("component", *signal))
+        self.mean = style.read(result["mean"]) if "mean" in result else np.zeros(self.components.shape[1])
+        self.axes, self.places, self.names = static.navigator(self.maps.isel(component=0), rest)
+        self.scores = self.maps.values.reshape(self.maps.shape[0], -1)
+        self.map_scale = style.quantity(self.maps, self.maps.values[:1], label="Map")
+        self.parts = [self.data] if self.data.dtype.kind != "c" else pictures.amplitude_phase(self.data)[:1]
+        self.real = np.abs if self.data.dtype.kind == "c" else np.real
+
+    @functools.cached_property
+    def scale(self) -> style.Quantity:
+        """Label and unit of the data."""
+        return style.quantity(self.parts[0], self.reconstruction(self.scores.shape[1] // 2, self.scores.shape[0]))
+
+    def reconstruction(self, pixel: int, rank: int) -> np.ndarray:
+        """What the first `rank` components make of a pixel."""
+        return self.real(self.mean + self.scores[:rank, pixel] @ self.components[:rank])
+
+    def measured(self, pixel: int) -> np.ndarray:
+        """The pixel's spectrum."""
+        at = np.unravel_index(pixel, [self.data.sizes[d] for d in self.nav])
+        return self.real(style.read(self.data.isel(dict(zip(self.nav, map(int, at), strict=True)))))
+
+    def where(self, pixel: int) -> str:
+        """A pixel in words."""
+        if self.names is not None:
+            return self.names[pixel]
+        return ", ".join(a.text_at(float(p[pixel])) for a, p in zip(self.axes, self.places, strict=True))
+
+    def map(self, number: int) -> np.ndarray:
+        """A component's map in display units, as a picture."""
+        values = self.real(self.maps.values[number]) * self.map_scale.factor
+        return values if len(self.nav) == 2 or self.names is None else values[None]
+
+
+def ranks(result: xr.Dataset, data: xr.DataArray, *, size: int = 300) -> Any:
+    """Tap the scree for a component and the reconstruction up to it; tap the map for a pixel.
+
+    Parameters
+    ----------
+    result : Dataset
+        A decomposition with one signal dim.
+    data : DataArray
+        What was decomposed.
+    size : int
+        Screen pixels of the map's longer side.
+
+    Returns
+    -------
+    holoviews.Layout of DynamicMap
+        Scree, map, component, and data with reconstruction (complex ones by amplitude).
+
+    Raises
+    ------
+    DimensionError
+        If the data are not those of the result, or the signal has two dims.
+
+    Notes
+    -----
+    *Laziness*: reads maps and components when it is built, and one spectrum a tap.
+    """
+    needs(result, "decomposition")
+    hv = style.backend()
+    held = Ranks(result, data)
+    state = hv.streams.Stream.define("Rank", number=0, pixel=held.scores.shape[1] // 2)()
+
+    def to_rank(x: float, y: float) -> None:
+        state.event(number=int(np.clip(round(x) - 1, 0, held.scores.shape[0] - 1)))
+
+    def to_pixel(x: float, y: float) -> None:
+        state.event(pixel=int(np.argmin((held.places[0] - x) ** 2 + (held.places[1] - y) ** 2)))
+
+    panels = [
+        linked(callback(_scree_panel, result, size), [], state, {"Tap": to_rank}),
+        linked(callback(_map_panel, held, size), [], state, {"Tap": to_pixel}),
+        hv.DynamicMap(callback(_component_panel, held), streams=[state]),
+        hv.DynamicMap(callback(_spectrum_panel, held), streams=[state]),
+    ]
+    layout = pictures.gather(panels, cols=2)
+    layout._pycro_state = state
+    return style.remember(
+        layout,
+        choice="decomposition: scree, map, component, and the reconstruction up to it",
+        static=functools.partial(ranks_explorer, result, data, size=size),
+    )
+
+
+def _scree_panel(result: xr.Dataset, size: int, _: Any, *, number: int, pixel: int) -> Any:
+    hv = style.backend()
+    drawn = scree(result, width=380, height=int(size * 0.8))
+    mark = hv.VLine(number + 1).opts(backend="bokeh", color=style.CURSOR, line_dash="dashed", line_width=1.5)
+    return style.dress(hv.Overlay([*drawn, mark]), title=_scree_title(result), hooks=[style.roomy], logy=True)
+
+
+def _scree_title(result: xr.Dataset) -> str:
+    hv = style.backend()
+    return str(hv.Store.lookup_options("bokeh", scree(result), "plot").kwargs["title"])
+
+
+def _map_panel(held: Ranks, size: int, _: Any, *, number: int, pixel: int) -> Any:
+    hv = style.backend()
+    values = held.map(number)
+    colour = style.colours(held.maps.rename("score"), values)
+    x, y = held.axes
+    title = f"Map {number + 1}" + (f" ({held.map_scale.unit})" if held.map_scale.unit else "")
+    drawn = (
+        pictures.mesh(values, x, y, colour, held.map_scale, size=size)
+        if values.ndim == 2
+        else static.points(values, held.axes, held.places, colour, held.map_scale, size=size, title=title)
+    )
+    place = ([held.places[0, pixel]], [held.places[1, pixel]])
+    rings = [
+        hv.Points(place, drawn.kdims).opts(backend="bokeh", fill_alpha=0, line_color=color, line_width=width, size=13)
+        for color, width in (("white", 4), (style.CURSOR, 2))
+    ]
+    return style.dress(hv.Overlay([drawn, *rings]), title=title, hooks=[style.roomy])
+
+
+def _component_panel(held: Ranks, _: Any, *, number: int, pixel: int) -> Any:
+    hv = style.backend()
+    loading = style.Quantity("Loading", None, 1.0)
+    values = held.components[number]
+    drawn = [curves.curve(held.signal, values.real, loading, color=style.CATEGORIES[0], framewise=True)]
+    if np.iscomplexobj(values):
+        drawn.append(curves.curve(held.signal, values.imag, loading, color=style.CATEGORIES[3], framewise=True))
+    title = f"Component {number + 1}" + (": Re blue, Im orange" if len(drawn) > 1 else "")
+    return style.dress(hv.Overlay(drawn), title=title, hooks=[style.roomy], show_legend=False)
+
+
+def _spectrum_panel(held: Ranks, _: Any, *, number: int, pixel: int) -> Any:
+    hv = style.backend()
+    factor = held.scale.factor
+    measured = curves.curve(held.signal, held.measured(pixel) * factor, held.scale, color="#9a9a9a", framewise=True)
+    made = curves.curve(
+        held.signal,
+        held.reconstruction(pixel, number + 1) * factor,
+        held.scale,
+        color=style.CATEGORIES[3],
+        framewise=True,
+    )
+    title = f"Data (grey), first {number + 1} (orange) at {held.where(pixel)}"
+    return style.dress(hv.Overlay([measured, made]), title=title, hooks=[style.roomy], show_legend=False)
+
+
+def ranks_explorer(result: xr.Dataset, data: xr.DataArray, *, budget: int = static.BUDGET, size: int = 300) -> Any:
+    """The explorer of ranks in a file, without a server; complex data by amplitude.
+
+    Parameters
+    ----------
+    result, data, size
+        As for `ranks`.
+    budget : int
+        How many values of the data travel in the page; beyond it the reconstruction is shown without them.
+
+    Returns
+    -------
+    bokeh.models.Column
+
+    Notes
+    -----
+    *Laziness*: computes.
+    """
+    from bokeh.layouts import column, row
+    from bokeh.models import ColumnDataSource, CustomJS
+    from bokeh.models.annotations import Span
+
+    held = Ranks(result, data)
+    count, pixels = held.scores.shape
+    start = pixels // 2
+    steps = static.figure_of(scree(result, width=380, height=int(size * 0.8)))
+    span = Span(dimension="height", location=1, line_color=style.CURSOR, line_width=1.5, line_dash="dashed")
+    steps.add_layout(span)
+    scores = (held.scores * held.map_scale.factor).astype(np.complex64 if np.iscomplexobj(held.scores) else np.float32)
+    title = f"Map 1 ({held.map_scale.unit})" if held.map_scale.unit else "Map 1"
+    chart = static.draw_map(held.map(0), held.maps.rename("score"), held.axes, held.places, title, size, held.map_scale)
+    cursor = ColumnDataSource({"x": [held.places[0, start]], "y": [held.places[1, start]], "i": [start], "k": [0]})
+    static.rings([chart.figure], cursor)
+    loading = static.figure_of(_component_panel(held, (), number=0, pixel=start))
+    spectrum = static.figure_of(_spectrum_panel(held, (), number=0, pixel=start))
+    travels = pixels * held.components.shape[1] <= budget
+    cube = held.real(style.read(held.data)).reshape(pixels, -1) * held.scale.factor if travels else np.zeros((0, 0))
+    lines = [[r for r in f.renderers if type(r.glyph).__name__ == "Line"] for f in (loading, spectrum)]
+    ratio = held.scale.factor / held.map_scale.factor
+    for figure, name in zip(
+        (steps, chart.figure, loading, spectrum), ("scree", "map 0", "component", "spectrum 0"), strict=True
+    ):
+        figure.name = name
+        figure.toolbar.active_drag = None
+    arguments = {
+        "scree": steps, "map": chart.figure, "spectrum": spectrum, "component": loading, "span": span, "cursor": cursor,
+        "place": ColumnDataSource({"x": held.places[0], "y": held.places[1]}), "picture": chart.source,
+        "field": chart.field, "orders": [] if chart.order is None else chart.order.tolist(), "mapper": chart.mapper,
+        "diverging": style.palette("CET_D1A"), "sequential": style.palette("viridis"),
+        "re": _column(scores.real), "im": _column(scores.imag if np.iscomplexobj(scores) else np.zeros(0)),
+        "cre": _column(held.components.real),
+        "cim": _column(held.components.imag if np.iscomplexobj(held.components) else np.zeros(0)),
+        "mre": (np.asarray(held.mean).real * held.scale.factor).tolist(),
+        "mim": (np.asarray(held.mean).imag * held.scale.factor).tolist(),
+        "cube": _column(cube), "ratio": ratio, "count": count, "names": [held.where(i) for i in range(pixels)],
+        "unit": held.map_scale.unit or "", "loadings": [r.data_source for r in lines[0]],
+        "loading_fields": [r.glyph.y for r in lines[0]], "drawn": [r.data_source for r in lines[1]],
+        "drawn_fields": [r.glyph.y for r in lines[1]],
+    }  # fmt: skip
+    action = CustomJS(args=arguments, code=scripts.RANKS)
+    for figure in (steps, chart.figure):
+        for event in ("tap", "pan"):
+            figure.js_on_event(event, action)
+    text = "Tap or drag on the scree for a component and the reconstruction up to it, on the map for a pixel."
+    return column(row(steps, chart.figure), row(loading, spectrum), static.caption(text))
+
+
+def _column(values: np.ndarray) -> Any:
+    from bokeh.models import ColumnDataSource
+
+    return ColumnDataSource({"values": np.ascontiguousarray(values, dtype=np.float32).reshape(-1)})
