@@ -102,7 +102,8 @@ def _jpk_image(head: bytes, path: str) -> bool:
 
 
 def _jpk_force(head: bytes, path: str) -> bool:
-    return head.startswith(b"PK\3\4") and head[30:47] == b"header.properties"
+    named = path.lower().endswith((".jpk-force", ".jpk-force-map", ".jpk-qi-data", ".jpk-qi-series"))
+    return head.startswith(b"PK\3\4") and (named or head[30:47] == b"header.properties")
 
 
 def _createc(head: bytes, path: str) -> bool:
