@@ -242,7 +242,8 @@ class RawArray:
             some = starts[first : first + batch]
             rows, missing = self._rows(some, span)
             stored = np.ndarray((len(some), *inner_shape), self.dtype, rows, 0, (span, *inner_strides))
-            values = self._physical(stored)
+            plain = missing is None and (self.factor, self.constant) == (1.0, 0.0)
+            values = stored if plain else self._physical(stored)  # assigning converts the byte order in the same pass
             if missing is not None:
                 addresses = some
                 for n, stride in zip(inner_shape, inner_strides, strict=True):
