@@ -334,6 +334,7 @@ def test_elbow_and_poisson_rank():
     )
     found = decompose.rank(decompose.pca(da, scale="poisson", center=False), data=da)
     assert int(found.gavish_donoho) == int(found.marchenko_pastur) == 5
+    assert int(found.parallel_analysis) == 5
     assert 3 <= int(found.elbow) <= 7
 
 

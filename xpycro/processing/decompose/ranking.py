@@ -107,7 +107,7 @@ def rank(
     level = median * omega / (known * np.sqrt(larger)) if noise is None else float(noise)
     threshold = omega * median if noise is None else known * level * np.sqrt(larger)
     edge = level * (np.sqrt(larger) + np.sqrt(smaller))
-    upper = np.zeros(values.size)
+    upper, given = np.zeros(values.size), 0
     if data is None:
         # what is left once j components are taken off is noise of a matrix smaller by j: its first value counts
         off = np.arange(smaller)
@@ -117,6 +117,9 @@ def rank(
     else:
         draws = _permuted_draws(result, data, signal, n_draws, seed)[:, : values.size]
         upper[: draws.shape[1]] = np.quantile(draws, 0.95, axis=0)
+        # shuffling keeps the mean spectrum: where it was not taken off it is a component in the shuffled data too
+        uncentered = not int(result.attrs.get("pycro_centered", 0)) and upper.size > 1
+        given = int(uncentered and upper[0] > 1.5 * upper[1])
     distance = _elbow_distance(values)
     units = str(result["singular_values"].attrs.get("units", "1"))
     label = {
@@ -128,7 +131,7 @@ def rank(
     answers = {
         "gavish_donoho": int((values > threshold).sum()),
         "marchenko_pastur": int((values > edge).sum()),
-        "parallel_analysis": _leading(values > upper),
+        "parallel_analysis": _leading(values > upper, given=given),
         "elbow": int(distance.argmax()),
     }
     variables: dict[str, Any] = {
@@ -145,9 +148,10 @@ def rank(
     return xr.Dataset(variables, coords={"rank": result["rank"]})
 
 
-def _leading(above: np.ndarray) -> int:
-    """How many of the first are true before one is not."""
-    return int(above.size if above.all() else np.argmin(above))
+def _leading(above: np.ndarray, *, given: int = 0) -> int:
+    """How many of the first are true before one is not; the first `given` are not asked."""
+    rest = above[given:]
+    return given + int(rest.size if rest.all() else np.argmin(rest))
 
 
 def _elbow_distance(values: np.ndarray) -> np.ndarray:
@@ -232,10 +236,14 @@ def _permuted_moments(
     found = []
     for draw in range(n_draws):
         rng = np.random.default_rng([seed, draw, first])
-        shuffled = rng.permuted(rows, axis=0)
+        # one shuffle of all observations, then each channel turned round by its own amount: as good as a shuffle of
+        # each channel, at the cost of a copy
+        shuffled = np.ascontiguousarray(rows[rng.permutation(len(rows))].T)
+        for channel in shuffled:
+            channel[:] = np.roll(channel, int(rng.integers(max(len(rows), 1))))
         found.append(
             linalg.moments(
-                shuffled, center=center, row_scaling="poisson" if poisson else None, limit_threads=limit_threads
+                shuffled.T, center=center, row_scaling="poisson" if poisson else None, limit_threads=limit_threads
             )
         )
     return found
