@@ -79,7 +79,7 @@ def test_mutants_raise_only_translation_errors(tmp_path):
     build(source, 7, 6)
     content = source.read_bytes()
     refused = 0
-    for mutant in fuzzing.mutants(content, (0, 0), 200, 0):
+    for mutant in fuzzing.mutants(content, (0, 0), 150, 0):
         path.write_bytes(mutant.content)
         try:
             ds = topostats(str(path))[""].load()

