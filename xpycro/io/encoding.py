@@ -439,7 +439,7 @@ def encode(ds: xr.Dataset) -> Encoded:
     if problems:
         raise StoreError("nothing was written, since this cannot be stored unchanged:\n  " + "\n  ".join(problems))
     mark: dict[str, Any] = {
-        "variables": [one.name for one in variables],
+        "variables": {one.name: list(one.dims) for one in variables},
         "coords": sorted(names.of(name) for name in ds.coords if name not in ds.dims),
     }
     renamed = {stored: given for given, stored in names.given.items() if stored != given and given in ds.dims}

@@ -81,16 +81,15 @@ def composed(path: str | os.PathLike[str]) -> dict[str, xr.Dataset]:
     A sidecar that is broken, or belongs to another measurement, is a warning and does not keep the rest from opening.
     """
     main = os.path.abspath(os.fspath(path))
-    with reader.open_store(main) as netcdf:
-        groups = {name: reader.read_group(netcdf, main, name) for name in reader.group_names(netcdf)}
-        identity = netcdf._h5group.attrs.get(publish.IDENTITY)
+    with reader.open_checked(main) as hdf5:
+        groups = {name: reader.read_group(hdf5, main, name) for name in reader.group_names(hdf5)}
+        mine = hdf5.attrs.get(publish.IDENTITY)
     for name, sidecar in publish.sidecars(main).items():
         try:
-            with reader.open_store(sidecar) as netcdf:
-                parent = netcdf._h5group.attrs.get(publish.PARENT)
-                if parent != identity:
+            with reader.open_checked(sidecar) as hdf5:
+                if hdf5.attrs.get(publish.PARENT) != mine:
                     raise StoreError("it belongs to another measurement of that name")
-                groups.setdefault(f"{publish.RESULTS}/{name}", reader.read_group(netcdf, sidecar))
+                groups.setdefault(f"{publish.RESULTS}/{name}", reader.read_group(hdf5, sidecar))
         except (XpycroError, OSError) as error:
             warnings.warn(f"result {name!r} of {os.path.basename(main)} is left out: {error}", stacklevel=3)
     return groups
@@ -100,8 +99,8 @@ def has_measurement(path: str | os.PathLike[str]) -> bool:
     """Whether a store holds a raw measurement at its root."""
     if not os.path.exists(path):
         return False
-    with reader.open_store(os.path.abspath(os.fspath(path))) as netcdf:
-        return bool(netcdf.variables) and reader.COMPLETE in netcdf._h5group.attrs
+    with reader.open_checked(os.path.abspath(os.fspath(path))) as hdf5:
+        return reader.COMPLETE in hdf5.attrs and bool(reader.read_group(hdf5, str(path)).variables)
 
 
 def results(path: str | os.PathLike[str]) -> list[str]:
@@ -112,8 +111,8 @@ def results(path: str | os.PathLike[str]) -> list[str]:
 def open_group(path: str | os.PathLike[str], group: str = "") -> xr.Dataset:
     """One Dataset of a store as `open` gives it: chunked lazily, with its source and location."""
     where = place_of(path, group)
-    with reader.open_store(where[0]) as netcdf:
-        ds = reader.read_group(netcdf, *where)
+    with reader.open_checked(where[0]) as hdf5:
+        ds = reader.read_group(hdf5, *where)
     ds = provenance.opened(ds, path=path, format="xpycro", group=group or None)
     return provenance.stamp(chunked.lazily(ds))
 

@@ -20,7 +20,16 @@ from xpycro.errors import CorruptFile, Incomplete, NotThisFormat, StoreError
 from xpycro.io import encoding
 from xpycro.io.store.part import CHECKSUM, COMPLETE, LAYOUT_VERSION, STORE
 
-__all__ = ["StoredArray", "check_safe", "group_names", "is_store", "open_hdf5", "open_store", "read_group"]
+__all__ = [
+    "StoredArray",
+    "check_safe",
+    "group_names",
+    "is_store",
+    "open_checked",
+    "open_hdf5",
+    "open_store",
+    "read_group",
+]
 
 _MAX_DEPTH = 64
 _RATIO = 1000  # declared over stored bytes, beyond which a file larger than _HUGE is no honest file
@@ -202,18 +211,25 @@ def open_hdf5(path: str) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def open_store(path: str) -> Iterator[Any]:
-    """The h5netcdf file of a store, looked over for safety.
+def open_checked(path: str) -> Iterator[Any]:
+    """The h5py file of a store, looked over for safety.
 
     Raises
     ------
     NotThisFormat, CorruptFile
         As `open_hdf5`; also where the file is unsafe.
     """
-    import h5netcdf
-
     with open_hdf5(path) as hdf5:
         check_safe(hdf5, path)
+        yield hdf5
+
+
+@contextlib.contextmanager
+def open_store(path: str) -> Iterator[Any]:
+    """The h5netcdf file of a store, looked over as by `open_checked`."""
+    import h5netcdf
+
+    with open_checked(path) as hdf5:
         with h5netcdf.File(hdf5, "r") as netcdf:
             yield netcdf
 
@@ -230,14 +246,22 @@ def group_names(netcdf: Any) -> list[str]:
     """Paths of all complete Datasets in a store, the root's as ``""``."""
     found = []
 
-    def visit(group: Any, path: str) -> None:
-        if COMPLETE in group._h5group.attrs:
-            found.append(path)
-        for name in group.groups:
-            visit(group[name], f"{path}/{name}".lstrip("/"))
+    import h5py
 
-    visit(netcdf, "")
+    def visit(group: Any, path: str) -> None:
+        if COMPLETE in group.attrs:
+            found.append(path)
+        for name in group:
+            if group.get(name, getclass=True) is h5py.Group:
+                visit(group[name], f"{path}/{name}".lstrip("/"))
+
+    visit(_plain(netcdf), "")
     return found
+
+
+def _plain(group: Any) -> Any:
+    """The h5py group of an h5netcdf one."""
+    return getattr(group, "_h5group", group)
 
 
 def _attributes(h5: Any) -> dict[str, Any]:
@@ -245,14 +269,17 @@ def _attributes(h5: Any) -> dict[str, Any]:
 
 
 def _variables(
-    group: Any, order: Sequence[str]
+    group: Any, dims: Mapping[str, Sequence[str]]
 ) -> Iterator[tuple[str, tuple[str, ...], dict[str, Any], dict[str, Any], Any]]:
-    present = group.variables
-    for name in [*(n for n in order if n in present), *(n for n in present if n not in set(order))]:
-        variable = present[name]
-        attrs = _attributes(variable._h5ds)
-        mark = json.loads(attrs.get(encoding.MARK, "{}"))
-        yield name, variable.dimensions, attrs, mark, variable._h5ds
+    """The variables that the store wrote; others that somebody added to the file later are not its own."""
+    for name, along in dims.items():
+        h5 = group.get(name)
+        other = group.get(f"_nc4_non_coord_{name}")
+        h5 = h5 if other is None else other  # shares its name with a dim that it does not lie along
+        if h5 is None:
+            raise CorruptFile("a variable is missing", path=group.file.filename, field=f"{group.name}/{name}")
+        attrs = _attributes(h5)
+        yield name, tuple(along), attrs, json.loads(attrs.get(encoding.MARK, "{}")), h5
 
 
 def read_group(netcdf: Any, path: str, name: str = "") -> xr.Dataset:
@@ -260,7 +287,7 @@ def read_group(netcdf: Any, path: str, name: str = "") -> xr.Dataset:
 
     Parameters
     ----------
-    netcdf : h5netcdf.File
+    netcdf : h5netcdf.File or h5py.File
     path : str
         Of the file, which each read opens again.
     name : str
@@ -271,8 +298,8 @@ def read_group(netcdf: Any, path: str, name: str = "") -> xr.Dataset:
     Incomplete
         If the group lacks its commit mark.
     """
-    group = netcdf[name] if name else netcdf
-    h5group = group._h5group
+    root = _plain(netcdf)
+    h5group = root[name] if name else root
     if COMPLETE not in h5group.attrs:
         raise Incomplete(f"{path}: {name or 'the root'} was never finished")
     stored = _attributes(h5group)
@@ -281,7 +308,7 @@ def read_group(netcdf: Any, path: str, name: str = "") -> xr.Dataset:
     variables: dict[Hashable, xr.Variable] = {}
     records: dict[Hashable, tuple[tuple[Hashable, ...], dict[str, StoredField], list[Any], dict[str, Any]]] = {}
     coords: set[Hashable] = set()
-    for key, dims, attrs, own, h5 in _variables(group, mark.get("variables", ())):
+    for key, dims, attrs, own, h5 in _variables(h5group, mark.get("variables", {})):
         given = encoding._unpack(own["name"]) if "name" in own else key
         named = tuple(renamed.get(dim, dim) for dim in dims)
         kind, dtype = encoding.decode_kind(own, h5.dtype)
