@@ -176,6 +176,8 @@ def level(
     Notes
     -----
     *Laziness*: lazy; each image is held whole. NaN stay NaN and do not count; scan lines run along the second dim.
+    ``median_difference`` and ``matched`` add up small errors from line to line: a ``plane`` or ``polynomial`` belongs
+    after them, not before.
 
     Examples
     --------

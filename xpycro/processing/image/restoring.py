@@ -17,7 +17,9 @@ __all__ = ["inpaint", "outliers", "repair", "richardson_lucy"]
 
 
 def _outlying(values: np.ndarray, *, threshold: float, lines: bool) -> np.ndarray:
-    from scipy.ndimage import median_filter
+    from scipy.ndimage import median_filter, rank_filter
+
+    around = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]])
 
     images = values.reshape(-1, *values.shape[-2:]).astype(float)
     out = np.zeros(images.shape, bool)
@@ -29,7 +31,13 @@ def _outlying(values: np.ndarray, *, threshold: float, lines: bool) -> np.ndarra
         residual = filled - median_filter(filled, 3 if min(image.shape) > 2 else 1, mode="nearest")
         size = np.abs(residual[good])
         noise = 1.4826 * np.median(size) or 1.2533 * size.mean()
-        mask[...] = good & (np.abs(residual) > threshold * noise) if noise > 0 else False
+        if not noise > 0:
+            continue
+        # on a sharp edge pixels differ from the median as well, but at least two neighbours are like them
+        gap = threshold * noise / 2
+        above = filled > rank_filter(filled, -2, footprint=around, mode="mirror") + gap
+        below = filled < rank_filter(filled, 1, footprint=around, mode="mirror") - gap
+        mask[...] = good & (np.abs(residual) > threshold * noise) & (above | below)
         if lines and len(image) > 2:
             mask |= _dead_lines(filled, good, threshold)[:, None] & good
     return out.reshape(values.shape)
@@ -65,8 +73,8 @@ def outliers(
         Which variable of a Dataset.
     threshold : float
         A pixel counts where it differs from the median of its 3 x 3 neighbourhood by more than this times the noise
-        (1.4826 times the median of that difference over the image); a line by its median distance from the mean of
-        the lines beside it.
+        (1.4826 times the median of that difference over the image) and by half of that from all but one of its
+        neighbours, so that edges do not count; a line by its median distance from the mean of the lines beside it.
     lines : bool
         Also whole lines, constant ones among them.
 
