@@ -72,14 +72,14 @@ def fit_compare(fits: Mapping[str, xr.Dataset]) -> xr.Dataset:
         different = [key for key in reference if identity[key] != reference[key]]
         if different:
             raise ValueError(
-                f"{name!r} and {first!r} cannot be compared: they differ in {different}; fit the same data with the same "
-                "sigma, window and loss"
+                f"{name!r} and {first!r} cannot be compared: they differ in {different}; fit the same data with the "
+                "same sigma, window and loss"
             )
     names = list(fits)
     model = xr.Variable("model", names, {"long_name": "model"})
     aicc = xr.concat([_aicc(result) for result in fits.values()], dim="model").assign_coords(model=model)
     least = aicc.min("model")
-    likelihood = np.exp(-0.5 * (aicc - least)).fillna(0.0)
+    likelihood = xr.apply_ufunc(np.exp, -0.5 * (aicc - least), dask="allowed").fillna(0.0)
     weight = (likelihood / likelihood.sum("model")).where(least.notnull())
     best = aicc.fillna(np.inf).argmin("model").where(least.notnull(), -1).astype(np.int16)
     attrs = {"units": "1", "long_name": "best model", "flag_values": list(range(len(names)))}
@@ -114,6 +114,7 @@ def _aicc(result: xr.Dataset) -> xr.DataArray:
     return (result.aic + 2 * k * (k + 1) / room).where((room > 0) & result.converged)
 
 
+@provenance.recorded("derived")
 def derived(result: xr.Dataset, *, prefix: str | None = None, **functions: Callable[..., Any]) -> xr.Dataset:
     """Functions of the fitted parameters, with errors propagated through their covariance.
 
@@ -167,7 +168,7 @@ def derived(result: xr.Dataset, *, prefix: str | None = None, **functions: Calla
         wanted[name] = arguments
     if "covariance" not in result and any(len(arguments) > 1 for arguments in wanted.values()):
         raise ValueError("errors of functions of several parameters need their covariance: fit with covariance=True")
-    made = {}
+    made: dict[str, xr.DataArray] = {}
     for name, function in functions.items():
         made |= _derive(result, name, function, wanted[name], names)
     return xr.Dataset(made).drop_encoding()

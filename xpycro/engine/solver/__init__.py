@@ -6,6 +6,7 @@ May import numpy and, inside functions, numba, scipy and this folder's compiled 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -149,9 +150,20 @@ def solve_python(
     start: np.ndarray,
 ) -> Solution:
     """Fit a Python function ``f(x, *parameters)`` to every row of `y`; arguments as of `solve`, the start complete."""
+    from xpycro.engine.solver.user import component_of_function
+
+    axis, begin = np.asarray(x, dtype=np.float64), _starts(start, len(problem.fixed))
+    component = component_of_function(function, axis, begin[0], problem.quadratures) if len(y) else None
+    if component is not None:
+        return solve(replace(problem, components=(component,)), axis, y, sigma=sigma, start=begin)
+    if problem.loss == Loss.POISSON:
+        raise ValueError(
+            "loss='poisson' needs a function that numba can compile; write it with NumPy's plain functions"
+        )
+
     from xpycro.engine.solver.batched import solve_function
 
-    return solve_function(function, problem, np.asarray(x, dtype=np.float64), y, sigma=sigma, start=start)
+    return solve_function(function, problem, axis, y, sigma=sigma, start=begin)
 
 
 def _weights(sigma: np.ndarray | None, repeat: int) -> np.ndarray:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from xpycro.engine.solver.jit import helper
+from xpycro.engine.solver.jit import channel_helper, helper
 
 __all__ = ["dot", "factor", "invert", "solve"]
 
 
-@helper
+@channel_helper
 def dot(a, b, m):  # type: ignore[no-untyped-def]
     total = 0.0
     for i in range(m):

@@ -17,7 +17,7 @@ from numba.core import sigutils
 from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
 
-__all__ = ["OPTIONS", "SHAPE", "address", "exp", "helper", "kernel"]
+__all__ = ["OPTIONS", "SHAPE", "address", "channel_helper", "exp", "helper", "kernel"]
 
 # Sums may be re-associated so that they vectorise; NaN and infinity keep their meaning (no nnan, no ninf).
 OPTIONS: dict[str, Any] = {"fastmath": {"reassoc", "contract", "arcp", "nsz"}, "error_model": "numpy"}
@@ -38,7 +38,7 @@ def _depending(compiled: Any) -> Any:
 
     numba looks at the function's own file only, and would go on using what it compiled from an older helper.
     """
-    file = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    file: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
     if hasattr(file, "_source_stamp"):
         file._source_stamp = _stamp()
     return compiled
@@ -46,18 +46,35 @@ def _depending(compiled: Any) -> Any:
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile on first use, keep on disk, release the GIL."""
-    return _depending(njit(cache=True, nogil=True, **OPTIONS)(function))
+    return _depending(njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})(function))
 
 
 def helper(function: Callable[..., Any]) -> Callable[..., Any]:
-    """As `kernel`, to be called from kernels only: without the door to Python, which would be most of its code."""
-    return _depending(njit(cache=True, nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)(function))
+    """To be called from kernels only: without the door to Python, which would be most of its code.
+
+    Sums keep their order, for vectorising loops over a few parameters costs more to compile than it ever gains.
+    """
+    options: dict[str, Any] = {
+        **OPTIONS,
+        "fastmath": {"contract"},
+        "no_cpython_wrapper": True,
+        "no_cfunc_wrapper": True,
+    }
+    return _depending(njit(cache=True, nogil=True, **options)(function))
+
+
+def channel_helper(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A `helper` whose loops run over channels, so that its sums are worth vectorising."""
+    options: dict[str, Any] = {**OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return _depending(njit(cache=True, nogil=True, **options)(function))
 
 
 @cache
-def address(path: str) -> int:
-    """Where the compiled shape ``module:function`` lies in this process (addresses never travel between them)."""
-    module, _, name = path.partition(":")
+def address(shape: str | Callable[..., Any]) -> int:
+    """Where a compiled shape lies in this process (addresses never travel): ``module:function``, or a function."""
+    if callable(shape):
+        return compiled(shape, False).address
+    module, _, name = shape.partition(":")
     return compiled(getattr(importlib.import_module(module), name), True).address
 
 

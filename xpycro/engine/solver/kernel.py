@@ -204,7 +204,7 @@ def fit_pixels(  # type: ignore[no-untyped-def]
         testable = testable or (linear[j] and not guess[0][j])
     testable = testable and n_nonlinear > 0 and lists[3][0] > 0
     n_channels = y.shape[1] // quadratures
-    last = np.int64(0)
+    last = 0
     for i in range(w.size):
         w[i] = 1.0
     for pixel in range(y.shape[0]):
@@ -246,7 +246,7 @@ def fit_pixels(  # type: ignore[no-untyped-def]
             sign = estimate_peaks(guess, raw, n_channels, spare, trial_residual, correlation, chosen, other, work)
         nothing = cost = np.inf
         code, white = NO_SIGNAL, False
-        count, latest = np.int64(0), np.int64(0)
+        count, latest = 0, 0
         limit = (tolerance, robust_scale, max_iterations)
         for attempt in range(12):
             # more than one only where peaks are left over in the residual

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from xpycro.engine.solver.dense import dot
-from xpycro.engine.solver.jit import helper
+from xpycro.engine.solver.jit import channel_helper, helper
 from xpycro.engine.solver.problem import Loss
 
 __all__ = ["cost_of", "difference_noise", "is_white", "reweight"]
@@ -124,7 +124,7 @@ def difference_noise(y, n, spare):  # type: ignore[no-untyped-def]
     return 1.4826 * high / np.sqrt(6.0)
 
 
-@helper
+@channel_helper
 def is_white(residual, m, quadratures, power):  # type: ignore[no-untyped-def]
     """Whether a residual looks like noise: its second differences are as large as independent numbers' would be."""
     n = m // quadratures

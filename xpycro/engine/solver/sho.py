@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from xpycro.engine.solver.jit import helper, kernel
+from xpycro.engine.solver.jit import channel_helper, kernel
 from xpycro.engine.solver.problem import Status
 
 __all__ = ["fit_sho"]
@@ -23,7 +23,7 @@ MAX_ITERATIONS, CONVERGED, SMALL_STEP, NO_DATA, TOO_FEW, CONSTANT, SINGULAR, NO_
 )  # fmt: skip
 
 
-@helper
+@channel_helper
 def _basis(u, re, im, w2, a, b, fr, fi):  # type: ignore[no-untyped-def]
     """Basis 1/(u^2 - i a u - b), its best complex coefficient and its squared norm."""
     norm = pr = pi = 0.0
@@ -39,7 +39,7 @@ def _basis(u, re, im, w2, a, b, fr, fi):  # type: ignore[no-untyped-def]
     return pr / norm, pi / norm, norm
 
 
-@helper
+@channel_helper
 def _cost(re, im, w2, cr, ci, fr, fi):  # type: ignore[no-untyped-def]
     total = 0.0
     for i in range(re.size):
@@ -49,13 +49,13 @@ def _cost(re, im, w2, cr, ci, fr, fi):  # type: ignore[no-untyped-def]
     return 0.5 * total
 
 
-@helper
+@channel_helper
 def _projected_cost(u, re, im, w2, a, b, fr, fi):  # type: ignore[no-untyped-def]
     cr, ci, _ = _basis(u, re, im, w2, a, b, fr, fi)
     return _cost(re, im, w2, cr, ci, fr, fi)
 
 
-@helper
+@channel_helper
 def _step(u, re, im, w2, cr, ci, norm, fr, fi):  # type: ignore[no-untyped-def]
     """Cost; projected normal matrix and gradient in (a, b); what joins them to the coefficient."""
     # d/da = C i u f^2, d/db = C f^2: sums over f^2, weighted by powers of u
@@ -84,7 +84,7 @@ def _step(u, re, im, w2, cr, ci, norm, fr, fi):  # type: ignore[no-untyped-def]
     return 0.5 * cost, saa, sab, sbb, ga, gb, xar, xai, xbr, xbi
 
 
-@helper
+@channel_helper
 def _linear_start(u, re, im, w2, a, b, reweighted):  # type: ignore[no-untyped-def]
     """One linear fit of Z (u^2 - i a u - b) = C, weighted by the last one's 1/|D|^2; b < 0 where there is none."""
     # weighted means take C out, two real unknowns are left
@@ -117,7 +117,7 @@ def _linear_start(u, re, im, w2, a, b, reweighted):  # type: ignore[no-untyped-d
     return (ta * mbb - tb * mab) / det, (tb * maa - ta * mab) / det
 
 
-@helper
+@channel_helper
 def _second_start(u, re, im, w2, a, b, fr, fi):  # type: ignore[no-untyped-def]
     """(a, b, conjugated): the better of the linear fit's (a, b) and the maximum of the magnitude.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from xpycro.engine.solver.jit import helper
+from xpycro.engine.solver.jit import channel_helper
 
 __all__ = ["faddeeva"]
 
@@ -31,7 +31,7 @@ _A = _coefficients()
 _ROOT_PI = np.sqrt(np.pi)
 
 
-@helper
+@channel_helper
 def faddeeva(x, y):  # type: ignore[no-untyped-def]
     """Real and imaginary part of w(x + i y) = exp(-z^2) erfc(-i z) for y >= 0, to about 1e-13."""
     if x * x + y * y > 144.0:  # w = i/sqrt(pi) / (z - 1/2 / (z - 1 / (z - 3/2 / ...)))

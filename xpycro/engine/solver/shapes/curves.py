@@ -11,7 +11,7 @@ import math
 
 from numba import carray
 
-from xpycro.engine.solver.jit import exp, helper
+from xpycro.engine.solver.jit import channel_helper, exp
 
 __all__ = [
     "arctan_step",
@@ -61,7 +61,7 @@ def linear(x_, n, p, rows_, stride):  # type: ignore[no-untyped-def]
         rows[1, i] = x[i]
 
 
-@helper
+@channel_helper
 def _powers(x_, n, rows_, stride, degree):  # type: ignore[no-untyped-def]
     x, rows = carray(x_, n), carray(rows_, (degree + 1, stride))
     for i in range(n):
@@ -163,7 +163,7 @@ def stretched_exponential(x_, n, p, rows_, stride):  # type: ignore[no-untyped-d
             rows[2, i] = 0.0
 
 
-@helper
+@channel_helper
 def _logistic(x_, n, p, rows_, stride, sign):  # type: ignore[no-untyped-def]
     x, rows = carray(x_, n), carray(rows_, (3, stride))
     center, inverse = p[1], 1.0 / p[2]

@@ -9,7 +9,7 @@ import math
 
 from numba import carray
 
-from xpycro.engine.solver.jit import exp, helper
+from xpycro.engine.solver.jit import channel_helper, exp
 from xpycro.engine.solver.special import faddeeva
 
 __all__ = [
@@ -135,7 +135,7 @@ def skewed_gaussian(x_, n, p, rows_, stride):  # type: ignore[no-untyped-def]
         rows[3, i] = e * u
 
 
-@helper
+@channel_helper
 def _doniach_sunjic(x_, n, p, rows_, stride, sign):  # type: ignore[no-untyped-def]
     x, rows = carray(x_, n), carray(rows_, (4, stride))
     center, inverse, alpha = p[1], 1.0 / p[2], p[3]
