@@ -46,7 +46,7 @@ def volume(path: str) -> dict[str, xr.Dataset]:
     Returns
     -------
     dict of str to Dataset
-        ``intensity(y, x)``, a volume ``(z, y, x)``, a stack of images ``(frame, y, x)``, or ``(tilt, y, x)`` where FEI's
+        ``intensity(y, x)``, a volume ``(z, y, x)``, a stack ``(frame, y, x)``, or ``(tilt, y, x)`` where FEI's
         extended header gives a tilt angle for each.
 
     Raises

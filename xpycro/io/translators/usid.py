@@ -319,7 +319,11 @@ def _main(path: str, file: Any, contents: Contents, name: str) -> list[Signal]:
         raw = hdf5_array.table(
             main, shapes[0], shapes[1], rows=positions.rows, columns=spectra.rows, field=field, factor=scale
         )
-        label = field.partition("[")[0].strip() or quantity or (last if last != "Raw_Data" else parts[-2] if len(parts) > 1 else last)
+        label = (
+            field.partition("[")[0].strip()
+            or quantity
+            or (last if last != "Raw_Data" else parts[-2] if len(parts) > 1 else last)
+        )
         units = _field_units(field) if field else base
         made = hdf5_array.variable(dims, raw, field or quantity or label, units)
         signals.append(Signal(label, made, coords, h5.attributes(main), group=group))
