@@ -9,7 +9,7 @@ import xarray as xr
 
 from tests.viz import samples
 from xpycro.engine import results
-from xpycro.errors import MissingSource
+from xpycro.errors import DimensionError, MissingSource
 from xpycro.viz import plot, report, style
 
 
@@ -137,3 +137,22 @@ def test_force_curves_both_ways():
     assert [c.label for c in drawn] == ["approach", "retract"]
     assert [d.pprint_label for d in next(iter(drawn)).dimensions()] == ["Height (nm)", "Force (nN)"]
     np.testing.assert_allclose(list(drawn)[1].dimension_values(1), da[1].values * 1e9)
+
+
+@pytest.mark.browser
+def test_tree_has_a_tab_for_each_node(report_page):
+    clusters, _ = samples.clustering()
+    result, _ = samples.decomposition()
+    empty = xr.Dataset({"name": ((), "text")})
+    held = xr.DataTree.from_dict(
+        {"/": samples.current().to_dataset(), "/results/svd": result, "/results/kmeans": clusters, "/other": empty}
+    )
+    drawn = plot.auto(held)
+    assert plot.chosen(drawn) == "tree: 4 nodes, a tab each"
+    page = report_page(drawn)
+    page.tap("map 0", 8, 6)
+    np.testing.assert_allclose(page.line("spectrum 0"), samples.current().isel(y=3, x=4).values * 1e12, rtol=1e-6)
+    with pytest.raises(DimensionError, match="nothing to draw"):
+        plot.tree(xr.DataTree())
+    with pytest.raises(TypeError, match="DataTree"):
+        plot.tree(result)

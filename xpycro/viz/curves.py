@@ -242,6 +242,12 @@ def complex(
     Notes
     -----
     *Laziness*: reads what it draws.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> len(complex(xr.DataArray(np.ones((3, 4), "complex64"), dims=("y", "x"))))
+    2
     """
     not_empty(da)
     if da.dtype.kind != "c":
@@ -291,6 +297,14 @@ def loops(
     Notes
     -----
     *Laziness*: reads what it draws.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> bias = xr.DataArray([0.0, 1.0, 0.0, -1.0], dims="step", attrs={"units": "V", "dimension_type": "spectral"})
+    >>> da = xr.DataArray(np.ones((2, 4)), dims=("cycle", "step"), coords={"bias": bias})
+    >>> len(loops(da))
+    2
     """
     not_empty(da)
     hv = style.backend()
@@ -400,6 +414,13 @@ def force(
     Notes
     -----
     *Laziness*: reads the curves drawn.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> da = xr.DataArray(np.ones((2, 9)), dims=("direction", "point"), coords={"direction": ["approach", "retract"]})
+    >>> [curve.label for curve in force(da)]
+    ['approach', 'retract']
     """
     not_empty(da)
     hv = style.backend()

@@ -119,6 +119,12 @@ def diffraction(
     -----
     *Laziness*: nothing is read when it is built. A position reads one pattern; a detector reads what it covers, of
     every n-th position where the scan exceeds 256 MB, and the title says so.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> len(diffraction(xr.DataArray(np.ones((2, 3, 8, 8)), dims=("y", "x", "ky", "kx"))))
+    2
     """
     hv = style.backend()
     scan = Scan(da)

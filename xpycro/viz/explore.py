@@ -157,6 +157,13 @@ def positions(
     Notes
     -----
     *Laziness*: as of `explore`; the background is read when it is built.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> places = {"x": ("position", [0.0, 1.0]), "y": ("position", [0.0, 1.0])}
+    >>> len(positions(xr.DataArray(np.ones((2, 9)), dims=("position", "bias"), coords=places)))
+    2
     """
     if "position" not in da.dims or not {"x", "y"} <= set(da.coords):
         raise DimensionError(
@@ -300,6 +307,13 @@ def selection(drawn: Any, region: int | None = None) -> xr.DataArray:
     Notes
     -----
     *Laziness*: reads nothing.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> drawn = explore(xr.DataArray(np.zeros((2, 3, 4)), dims=("y", "x", "energy")))
+    >>> selection(drawn).dims, bool(selection(drawn).any())
+    (('y', 'x'), False)
     """
     state, reader = getattr(drawn, "_pycro_state", None), getattr(drawn, "_pycro_reader", None)
     if state is None or reader is None:
@@ -335,6 +349,12 @@ def stack(da: xr.DataArray, over: str | None = None, *, clim: str = "global", si
     Notes
     -----
     *Laziness*: reads one plane at a time, and at most sixteen for the contrast when first drawn.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> stack(xr.DataArray(np.ones((5, 3, 4)), dims=("frame", "y", "x"))).kdims[0].values[-1] == 4
+    True
     """
     if clim not in ("global", "frame"):
         raise ValueError(f"clim={clim!r}: pass 'global' or 'frame'")

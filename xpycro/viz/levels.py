@@ -53,6 +53,12 @@ def hist(
     Notes
     -----
     *Laziness*: reads at most 256 MB, a contiguous piece of what is larger; with `levels` the plane.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> len(hist(xr.DataArray(np.arange(100.0), dims="x"), bins=10))
+    3
     """
     if not levels:
         return curves.histogram(da, bins=bins, title=title, width=width, height=height)

@@ -71,6 +71,12 @@ def lines(da: xr.DataArray, sig: str | None = None, *, size: int = 320) -> Any:
     Notes
     -----
     *Laziness*: reads the array when it is built, above 1.5 million values every n-th.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> len(lines(xr.DataArray(np.ones((20, 30)), dims=("x", "energy"))))
+    2
     """
     hv = style.backend()
     da, rows, signal = _prepared(da, sig)

@@ -384,6 +384,12 @@ def maps(
     Notes
     -----
     *Laziness*: reads the planes drawn.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> len(maps(xr.DataArray(np.ones((5, 3, 4)), dims=("component", "y", "x"))))
+    5
     """
     arrays = _planes(obj, over, variables, 16 if count is None else count)
     pictures = []

@@ -15,6 +15,7 @@ import xarray as xr
 from xpycro import schema
 from xpycro.errors import DimensionError, MissingExtra
 from xpycro.viz import curves, pictures, report, style
+from xpycro.viz import tree as _tree
 from xpycro.viz.curves import complex, force, loops, spectrum
 from xpycro.viz.diffraction import diffraction
 from xpycro.viz.explore import explore, positions, selection, stack
@@ -27,20 +28,22 @@ from xpycro.viz.results import clusters, components, decomposition, dendrogram, 
 __all__ = [
     "auto", "chosen", "clusters", "complex", "components", "decomposition", "dendrogram", "diffraction", "explore",
     "fit", "force", "hist", "image", "lines", "loops", "maps", "positions", "save", "scree", "selection", "spectrum",
-    "stack",
+    "stack", "tree",
 ]  # fmt: skip
 
 
 FEW_FRAMES = 256  # pictures along time or height beyond that are looked at as curves
 
 
-def auto(obj: xr.DataArray | xr.Dataset, data: xr.DataArray | None = None, *, variable: str | None = None) -> Any:
+def auto(
+    obj: xr.DataArray | xr.Dataset | xr.DataTree, data: xr.DataArray | None = None, *, variable: str | None = None
+) -> Any:
     """The picture or explorer that suits an object: by its dims, dtype, and the kind of result it is.
 
     Parameters
     ----------
-    obj : DataArray or Dataset
-        A measurement or a result.
+    obj : DataArray, Dataset or DataTree
+        A measurement, a result, or a whole file.
     data : DataArray, optional
         The measurement, for results that need it (fits, clusterings); else it is reopened through the history.
     variable : str, optional
@@ -66,6 +69,8 @@ def auto(obj: xr.DataArray | xr.Dataset, data: xr.DataArray | None = None, *, va
     >>> chosen(auto(xr.DataArray(np.zeros((4, 5)), dims=("y", "x"), name="height")))
     "image: 'height' is a plane over ['y', 'x']"
     """
+    if isinstance(obj, xr.DataTree):
+        return tree(obj)
     kind = schema.result_kind(obj)
     if isinstance(obj, xr.Dataset) and kind == "decomposition":
         return decomposition(obj, data)
@@ -76,8 +81,40 @@ def auto(obj: xr.DataArray | xr.Dataset, data: xr.DataArray | None = None, *, va
     if isinstance(obj, xr.Dataset):
         return _dataset(obj, variable)
     if not isinstance(obj, xr.DataArray):
-        raise TypeError(f"cannot draw a {type(obj).__name__}: pass a DataArray or Dataset; of a DataTree, one node's")
+        raise TypeError(f"cannot draw a {type(obj).__name__}: pass a DataArray or Dataset, or a DataTree")
     return _array(obj)
+
+
+def tree(obj: xr.DataTree) -> Any:
+    """A tab for each node of a file: what it holds, its history, and the right view of it.
+
+    Parameters
+    ----------
+    obj : DataTree
+        What ``open_tree`` returned.
+
+    Returns
+    -------
+    panel.Tabs
+        Because tabs are widgets. Saved with `save`, a page with the same tabs.
+
+    Raises
+    ------
+    DimensionError
+        If no node holds anything.
+
+    Notes
+    -----
+    *Laziness*: that of each node's view.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> held = xr.DataTree.from_dict({"/": xr.Dataset({"height": (("y", "x"), np.ones((3, 4)))})})
+    >>> chosen(tree(held))
+    'tree: 1 nodes, a tab each'
+    """
+    return _tree.tree(obj, auto)
 
 
 def chosen(drawn: Any) -> str:

@@ -50,6 +50,18 @@ def scree(result: xr.Dataset, count: int = 64, *, width: int = 420, height: int 
     Notes
     -----
     *Laziness*: computes the singular values.
+
+    Examples
+    --------
+    >>> from xpycro.schema import new_result
+    >>> import numpy as np, xarray as xr
+    >>> result = new_result(
+    ...     "decomposition",
+    ...     {"components": (("component", "energy"), np.eye(2, 5)), "singular_values": ("rank", [2.0, 1.0]),
+    ...      "maps": (("component", "y", "x"), np.ones((2, 3, 4)))},
+    ... )
+    >>> [element.__class__.__name__ for element in scree(result)]
+    ['Curve', 'Scatter']
     """
     needs(result, "decomposition")
     hv = style.backend()

@@ -42,6 +42,18 @@ def components(result: xr.Dataset, count: int = 4, *, cols: int = 4, size: int =
     Notes
     -----
     *Laziness*: computes the components drawn.
+
+    Examples
+    --------
+    >>> from xpycro.schema import new_result
+    >>> import numpy as np, xarray as xr
+    >>> result = new_result(
+    ...     "decomposition",
+    ...     {"components": (("component", "energy"), np.eye(2, 5)), "singular_values": ("rank", [2.0, 1.0]),
+    ...      "maps": (("component", "y", "x"), np.ones((2, 3, 4)))},
+    ... )
+    >>> len(components(result))
+    2
     """
     needs(result, "decomposition")
     return pictures.gather(_components(result, count, size), cols=cols)
@@ -131,6 +143,18 @@ def decomposition(
     Notes
     -----
     *Laziness*: computes the maps and components drawn, and the singular values.
+
+    Examples
+    --------
+    >>> from xpycro.schema import new_result
+    >>> import numpy as np, xarray as xr
+    >>> result = new_result(
+    ...     "decomposition",
+    ...     {"components": (("component", "energy"), np.eye(2, 5)), "singular_values": ("rank", [2.0, 1.0]),
+    ...      "maps": (("component", "y", "x"), np.ones((2, 3, 4)))},
+    ... )
+    >>> len(decomposition(result))
+    5
     """
     needs(result, "decomposition")
     if data is not None:
@@ -172,6 +196,18 @@ def clusters(result: xr.Dataset, data: xr.DataArray | None = None, *, size: int 
     Notes
     -----
     *Laziness*: computes labels and means; means from `data` are one pass.
+
+    Examples
+    --------
+    >>> from xpycro.schema import new_result
+    >>> import numpy as np, xarray as xr
+    >>> result = new_result(
+    ...     "clustering",
+    ...     {"labels": (("y", "x"), [[0, 1], [1, 0]]), "counts": ("cluster", [2, 2]),
+    ...      "mean_response": (("cluster", "energy"), [[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]])},
+    ... )
+    >>> len(clusters(result))
+    2
     """
     needs(result, "clustering")
     labels = result["labels"]
@@ -217,6 +253,18 @@ def dendrogram(result: xr.Dataset, *, method: str = "ward", width: int = 380, he
     Notes
     -----
     *Laziness*: computes the centers.
+
+    Examples
+    --------
+    >>> from xpycro.schema import new_result
+    >>> import numpy as np, xarray as xr
+    >>> result = new_result(
+    ...     "clustering",
+    ...     {"labels": (("y", "x"), [[0, 1], [1, 0]]), "counts": ("cluster", [2, 2]),
+    ...      "mean_response": (("cluster", "energy"), [[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]])},
+    ... )
+    >>> len(dendrogram(result).split())
+    1
     """
     from scipy.cluster.hierarchy import dendrogram as tree
     from scipy.cluster.hierarchy import linkage
@@ -337,6 +385,16 @@ def fit(result: xr.Dataset, data: xr.DataArray | None = None, *, size: int = 200
     Notes
     -----
     *Laziness*: reads the maps when drawn, and one spectrum a tap.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> import xpycro as xp
+    >>> import numpy as np
+    >>> energy = np.linspace(-1, 1, 20)
+    >>> da = xr.DataArray(np.outer([1.0, 2.0], energy)[None] + 1, dims=("y", "x", "energy"), coords={"energy": energy})
+    >>> len(fit(xp.fit(da, "linear", dim="energy"), da)) > 3
+    True
     """
     needs(result, "fit")
     hv = style.backend()

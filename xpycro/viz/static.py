@@ -187,10 +187,8 @@ def navigator(da: xr.DataArray, nav: Sequence[str]) -> tuple[list[style.Axis], n
     (dim,) = nav
     number = style.axis(da, dim)
     if all(c in da.coords and da.coords[c].dims == (dim,) for c in ("x", "y")):
-        flat = da.reset_coords(["x", "y"])[["x", "y"]] if not isinstance(da, xr.Dataset) else da[["x", "y"]]
-        plane = xr.Dataset(
-            coords={"x": ("x", flat["x"].values, flat["x"].attrs), "y": ("y", flat["y"].values, flat["y"].attrs)}
-        )
+        coords = {c: (c, da.coords[c].values, da.coords[c].attrs) for c in ("x", "y")}
+        plane = xr.Dataset(coords=coords)
         x, y = style.plane_axes(plane, "x", "y")
         return [x, y], np.stack([x.values, y.values]), None
     row = style.Axis("row", "Row", None, np.zeros(1))
