@@ -109,3 +109,41 @@ def test_nothing_typed_says_what_can_be(capsys):
     with pytest.raises(SystemExit):
         main([])
     assert "demo" in capsys.readouterr().err
+
+
+def test_replay_does_the_same_with_another_measurement(tmp_path, capsys):
+    first, second = tmp_path / "first.h5", tmp_path / "second.h5"
+    ds = xp.save(xp.simulate.tunnelling_grid((4, 5), 32), first)
+    other = xp.save(xp.simulate.tunnelling_grid((4, 5), 32, seed=1), second)
+    xp.save(xp.fit(ds.didv, "linear"), first)
+    assert main(["replay", str(first), "fit_linear", "--source", str(second)]) == 0
+    assert "results/fit_linear" in capsys.readouterr().out
+    expected = xp.fit(other.didv.compute(), "linear")
+    np.testing.assert_allclose(xp.open_result(second, "fit_linear").slope, expected.slope)
+    assert main(["replay", str(first), "fit_sho"]) == 1
+    assert "fit_linear" in capsys.readouterr().err
+
+
+def test_view_serves_the_explorer_on_this_machine_only(field):
+    import socket
+    import time
+    import urllib.error
+    import urllib.request
+
+    from xpycro.cli.view import serve
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = serve(str(field), port=port)
+    try:
+        for _ in range(300):  # the thread needs a moment to listen
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60) as answer:
+                    page = answer.read()
+                break
+            except urllib.error.URLError:
+                time.sleep(0.1)
+        assert b"field.gsf" in page
+    finally:
+        server.stop()

@@ -1,5 +1,6 @@
-"""The command line: ``xpycro demo | info | translate | formats``. Parses, calls the library, prints; computes nothing.
+"""The command line: ``xpycro demo | info | translate | view | formats | replay``.
 
+Parses, calls the library, prints; computes nothing.
 On the top floor: may import everything; each command imports what it needs when it runs.
 """
 
@@ -20,7 +21,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Microscope files as labelled xarray Datasets: open, translate to HDF5, analyse, look.",
         epilog='In Python the same begins with: import xpycro as xp; ds = xp.open("grid.3ds")',
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{demo,info,translate,formats}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{demo,info,translate,view,formats,replay}")
 
     demo = commands.add_parser(
         "demo",
@@ -44,7 +45,19 @@ def _parser() -> argparse.ArgumentParser:
     translate.add_argument("--group", help="which grid of a file that holds several (default: all)")
     translate.add_argument("--overwrite", action="store_true", help="replace an existing target")
 
+    view = commands.add_parser("view", help="serve the explorer that suits a file to a browser on this machine")
+    view.add_argument("file", metavar="FILE")
+    view.add_argument("--group", help="which grid of a file that holds several")
+    view.add_argument("--variable", help="which channel")
+    view.add_argument("--port", type=int, default=0, help="default: a free one")
+    view.add_argument("--no-show", dest="show", action="store_false", help="do not open a browser")
+
     commands.add_parser("formats", help="which files can be read, how, and how well that is proved")
+
+    replay = commands.add_parser("replay", help="make a stored result again, from the same measurement or another")
+    replay.add_argument("file", metavar="FILE", help="the .h5 file that holds the result")
+    replay.add_argument("name", metavar="RESULT", help="such as fit_sho")
+    replay.add_argument("--source", metavar="OTHER", help="another .h5 measurement to do the same with")
     return parser
 
 
@@ -76,6 +89,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from xpycro.cli.convert import run as run_translate
 
             run_translate(**parsed)
+        elif command == "view":
+            from xpycro.cli.view import run as run_view
+
+            run_view(**parsed)
+        elif command == "replay":
+            from xpycro.cli.again import run as run_replay
+
+            run_replay(**parsed)
         else:
             from xpycro.io.formats import formats
 

@@ -1,0 +1,64 @@
+"""``xpycro view``: the explorer that suits a file, served to a browser on this machine only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from xpycro.io import opening
+from xpycro.viz import plot
+
+__all__ = ["run", "serve"]
+
+
+def serve(
+    file: str, *, group: str | None = None, variable: str | None = None, port: int = 0, show: bool = False
+) -> Any:
+    """Serve the explorer of `file` on 127.0.0.1 and return the running server.
+
+    Parameters
+    ----------
+    file : str
+    group, variable : str, optional
+        Which grid and which channel; needed where the file does not decide.
+    port : int, optional
+        0 takes a free one.
+    show : bool, optional
+        Open it in the browser.
+
+    Returns
+    -------
+    panel.io.server.StoppableThread
+        ``.stop()`` ends it.
+
+    Notes
+    -----
+    *Laziness*: nothing is read before a browser asks; then what it shows.
+    """
+    import panel
+
+    ds = opening.open(file, group=group)
+    plot.auto(ds, variable=variable)  # what cannot be drawn is said here, not in the browser
+
+    def page() -> Any:
+        return panel.pane.HoloViews(plot.auto(ds, variable=variable), linked_axes=False)
+
+    return panel.serve(
+        {"": page}, title=Path(file).name, address="127.0.0.1", port=port, show=show, threaded=True, verbose=False
+    )
+
+
+def run(file: str, *, group: str | None = None, variable: str | None = None, port: int = 0, show: bool = True) -> None:
+    """Serve the explorer until the user interrupts."""
+    if port == 0:
+        import socket
+
+        with socket.socket() as probe:  # a free port, so that the address can be printed
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+    server = serve(file, group=group, variable=variable, port=port, show=show)
+    print(f"{file}: http://127.0.0.1:{port} (Ctrl+C ends it)", flush=True)
+    try:
+        server.join()
+    except KeyboardInterrupt:
+        server.stop()
