@@ -254,3 +254,38 @@ def test_nothing_is_modified(states):
         list(chunked.blocks(da, ["bias"]))
         chunked.to_matrix(da, ["y"]).compute()
         xr.testing.assert_identical(da, before[name])
+
+
+def _shifted(rows, skip=None, *, by):
+    out = np.stack([rows.sum(axis=1), rows[:, 0] + np.asarray(by).ravel()[0]], axis=1)
+    if skip is not None:
+        out[skip] = np.nan
+    return out
+
+
+@given(
+    chunks=st.fixed_dictionaries({d: st.integers(1, s) for d, s in SIZES.items()}),
+    dims=st.sampled_from([["bias"], ["y"], ["x", "bias"], ["y", "x", "bias"]]),
+    lazy_argument=st.booleans(),
+)
+def test_map_observations_over_any_chunks(chunks, dims, lazy_argument):
+    import dask.array
+
+    da = cube()
+    by = dask.array.from_array(np.array([2.0, 3.0]), chunks=1) if lazy_argument else np.array([2.0, 3.0])
+    observed = [d for d in da.dims if d not in dims]
+    mask = [xr.DataArray(np.arange(SIZES[observed[0]]) == 1, dims=observed[0])] if observed else []
+    rows = da.transpose(..., *dims).values.reshape(-1, int(np.prod([SIZES[d] for d in dims])))
+    expected = np.stack([rows.sum(axis=1), rows[:, 0] + 2]).reshape(2, *[SIZES[d] for d in observed])
+    if observed:
+        expected[:, 1] = np.nan
+    for data in (da, da.chunk(chunks)):
+        with raise_if_dask_computes():
+            found = chunked.map_observations(_shifted, data, dims, "out", 2, float, others=mask, kwargs={"by": by})
+        assert found.dims == ("out", *observed)
+        np.testing.assert_allclose(found, expected)
+
+
+def test_call_is_delayed_where_an_argument_is():
+    assert chunked.call(operator.add, 1, 2) == 3
+    assert chunked.call(operator.add, dask.delayed(1), 2).compute() == 3

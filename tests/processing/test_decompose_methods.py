@@ -452,3 +452,20 @@ def test_iterative_methods_say_what_they_read(bytes_read, tmp_path):
     assert 3.0 <= counter.total / da.nbytes < 3.2  # two for the start, one to keep
     with raise_if_dask_computes():
         decompose.svd(indexed)
+
+
+@pytest.mark.slow
+def test_poisson_case_of_rank_five():
+    """16384 sparse spectra of 1024 channels: plain SVD sees hundreds of components, scaled for Poisson noise five."""
+    rng = np.random.default_rng(0)
+    energy = np.arange(1024)
+    peaks = ((100, 20), (300, 40), (500, 15), (700, 60), (900, 30))
+    spectra = np.stack([np.exp(-(((energy - c) / w) ** 2)) for c, w in peaks]) + 0.01
+    share = rng.dirichlet(np.ones(5), size=(128, 128))
+    da = xr.DataArray(
+        rng.poisson(5 * share @ spectra).astype("u2"), dims=("y", "x", "energy"), attrs={"units": "counts"}
+    )
+    found = decompose.rank(decompose.pca(da, scale="poisson", center=False))
+    assert int(found.gavish_donoho) == int(found.elbow) == 5
+    assert int(decompose.rank(decompose.svd(da)).gavish_donoho) > 100
+    assert float(found.noise) == pytest.approx(np.sqrt(da.values.mean()), rel=0.05)
