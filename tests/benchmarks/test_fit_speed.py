@@ -54,3 +54,61 @@ def test_oscillator_against_curve_fit(benchmark):
     ratio = slow * 20_000 / benchmark.stats.stats.min
     benchmark.extra_info["ratio to curve_fit"] = round(ratio)
     assert ratio >= 200
+
+
+def gaussians(n, channels, peaks, seed=0):
+    """Peaks on a line at SNR 20 and their true parameters."""
+    from xpycro.analysis import models
+
+    rng = np.random.default_rng(seed)
+    x = np.linspace(0, 10, channels)
+    columns = []
+    for k in range(peaks):
+        center = (k + 1) * 10 / (peaks + 1) + rng.uniform(-0.4, 0.4, n)
+        columns += [rng.uniform(5, 10, n), center, rng.uniform(0.4, 0.6, n)]
+    columns += [rng.uniform(-1, 1, n), rng.uniform(-0.1, 0.1, n)]
+    truth = np.stack(columns, axis=-1)
+    model = models.parse(" + ".join(["gaussian"] * peaks + ["linear"]))
+    clean = model.evaluate(x, *(truth[:, j, None] for j in range(truth.shape[1])))
+    y = clean + 0.4 * rng.normal(size=clean.shape)
+    return model, truth, xr.DataArray(y, {"energy": x}, ("position", "energy"))
+
+
+@pytest.mark.benchmark(group="fit: gaussians on a line")
+@pytest.mark.parametrize(("peaks", "channels", "goal"), [(1, 128, 100), (1, 1024, 25), (3, 128, 60)])
+def test_gaussians_against_curve_fit(benchmark, peaks, channels, goal):
+    from scipy.optimize import curve_fit
+
+    n, looped = 10_000, 60
+    model, truth, da = gaussians(n, channels, peaks)
+    start = {p: xr.DataArray(truth[:, j], dims="position") for j, p in enumerate(model.parameters)}
+    fit(da[:10], model, start={p: s[:10] for p, s in start.items()})  # compiled
+    result = benchmark.pedantic(fit, args=(da, model), kwargs={"start": start}, rounds=3)
+    x = da.energy.values
+    begin = time.perf_counter()
+    costs = []
+    for i in range(looped):
+        best, _ = curve_fit(lambda x, *p: model.evaluate(x, *p), x, da.values[i], truth[i])
+        costs.append(0.5 * np.sum((da.values[i] - model.evaluate(x, *best)) ** 2))
+    slow = (time.perf_counter() - begin) / looped
+    ours = 0.5 * result.residual_rms.values[:looped] ** 2 * channels
+    assert (ours <= np.array(costs) * (1 + 1e-6)).mean() >= 0.98
+    ratio = slow * n / benchmark.stats.stats.min
+    benchmark.extra_info |= {"ratio to curve_fit": round(ratio), "goal": goal}
+    assert ratio >= goal
+
+
+@pytest.mark.benchmark(group="fit: linear models, 1024 channels, weighted")
+@pytest.mark.parametrize("degree", [2, 9])
+def test_linear_models(benchmark, degree):
+    from xpycro.analysis.models import Polynomial
+
+    rng = np.random.default_rng(0)
+    n = 20_000
+    da = xr.DataArray(rng.normal(size=(n, 1024)), {"energy": np.linspace(-1, 1, 1024)}, ("position", "energy"))
+    sigma = xr.DataArray(rng.uniform(0.5, 2, 1024), dims="energy")
+    model = Polynomial(degree=degree)
+    fit(da[:10], model, sigma=sigma)
+    benchmark.pedantic(fit, args=(da, model), kwargs={"sigma": sigma}, rounds=3)
+    benchmark.extra_info["pixels a second"] = round(n / benchmark.stats.stats.min)
+    assert n / benchmark.stats.stats.min >= 1e5

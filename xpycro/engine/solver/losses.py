@@ -134,4 +134,4 @@ def is_white(residual, m, quadratures, power):  # type: ignore[no-untyped-def]
     for q in range(quadratures):
         for i in range(q * n + 1, (q + 1) * n - 1):
             rough += (residual[i - 1] - 2.0 * residual[i] + residual[i + 1]) ** 2
-    return n < 8 or total <= 1e-12 * power or rough > 0.6 * 6.0 * total
+    return n < 8 or total <= 1e-12 * power or rough > 0.85 * 6.0 * total
