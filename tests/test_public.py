@@ -29,7 +29,11 @@ def methods():
 
 
 METHODS = dict(methods())
-CALLED = {"plot": "auto", "filter": "apply"}  # what calling a namespace runs; else its general form, `estimator`
+CALLED = {
+    "plot": "auto",
+    "filter": "apply",
+    "diffraction": "run",
+}  # what calling a namespace runs; else its general form, `estimator`
 
 
 def plain(path):
@@ -67,7 +71,20 @@ def test_every_exported_name_exists_and_no_other_is_public():
     assert sorted(xp.__all__) == sorted(set(xp.__all__))
     for name in xp.__all__:
         assert getattr(xp, name) is not None
-    modules = ("decompose", "cluster", "filter", "image", "models", "plot", "register", "simulate", "spectra")
+    modules = (
+        "decompose",
+        "cluster",
+        "diffraction",
+        "filter",
+        "image",
+        "lattice",
+        "models",
+        "plot",
+        "register",
+        "simulate",
+        "spectra",
+        "windows",
+    )
     for name in modules:
         module = getattr(xp, name)
         for public in module.__all__:
@@ -77,7 +94,8 @@ def test_every_exported_name_exists_and_no_other_is_public():
 @pytest.mark.parametrize("namespace", NAMESPACES)
 def test_every_operation_of_a_namespace_is_reached_by_the_accessor(namespace):
     # what does not take a measurement or result first
-    apart = {"plot": {"auto", "chosen", "save", "selection"}, "filter": {"apply"}}.get(namespace, set()) | {"estimator"}
+    others = {"plot": {"auto", "chosen", "save", "selection", "tree"}, "filter": {"apply"}, "diffraction": {"run"}}
+    apart = others.get(namespace, set()) | {"estimator"}
     module = getattr(xp, namespace)
     functions = {name for name in module.__all__ if inspect.isfunction(getattr(module, name))}
     reached = {path.split(".")[1] for path in METHODS if path.startswith(f"{namespace}.")}

@@ -7,6 +7,8 @@ room when it is first used.
 from __future__ import annotations
 
 import importlib
+import sys
+import types
 from typing import Any
 
 import xarray as xr
@@ -17,6 +19,7 @@ _HOMES = {
     "cluster": "xpycro.processing.cluster",
     "crop": "xpycro.processing.select:crop",
     "decompose": "xpycro.processing.decompose",
+    "diffraction": "xpycro.processing.diffraction",
     "errors": "xpycro.errors",
     "evaluate": "xpycro.engine.results:evaluate",
     "filter": "xpycro.processing.filters",
@@ -27,6 +30,7 @@ _HOMES = {
     "from_sidpy": "xpycro.io.export:from_sidpy",
     "history": "xpycro.provenance:history",
     "image": "xpycro.processing.image",
+    "lattice": "xpycro.processing.lattice",
     "models": "xpycro.analysis.models",
     "open": "xpycro.io.opening:open",
     "open_many": "xpycro.io.many:open_many",
@@ -50,6 +54,7 @@ _HOMES = {
     "translate": "xpycro.io.translate:translate",
     "unpack": "xpycro.io.store:unpack",
     "verify": "xpycro.io.store:verify",
+    "windows": "xpycro.processing.windows",
 }
 
 __all__ = list(_HOMES)
@@ -70,6 +75,18 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return [*__all__, "__version__"]
+
+
+class _Package(types.ModuleType):
+    """Lets a function win over the module it is named like: importing ``xpycro.replay`` must not hide ``xp.replay``."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, types.ModuleType) and ":" in _HOMES.get(name, ""):
+            return  # what the import system sets after importing a submodule; `__getattr__` gives the function
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def _register(kind: str) -> None:

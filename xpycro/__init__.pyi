@@ -11,7 +11,7 @@ from xpycro.io.many import open_many
 from xpycro.io.opening import open, open_tree
 from xpycro.io.store import open_result, pack, save, unpack, verify
 from xpycro.io.translate import translate
-from xpycro.processing import cluster, decompose, image, register, spectra
+from xpycro.processing import cluster, decompose, diffraction, image, lattice, register, spectra, windows
 from xpycro.processing import filters as filter
 from xpycro.processing.select import crop, to_units
 from xpycro.provenance import history
@@ -25,6 +25,7 @@ __all__ = [
     "cluster",
     "crop",
     "decompose",
+    "diffraction",
     "errors",
     "evaluate",
     "filter",
@@ -34,6 +35,7 @@ __all__ = [
     "from_sidpy",
     "history",
     "image",
+    "lattice",
     "models",
     "open",
     "open_many",
@@ -57,4 +59,5 @@ __all__ = [
     "translate",
     "unpack",
     "verify",
+    "windows",
 ]

@@ -19,11 +19,14 @@ from xpycro.io import export as _export
 from xpycro.io import store as _store
 from xpycro.processing import cluster as _cluster
 from xpycro.processing import decompose as _decompose
+from xpycro.processing import diffraction as _diffraction
 from xpycro.processing import filters as _filters
 from xpycro.processing import image as _image
+from xpycro.processing import lattice as _lattice
 from xpycro.processing import register as _register
 from xpycro.processing import select as _select
 from xpycro.processing import spectra as _spectra
+from xpycro.processing import windows as _windows
 from xpycro.provenance import history as _history
 from xpycro.viz import plot as _plot
 
@@ -86,6 +89,23 @@ class Decompose(_Forwarding):
     varimax = _forward(_decompose.varimax)
 
 
+class Diffraction(_Forwarding):
+    """Reductions of patterns and what follows from them; calling it runs several in one pass."""
+
+    __slots__ = ()
+    __call__ = _forward(_diffraction.run)
+    center = _forward(_diffraction.center)
+    center_of_mass = _forward(_diffraction.center_of_mass)
+    dpc = _forward(_diffraction.dpc)
+    find_rotation = _forward(_diffraction.find_rotation)
+    integrate = _forward(_diffraction.integrate)
+    max_pattern = _forward(_diffraction.max_pattern)
+    mean_pattern = _forward(_diffraction.mean_pattern)
+    radial_profile = _forward(_diffraction.radial_profile)
+    std_pattern = _forward(_diffraction.std_pattern)
+    virtual_detector = _forward(_diffraction.virtual_detector)
+
+
 class Filter(_Forwarding):
     """Fourier filters along one dim; calling it applies a filter."""
 
@@ -118,6 +138,17 @@ class Image(_Forwarding):
     roughness = _forward(_image.roughness)
 
 
+class Lattice(_Forwarding):
+    """Atoms in an image and the lattice they make."""
+
+    __slots__ = ()
+    find_atoms = _forward(_lattice.find_atoms)
+    lattice_vectors = _forward(_lattice.lattice_vectors)
+    neighbours = _forward(_lattice.neighbours)
+    refine_atoms = _forward(_lattice.refine_atoms)
+    strain = _forward(_lattice.strain)
+
+
 class Plot(_Forwarding):
     """Pictures and explorers; calling it picks what suits the object."""
 
@@ -127,11 +158,14 @@ class Plot(_Forwarding):
     complex = _forward(_plot.complex)
     components = _forward(_plot.components)
     decomposition = _forward(_plot.decomposition)
+    dendrogram = _forward(_plot.dendrogram)
     diffraction = _forward(_plot.diffraction)
     explore = _forward(_plot.explore)
     fit = _forward(_plot.fit)
+    force = _forward(_plot.force)
     hist = _forward(_plot.hist)
     image = _forward(_plot.image)
+    lines = _forward(_plot.lines)
     loops = _forward(_plot.loops)
     maps = _forward(_plot.maps)
     positions = _forward(_plot.positions)
@@ -169,6 +203,15 @@ class Spectra(_Forwarding):
     smooth = _forward(_spectra.smooth)
 
 
+class Windows(_Forwarding):
+    """Cleaning by a decomposition of overlapping windows."""
+
+    __slots__ = ()
+    clean = _forward(_windows.clean)
+    svd = _forward(_windows.svd)
+    window_size = _forward(_windows.window_size)
+
+
 class _LabelledAccessor(_Forwarding):
     __slots__ = ()
     crop = _forward(_select.crop)
@@ -183,12 +226,15 @@ class _LabelledAccessor(_Forwarding):
     to_units = _forward(_select.to_units)
     cluster = property(lambda self: Cluster(self._obj), doc=Cluster.__doc__)
     decompose = property(lambda self: Decompose(self._obj), doc=Decompose.__doc__)
+    diffraction = property(lambda self: Diffraction(self._obj), doc=Diffraction.__doc__)
     filter = property(lambda self: Filter(self._obj), doc=Filter.__doc__)
     history = property(lambda self: _history(self._obj), doc="How the object was made: `xp.history` of it.")
     image = property(lambda self: Image(self._obj), doc=Image.__doc__)
+    lattice = property(lambda self: Lattice(self._obj), doc=Lattice.__doc__)
     plot = property(lambda self: Plot(self._obj), doc=Plot.__doc__)
     register = property(lambda self: Register(self._obj), doc=Register.__doc__)
     spectra = property(lambda self: Spectra(self._obj), doc=Spectra.__doc__)
+    windows = property(lambda self: Windows(self._obj), doc=Windows.__doc__)
 
 
 class DataArrayAccessor(_LabelledAccessor):
