@@ -167,7 +167,7 @@ def test_bytes_of_a_tap_and_of_a_map(tmp_path, bytes_read, chunks):
     """From a chunked HDF5 file a tap reads one column of chunks, a map one plane of them, and 1 MB more at most."""
     import h5py
 
-    shape = (128, 128, 1024)
+    shape = (64, 64, 1024)
     path = tmp_path / "cube.h5"
     with h5py.File(path, "w") as file:
         file.create_dataset("counts", shape=shape, dtype="f4", chunks=chunks, fillvalue=0)

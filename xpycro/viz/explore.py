@@ -353,8 +353,8 @@ def stack(da: xr.DataArray, over: str | None = None, *, clim: str = "global", si
     Examples
     --------
     >>> import numpy as np, xarray as xr
-    >>> stack(xr.DataArray(np.ones((5, 3, 4)), dims=("frame", "y", "x"))).kdims[0].values[-1] == 4
-    True
+    >>> stack(xr.DataArray(np.ones((5, 3, 4)), dims=("frame", "y", "x"))).kdims[0].name
+    'frame'
     """
     if clim not in ("global", "frame"):
         raise ValueError(f"clim={clim!r}: pass 'global' or 'frame'")
