@@ -191,3 +191,31 @@ def test_a_file_that_changed_shape_is_noticed(tmp_path):
         file["data"] = np.zeros((4, 3))
     with pytest.raises(CorruptFile, match="another shape"):
         raw.read()
+
+
+def test_files_that_are_longer_than_they_say(tmp_path):
+    for libver in (None, "latest"):
+        path = tmp_path / "a.h5"
+        with h5py.File(path, "w", libver=libver) as file:
+            file["data"] = np.arange(40.0)
+        with hdf5_guard.opened(str(path), whole=True) as (_, contents):
+            assert contents.datasets == ("/data",)
+        with path.open("ab") as stream:
+            stream.write(b"more")
+        with pytest.raises(CorruptFile, match="bytes and has"), hdf5_guard.opened(str(path), whole=True):
+            pass
+        with hdf5_guard.opened(str(path)) as (_, contents):  # others may have their reasons
+            assert contents.datasets == ("/data",)
+
+
+def test_an_address_that_leads_into_another_object(tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["a"], file["b"] = np.arange(40.0), np.arange(40.0)
+        first, second = (file[name].id.get_offset() for name in "ab")
+    content = path.read_bytes()
+    there = content.index(second.to_bytes(8, "little"))
+    for address in (first + 8, second - 8):
+        path.write_bytes(content[:there] + address.to_bytes(8, "little") + content[there + 8 :])
+        with pytest.raises(CorruptFile, match="lies within"), hdf5_guard.opened(str(path), whole=True):
+            pass

@@ -44,8 +44,8 @@ class H5Array:
         Axes of the dataset that are left out, and the index on each.
     field : str
         The field of a compound dataset.
-    factor : float
-        Multiplies the numbers.
+    factor, constant : float
+        The number handed out is ``stored * factor + constant``.
     stamp : tuple of int
         Size and modification time of the file.
     """
@@ -59,6 +59,7 @@ class H5Array:
     fixed: tuple[tuple[int, int], ...] = ()
     field: str = ""
     factor: float = 1.0
+    constant: float = 0.0
     stamp: tuple[int, int] = (0, 0)
 
     @property
@@ -70,11 +71,11 @@ class H5Array:
     def result_dtype(self) -> np.dtype:
         """dtype of what is handed out."""
         native = self.dtype.newbyteorder("=")
-        return np.dtype(np.float64) if self.factor != 1.0 and native.kind in "iub" else native
+        return np.dtype(np.float64) if _is_scaled(self) and native.kind in "iub" else native
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
         return ("xpycro.H5Array", self.path, *self.stamp, self.name, self.dtype.str, self.shape, self.order, self.flip,
-                self.fixed, self.field, self.factor)  # fmt: skip
+                self.fixed, self.field, self.factor, self.constant)  # fmt: skip
 
     def __getitem__(self, key: Any) -> np.ndarray:
         return self.read(key)
@@ -104,7 +105,7 @@ class H5Array:
         values = values.reshape(values.shape[: len(self.order)])
         values = values[tuple(slice(None, None, -1 if axis in turned else 1) for axis in range(values.ndim))]
         values = values.reshape([n for axis, n in enumerate(values.shape) if axis not in dropped])
-        return _scaled(values, self.factor, self.result_dtype)
+        return _scaled(values, self)
 
     def _stored(self, key: tuple[slice, ...]) -> np.ndarray:
         with _dataset(self.path, self.name) as dataset:
@@ -128,7 +129,10 @@ class H5Table:
     rows, columns : ndarray or None
         Which row each element of the row grid is, -1 where it is missing; None where they lie in order.
     field : str
-    factor : float
+    factor, constant : float
+        As for `H5Array`.
+    columns_first : bool
+        Hand out ``column_shape + row_shape``.
     stamp : tuple of int
     """
 
@@ -141,11 +145,15 @@ class H5Table:
     columns: np.ndarray | None = None
     field: str = ""
     factor: float = 1.0
+    constant: float = 0.0
+    columns_first: bool = False
     stamp: tuple[int, int] = (0, 0)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Of what is handed out."""
+        if self.columns_first:
+            return (*self.column_shape, *self.row_shape)
         return (*self.row_shape, *self.column_shape)
 
     @property
@@ -161,12 +169,12 @@ class H5Table:
     def result_dtype(self) -> np.dtype:
         """dtype of what is handed out."""
         native = self.dtype.newbyteorder("=")
-        return np.dtype(np.float64) if native.kind in "iub" and (self.factor != 1.0 or self._gaps) else native
+        return np.dtype(np.float64) if native.kind in "iub" and (_is_scaled(self) or self._gaps) else native
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
         lookups = [None if lookup is None else lookup.tobytes() for lookup in (self.rows, self.columns)]
         return ("xpycro.H5Table", self.path, *self.stamp, self.name, self.dtype.str, self.row_shape, self.column_shape,
-                *lookups, self.field, self.factor)  # fmt: skip
+                *lookups, self.field, self.factor, self.constant, self.columns_first)  # fmt: skip
 
     def __getitem__(self, key: Any) -> np.ndarray:
         return self.read(key)
@@ -174,12 +182,14 @@ class H5Table:
     def read(self, key: Any = ()) -> np.ndarray:
         """The numbers that a basic index names."""
         spans, dropped = _ranges(key, self.shape)
-        n = len(self.row_shape)
-        rows = _lookup(self.rows, self.row_shape, spans[:n])
-        columns = _lookup(self.columns, self.column_shape, spans[n:])
-        values = self._gather(rows.ravel(), columns.ravel()).reshape([len(span) for span in spans])
-        values = values.reshape([size for axis, size in enumerate(values.shape) if axis not in dropped])
-        return _scaled(values, self.factor, self.result_dtype)
+        n = len(self.column_shape if self.columns_first else self.row_shape)
+        row_spans, column_spans = (spans[n:], spans[:n]) if self.columns_first else (spans[:n], spans[n:])
+        rows = _lookup(self.rows, self.row_shape, row_spans)
+        columns = _lookup(self.columns, self.column_shape, column_spans)
+        values = self._gather(rows.ravel(), columns.ravel())
+        values = values.T if self.columns_first else values
+        shape = [len(span) for axis, span in enumerate(spans) if axis not in dropped]
+        return _scaled(values.reshape(shape), self)
 
     def _gather(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         dtype = self.result_dtype if self._gaps else self.dtype.newbyteorder("=")
@@ -236,8 +246,14 @@ def _runs(wanted: np.ndarray, gap: int) -> list[tuple[int, int, np.ndarray]]:
     return [(int(wanted[p[0]]), int(wanted[p[-1]]) + 1, p) for p in np.split(present, cuts)]
 
 
-def _scaled(values: np.ndarray, factor: float, dtype: np.dtype) -> np.ndarray:
-    return np.ascontiguousarray(values * factor if factor != 1.0 else values, dtype).reshape(values.shape)
+def _is_scaled(raw: H5Array | H5Table) -> bool:
+    return (raw.factor, raw.constant) != (1.0, 0.0)
+
+
+def _scaled(values: np.ndarray, raw: H5Array | H5Table) -> np.ndarray:
+    if _is_scaled(raw):
+        values = values * raw.factor + raw.constant if raw.constant else values * raw.factor
+    return np.ascontiguousarray(values, raw.result_dtype).reshape(values.shape)
 
 
 class _dataset:
@@ -276,6 +292,7 @@ def array(
     fixed: Sequence[tuple[int, int]] = (),
     field: str = "",
     factor: float = 1.0,
+    constant: float = 0.0,
 ) -> H5Array:
     """Describe an open dataset."""
     left = [axis for axis in range(len(dataset.shape)) if axis not in dict(fixed)]
@@ -285,7 +302,8 @@ def array(
     turned = tuple(bool(f) for f in flip) if flip is not None else (False,) * len(axes)
     path = os.path.abspath(dataset.file.filename)  # an external link leads into another file
     return H5Array(
-        path, dataset.name, np.dtype(dtype), shape, axes, turned, tuple(fixed), field, float(factor), stamp(path)
+        path, dataset.name, np.dtype(dtype), shape, axes, turned, tuple(fixed), field, float(factor),
+        float(constant), stamp(path),
     )  # fmt: skip
 
 
@@ -298,13 +316,15 @@ def table(
     columns: np.ndarray | None = None,
     field: str = "",
     factor: float = 1.0,
+    constant: float = 0.0,
+    columns_first: bool = False,
 ) -> H5Table:
     """Describe an open two-dimensional dataset as a grid."""
     dtype = dataset.dtype[field] if field else dataset.dtype
     path = os.path.abspath(dataset.file.filename)
     return H5Table(
         path, dataset.name, np.dtype(dtype), tuple(map(int, row_shape)), tuple(map(int, column_shape)),
-        rows, columns, field, float(factor), stamp(path),
+        rows, columns, field, float(factor), float(constant), columns_first, stamp(path),
     )  # fmt: skip
 
 

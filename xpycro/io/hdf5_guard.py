@@ -7,6 +7,7 @@ this walks a file by the class of its links first. May import the errors, h5py i
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import os
 from collections.abc import Iterator
@@ -59,7 +60,9 @@ def reading(path: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def opened(path: str, *, trust: bool = False, isolate: bool = False) -> Iterator[tuple[Any, Contents]]:
+def opened(
+    path: str, *, trust: bool = False, isolate: bool = False, whole: bool = False
+) -> Iterator[tuple[Any, Contents]]:
     """An HDF5 file that passed the pre-flight, read-only, and what is in it.
 
     Parameters
@@ -69,6 +72,9 @@ def opened(path: str, *, trust: bool = False, isolate: bool = False) -> Iterator
         Do not refuse: links and external storage are followed wherever they lead.
     isolate : bool, optional
         Walk the file in a child process with limits first, so that a crash of the HDF5 library cannot reach this one.
+    whole : bool, optional
+        Refuse a file that is longer than it says, or whose datasets lie on one another or on the description of another
+        object: for formats that instruments write in one go.
 
     Raises
     ------
@@ -83,7 +89,10 @@ def opened(path: str, *, trust: bool = False, isolate: bool = False) -> Iterator
         probe(path)
     with reading(path):
         with h5py.File(path, "r") as file:
-            yield file, preflight(file, path, trust=trust)
+            contents = preflight(file, path, trust=trust)
+            if whole:
+                _check_extents(file, path, contents)
+            yield file, contents
 
 
 def preflight(file: Any, path: str, *, trust: bool = False) -> Contents:
@@ -201,6 +210,32 @@ def _address(found: Any) -> tuple[int, int]:
 
     info = h5py.h5o.get_info(found.id)
     return int(info.fileno), int(info.addr)
+
+
+def _check_extents(file: Any, path: str, contents: Contents) -> None:
+    """Raise where bytes were added to a file, or an address in it leads into something else."""
+    said, size = _stated_size(path), os.path.getsize(path)
+    if said is not None and said != size:
+        raise CorruptFile(f"says that it has {said} bytes and has {size}", path=path, field="end of file", offset=said)
+    extents = [(_address(file[name])[1], 1, name) for name in (*contents.groups, *contents.datasets)]
+    for name in contents.datasets:
+        start = file[name].id.get_offset()  # None where the dataset is chunked or empty
+        if start is not None and name not in contents.missing:
+            extents.append((int(start), int(file[name].id.get_storage_size()), name))
+    for (start, length, first), (after, _, second) in itertools.pairwise(sorted(extents)):
+        if start + length > after:
+            raise CorruptFile(f"{second} lies within {first}", path=path, field=second, offset=after)
+
+
+def _stated_size(path: str) -> int | None:
+    """The end of file that the superblock states; None where it lies elsewhere or is of another size."""
+    with open(path, "rb") as stream:
+        head = stream.read(64)
+    version = head[8] if head.startswith(b"\x89HDF\r\n\x1a\n") and len(head) == 64 else 255
+    place = {0: 40, 1: 44, 2: 28, 3: 28}.get(version)
+    if place is None or head[13 if version < 2 else 9] != 8:
+        return None
+    return int.from_bytes(head[place : place + 8], "little")
 
 
 def check_filters(dataset: Any, path: str) -> None:

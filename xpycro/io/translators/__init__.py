@@ -101,6 +101,12 @@ def _jpk_image(head: bytes, path: str) -> bool:
     return head.startswith(_TIFF) and {32768, 32834, 32838} <= _first_tags(path)
 
 
+def _jpk_hdf5(head: bytes, path: str) -> bool:
+    from xpycro.io.translators._h5tools import dialect
+
+    return head.startswith(HDF5) and dialect(path) == "jpk"
+
+
 def _jpk_force(head: bytes, path: str) -> bool:
     named = path.lower().endswith((".jpk-force", ".jpk-force-map", ".jpk-qi-data", ".jpk-qi-series"))
     return head.startswith(b"PK\3\4") and (named or head[30:47] == b"header.properties")
@@ -222,6 +228,10 @@ for _format in (
         "jpk_force", (".jpk-force", ".jpk-force-map", ".jpk-qi-data"), _jpk_force, "xpycro.io.translators.jpk:force",
         "JPK force curves, maps and quantitative imaging", "JPK / Bruker NanoWizard and CellHesion",
         lazy="partly", verified="real file",
+    ),
+    Format(
+        "jpk_hdf5", (".h5-jpk",), _jpk_hdf5, "xpycro.io.translators.jpk_hdf5:images",
+        "JPK images and movies in HDF5", "JPK / Bruker NanoWizard AFM", lazy="block", verified="facts only",
     ),
     Format(
         "gwyddion_gwy", (".gwy",), _gwy, "xpycro.io.translators.gwyddion_native:container",

@@ -16,8 +16,9 @@ from xpycro.io.rawarray import stamp
 __all__ = ["CLAIMED", "MAGIC", "attributes", "dialect", "metadata", "speaks", "text", "tidy"]
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
-# dialects with a translator: generic HDF5 leaves these alone (gxsm: read with the scanning probe formats)
-CLAIMED = frozenset({"xpycro", "usid", "nsid", "hyperspy", "emd", "nexus", "delmic", "dectris", "gxsm", "velox"})
+# dialects with a translator: generic HDF5 leaves these alone (gxsm, jpk: read with the scanning probe formats)
+CLAIMED = frozenset({"xpycro", "usid", "nsid", "hyperspy", "emd", "nexus", "delmic", "dectris", "gxsm", "velox",
+                     "jpk"})  # fmt: skip
 _LOOK = 300  # objects that are looked at to tell the dialect
 _VALUES = 4096  # values of a dataset that is small enough to be metadata
 _ITEMS = 50_000
@@ -147,6 +148,8 @@ def _judge(file: Any) -> str:
         return "gxsm"
     if "topostats_file_version" in names:
         return "topostats"
+    if any(name.startswith("Measurement_") and _is_jpk(file, name) for name in names):
+        return "jpk"
     if {"Data", "Version"} <= names and names & {"Experiment", "Presentation", "Features", "Operations", "Info"}:
         return "velox"
     if any(name.startswith("Acquisition") for name in names) and _has(file, "Acquisition0/ImageData"):
@@ -166,6 +169,11 @@ def _judge(file: Any) -> str:
     if found and _has(file, "entry/instrument/detector/detectorSpecific") and _has(file, "entry/data"):
         return "dectris"
     return found or "hdf5"
+
+
+def _is_jpk(file: Any, name: str) -> bool:
+    """Whether a measurement lies on the grid of a JPK instrument (USID has measurements of this name too)."""
+    return _has(file, name) and "position-pattern.grid.ilength" in file[name].attrs
 
 
 def _has(file: Any, name: str) -> bool:

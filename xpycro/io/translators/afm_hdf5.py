@@ -40,7 +40,7 @@ def topostats(path: str) -> dict[str, xr.Dataset]:
     -----
     TopoStats keeps images as they are shown, top row first, and heights in nm. *Laziness*: no numbers are read.
     """
-    with opened(path) as (file, contents):
+    with opened(path, whole=True) as (file, contents):
         if "image" not in contents.datasets and "/image" not in contents.datasets:
             raise NotThisFormat("no dataset is called 'image': not a TopoStats file", path=path)
         images = {name: file[name] for name in ("image", "image_original") if name in file}
@@ -101,7 +101,7 @@ def fast_movement(path: str) -> dict[str, xr.Dataset]:
     -----
     *Laziness*: no numbers are read.
     """
-    with opened(path) as (file, _):
+    with opened(path, whole=True) as (file, _):
         if "data" not in file or "ExperimentInfo.FileFormatVersion" not in getattr(file["data"], "attrs", {}):
             raise NotThisFormat("no dataset 'data' with attributes 'ExperimentInfo.*'", path=path)
         data = file["data"]

@@ -60,7 +60,7 @@ def scan(path: str) -> dict[str, xr.Dataset]:
     with Cursor(path) as cursor:
         if cursor.peek(8) != b"\x89HDF\r\n\x1a\n":
             return {"": _scan(path, cursor, _netcdf.read(cursor))}
-        with opened(path) as (file, _):
+        with opened(path, whole=True) as (file, _):
             return {"": _scan(path, cursor, _in_hdf5(file), file)}
 
 
