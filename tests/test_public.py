@@ -71,21 +71,7 @@ def test_every_exported_name_exists_and_no_other_is_public():
     assert sorted(xp.__all__) == sorted(set(xp.__all__))
     for name in xp.__all__:
         assert getattr(xp, name) is not None
-    modules = (
-        "decompose",
-        "cluster",
-        "diffraction",
-        "filter",
-        "image",
-        "lattice",
-        "models",
-        "plot",
-        "register",
-        "simulate",
-        "spectra",
-        "windows",
-    )
-    for name in modules:
+    for name in [*NAMESPACES, "models", "simulate"]:
         module = getattr(xp, name)
         for public in module.__all__:
             assert hasattr(module, public), f"xp.{name}.{public}"

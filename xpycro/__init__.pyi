@@ -3,16 +3,19 @@
 from xpycro import accessor, errors, simulate
 from xpycro.analysis import models
 from xpycro.analysis.fit import fit
+from xpycro.analysis.fit_quality import derived, fit_compare
 from xpycro.engine.results import evaluate, project, reconstruct, residual
 from xpycro.io.export import from_hyperspy, from_sidpy, to_hyperspy, to_nexus
 from xpycro.io.formats import Format, formats
 from xpycro.io.formats import register as register_format
 from xpycro.io.many import open_many
 from xpycro.io.opening import open, open_tree
+from xpycro.io.store import layout_of as layout
 from xpycro.io.store import open_result, pack, save, unpack, verify
 from xpycro.io.translate import translate
 from xpycro.processing import cluster, decompose, diffraction, image, lattice, register, spectra, windows
 from xpycro.processing import filters as filter
+from xpycro.processing.decompose import stack_channels
 from xpycro.processing.select import crop, to_units
 from xpycro.provenance import history
 from xpycro.replay import replay, script
@@ -25,17 +28,20 @@ __all__ = [
     "cluster",
     "crop",
     "decompose",
+    "derived",
     "diffraction",
     "errors",
     "evaluate",
     "filter",
     "fit",
+    "fit_compare",
     "formats",
     "from_hyperspy",
     "from_sidpy",
     "history",
     "image",
     "lattice",
+    "layout",
     "models",
     "open",
     "open_many",
@@ -53,6 +59,7 @@ __all__ = [
     "script",
     "simulate",
     "spectra",
+    "stack_channels",
     "to_hyperspy",
     "to_nexus",
     "to_units",

@@ -14,6 +14,7 @@ from typing import Any
 import xarray as xr
 
 from xpycro.analysis import fit as _fit
+from xpycro.analysis import fit_quality as _fit_quality
 from xpycro.engine import results as _results
 from xpycro.io import export as _export
 from xpycro.io import store as _store
@@ -215,8 +216,10 @@ class Windows(_Forwarding):
 class _LabelledAccessor(_Forwarding):
     __slots__ = ()
     crop = _forward(_select.crop)
+    derived = _forward(_fit_quality.derived)
     evaluate = _forward(_results.evaluate)
     fit = _forward(_fit.fit)
+    layout = _forward(_store.layout_of)
     project = _forward(_results.project)
     reconstruct = _forward(_results.reconstruct)
     residual = _forward(_results.residual)
@@ -253,6 +256,7 @@ class DataTreeAccessor(_Forwarding):
     """What holds for a whole file; everything else is done on a node's Dataset."""
 
     __slots__ = ()
+    plot = _forward(_plot.auto)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):

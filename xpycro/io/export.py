@@ -260,6 +260,11 @@ def to_hyperspy(da: xr.DataArray) -> Any:
     Notes
     -----
     *Laziness*: lazy.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> signal = to_hyperspy(xr.DataArray(np.zeros((3, 4)), dims=("x", "energy")))  # doctest: +SKIP
     """
     import importlib.util
 

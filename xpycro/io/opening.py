@@ -14,7 +14,7 @@ import xarray as xr
 from xpycro import provenance
 from xpycro.engine import chunked
 from xpycro.errors import SeveralGroups
-from xpycro.io import formats
+from xpycro.io import formats, store
 
 __all__ = ["load", "load_tree", "open", "open_tree"]
 
@@ -87,7 +87,11 @@ def load(
     """One grid of a file, lazily indexed, its source recorded; what `open` and the xarray engine share."""
     text = checked_path(path)
     found = formats.identify(text, format)
-    groups = formats.read_groups(text, found, options or {})
+    wanted = (group or "").strip("/")
+    if found.name == "xpycro" and (store.has_measurement(text) if not wanted else wanted in store.result_groups(text)):
+        groups = {wanted: store.read_one(text, wanted)}  # a store may hold hundreds of results: they are not opened
+    else:
+        groups = formats.read_groups(text, found, options or {})
     name = _choose(text, groups, group)
     return provenance.opened(groups[name], path=text, format=found.name, group=name or None, options=options)
 

@@ -39,6 +39,8 @@ __all__ = [
     "pack",
     "place_of",
     "read",
+    "read_one",
+    "result_groups",
     "results",
     "save",
     "unpack",
@@ -108,13 +110,22 @@ def results(path: str | os.PathLike[str]) -> list[str]:
     return list(_places(os.path.abspath(os.fspath(path))))
 
 
+def result_groups(path: str | os.PathLike[str]) -> list[str]:
+    """Groups of the finished results of a store."""
+    return [f"{publish.RESULTS}/{name}" for name in results(path)]
+
+
 def open_group(path: str | os.PathLike[str], group: str = "") -> xr.Dataset:
     """One Dataset of a store as `open` gives it: chunked lazily, with its source and location."""
+    ds = provenance.opened(read_one(path, group), path=path, format="xpycro", group=group or None)
+    return provenance.stamp(chunked.lazily(ds))
+
+
+def read_one(path: str | os.PathLike[str], group: str = "") -> xr.Dataset:
+    """One Dataset of a store, lazily indexed, without a look at the others."""
     where = place_of(path, group)
     with reader.open_checked(where[0]) as hdf5:
-        ds = reader.read_group(hdf5, *where)
-    ds = provenance.opened(ds, path=path, format="xpycro", group=group or None)
-    return provenance.stamp(chunked.lazily(ds))
+        return reader.read_group(hdf5, *where)
 
 
 def place_of(path: str | os.PathLike[str], group: str) -> tuple[str, str]:

@@ -461,7 +461,23 @@ def center_of_mass(
 
 @recorded("diffraction.mean_pattern")
 def mean_pattern(data: xr.DataArray | xr.Dataset, *, variable: str | None = None) -> xr.DataArray:
-    """The mean pattern over all positions, in units of the data. *Laziness*: lazy, one pass.
+    """The mean pattern over all positions.
+
+    Parameters
+    ----------
+    data : DataArray or Dataset
+        Patterns over ``ky, kx``, at every position.
+    variable : str, optional
+        Which variable of a Dataset.
+
+    Returns
+    -------
+    DataArray
+        Over ``ky, kx``, in the units of the data.
+
+    Notes
+    -----
+    *Laziness*: lazy, one pass.
 
     Examples
     --------
@@ -473,7 +489,23 @@ def mean_pattern(data: xr.DataArray | xr.Dataset, *, variable: str | None = None
 
 @recorded("diffraction.max_pattern")
 def max_pattern(data: xr.DataArray | xr.Dataset, *, variable: str | None = None) -> xr.DataArray:
-    """The largest value of each detector pixel over all positions. *Laziness*: lazy, one pass.
+    """The largest value of each detector pixel over all positions.
+
+    Parameters
+    ----------
+    data : DataArray or Dataset
+        Patterns over ``ky, kx``, at every position.
+    variable : str, optional
+        Which variable of a Dataset.
+
+    Returns
+    -------
+    DataArray
+        Over ``ky, kx``, in the units of the data.
+
+    Notes
+    -----
+    *Laziness*: lazy, one pass.
 
     Examples
     --------
@@ -485,7 +517,23 @@ def max_pattern(data: xr.DataArray | xr.Dataset, *, variable: str | None = None)
 
 @recorded("diffraction.std_pattern")
 def std_pattern(data: xr.DataArray | xr.Dataset, *, variable: str | None = None) -> xr.DataArray:
-    """The standard deviation of each detector pixel over all positions. *Laziness*: lazy, one pass.
+    """The standard deviation of each detector pixel over all positions.
+
+    Parameters
+    ----------
+    data : DataArray or Dataset
+        Patterns over ``ky, kx``, at every position.
+    variable : str, optional
+        Which variable of a Dataset.
+
+    Returns
+    -------
+    DataArray
+        Over ``ky, kx``, in the units of the data.
+
+    Notes
+    -----
+    *Laziness*: lazy, one pass.
 
     Examples
     --------
