@@ -86,17 +86,22 @@ def test_layers_of_bias_and_times_are_dims(tmp_path):
     np.testing.assert_allclose(ds.bias.values, np.linspace(-1, 1, 5))
 
 
-@pytest.mark.parametrize("times", [1, 2])
-def test_scans_in_hdf5_read_as_classic_ones(tmp_path, times):
-    classic, modern = str(tmp_path / "a.nc"), str(tmp_path / "b.nc")
-    build(classic, 5, 3, x_down=True, times=times, values=2, unit="V")
-    with netcdf_file(classic, mmap=False) as file, h5py.File(modern, "w") as out:
+def in_hdf5(classic, modern, *, chunks=None, libver=None):
+    """The same variables and attributes in HDF5, as netCDF-4 keeps them."""
+    with netcdf_file(classic, mmap=False) as file, h5py.File(modern, "w", libver=libver) as out:
         for name, attr in file._attributes.items():
             out.attrs[name] = attr.decode()
         for name, v in file.variables.items():
             data = v.data.astype(v.data.dtype.newbyteorder("=")) if v.data.dtype.kind != "S" else v.data
-            made = out.create_dataset(name, data=data, chunks=(1, 1, 2, 2) if name == "FloatField" else None)
+            made = out.create_dataset(name, data=data, chunks=chunks if name == "FloatField" else None)
             made.attrs.update({key: a.decode() if isinstance(a, bytes) else a for key, a in v._attributes.items()})
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_scans_in_hdf5_read_as_classic_ones(tmp_path, times):
+    classic, modern = str(tmp_path / "a.nc"), str(tmp_path / "b.nc")
+    build(classic, 5, 3, x_down=True, times=times, values=2, unit="V")
+    in_hdf5(classic, modern, chunks=(1, 1, 2, 2))
     assert formats.identify(modern).name == "gxsm_nc"
     a, b = scan(classic)[""], scan(modern)[""]
     assert a.topo.dims == b.topo.dims and a.topo.attrs == b.topo.attrs
@@ -141,3 +146,18 @@ def test_mutants_are_refused_or_read_right(tmp_path):
     start = content.index(stored.astype(">f4").tobytes())
     block = (start, start + stored.nbytes)
     assert fuzzing.run(scan, content, block, tmp_path, "fuzz.nc")["refused"] > 30
+
+
+def test_mutants_in_hdf5_are_refused_or_read_right(tmp_path):
+    classic = str(tmp_path / "a.nc")
+    build(classic, 7, 6)
+    files = []
+    for libver in ("latest", None):
+        source = tmp_path / f"{libver}.nc"
+        in_hdf5(classic, source, libver=libver)
+        files.append(source.read_bytes())
+    with h5py.File(tmp_path / "latest.nc") as file:
+        # the numbers of the axes are data of the file too
+        stored = [file[name].id for name in file if file[name].id.get_offset() is not None]
+        block = min(s.get_offset() for s in stored), max(s.get_offset() + s.get_storage_size() for s in stored)
+    assert fuzzing.run_hdf5(scan, files[0], block, files[1], tmp_path, "fuzz.nc")["refused"] > 30
