@@ -5,6 +5,7 @@ Each builder returns (bytes, header length, truth); nothing here uses the packag
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Sequence
@@ -266,22 +267,48 @@ def gwyddion_native(nx: int = 6, ny: int = 4, *, seed: int = 0) -> tuple[bytes, 
 
 
 def createc_image(
-    nx: int = 6, ny: int = 4, *, lines: int | None = None, voltages: Sequence[float] = (), seed: int = 0
+    nx: int = 6,
+    ny: int = 4,
+    *,
+    lines: int | None = None,
+    voltages: Sequence[float] = (),
+    kind: str = "Paramco32",
+    seed: int = 0,
 ) -> tuple[bytes, int, np.ndarray]:
     """A ``.dat`` image of topography and current; the truth is the stored numbers with the top line first."""
     planes = 4 * len(voltages) if voltages else 2
     numbers = np.random.default_rng(seed).normal(size=(planes, ny, nx)).astype("<f4") * 1e5
     numbers[:, lines:] = 0 if lines is not None else numbers[:, lines:]
-    text = ["[Paramco32]", "DAC-Type=20bit", "Titel(File) / Titel=Test", "Delta X / Delta X [Dac]=100"]
+    text = [f"[{kind}]", "DAC-Type=20bit", "Titel(File) / Titel=Test", "Delta X / Delta X [Dac]=100"]
     text += ["Delta Y / Delta Y [Dac]=100", f"Num.X / Num.X={nx}", f"Num.Y / Num.Y={ny}", "GainX / GainX=10"]
     text += ["GainY / GainY=10", "GainZ / GainZ=10", "Rotation / Rotation=90.00", "BiasVoltage / BiasVolt.[mV]=-550.00"]
     text += ["Gainpreamp / GainPre 10^=9", f"Channels / Channels={planes}", "Channelselectval / Channelselectval=3"]
     text += [f"MVoltnumber11 / MVoltnumber11={max(1, len(voltages))}"]
     text += [f"MVolt_{k + 1} / MVolt_{k + 1}={1e3 * v:.5f}" for k, v in enumerate(voltages)]
     text += ["Dacto[A]xy=0.002", "Dacto[A]z=0.0005", f"Length x[A]={2 * nx}", f"Length y[A]={2 * ny}", "SetPoint=1E-10"]
-    head = "\r\n".join([*text, ""]).encode("latin-1").ljust(2000, b"\0") + b"DATA"
+    head = "\r\n".join([*text, ""]).encode("latin-1")
+    if kind != "Paramco32":  # older software: bare keys, numbers behind 16384 bytes and one that is no pixel
+        numbers = numbers.astype("<i2" if kind == "Parameter" else "<f4")
+        head = re.sub(rb"(?m)^(Delta .|Gainpreamp|BiasVoltage) / [^=]*=", rb"\1=", head).ljust(16384, b"\0")
+        head = head.replace(b"Channelselectval / Channelselectval=3", b"Chan(1,2,4) / Chan(1,2,4)=2")
+        head = head[:16384].ljust(16384, b"\0")
+        return head + bytes(numbers.itemsize) + numbers.tobytes(), 16384 + numbers.itemsize, numbers
+    head = head.ljust(2000, b"\0") + b"DATA"
     body = np.concatenate([[0], numbers.ravel(), np.zeros(4 * nx + 31)]).astype("<f4").tobytes()
     return head + zlib.compress(body), len(head), numbers
+
+
+def createc_spectrum(points: int = 7, *, turns: bool = False, seed: int = 0) -> tuple[bytes, int, np.ndarray]:
+    """A ``.VERT`` spectrum of current and dI/dV; the truth is the table."""
+    half = np.linspace(500.0, -100.0, points)
+    bias = np.concatenate([half, half[-2::-1]]) if turns else half
+    rng = np.random.default_rng(seed)
+    table = np.stack([np.arange(len(bias)), bias, *rng.integers(-9999, 9999, (3, len(bias)))], 1).round(3)
+    head = "[ParVERT30]\r\nDAC-Type=20bit\r\nTitel / Titel=Test\r\nGainX / GainX=10\r\nGainY / GainY=10\r\n"
+    head += "Gainpreamp / GainPre 10^=9\r\nDacto[A]xy=0.002\r\nSetPoint=1E-10\r\n"
+    content = head.encode().ljust(1000, b"\0") + b"DATA\r\n" + f"    {len(bias)} 300 -200 3\r\n".encode()
+    rows = "".join("\t".join(f"{v:.3f}" for v in row) + "\r\n" for row in table)
+    return content + rows.encode(), len(content), table
 
 
 def igor_experiment(*, order: str = "<", seed: int = 0) -> tuple[bytes, tuple[int, int], np.ndarray]:

@@ -10,7 +10,9 @@ import pytest
 from tests.io import samples
 from xpycro import schema
 from xpycro.errors import CorruptFile, NotThisFormat, UnsupportedVariant
+from xpycro.io import formats
 from xpycro.io.translators.createc import image
+from xpycro.io.translators.createc_vert import spectrum
 
 
 def _write(tmp_path, content, name="A250320.191933.dat"):
@@ -104,10 +106,55 @@ def test_contradictions_are_named(tmp_path, old, new, field):
         image(_write(tmp_path, content.replace(old, new)))
 
 
+@pytest.mark.parametrize("kind", ["Paramet32", "Parameter"])
+def test_images_that_are_not_compressed(tmp_path, kind):
+    content, start, truth = samples.createc_image(kind=kind)
+    path = _write(tmp_path, content)
+    assert formats.identify(path).name == "createc_dat"
+    ds = image(path)[""]
+    np.testing.assert_allclose(ds.topography.values, truth[0, ::-1] * (10 * 0.0005e-10), rtol=1e-6)
+    np.testing.assert_allclose(ds.current.values, truth[1, ::-1] * (20 / 2**20 * 1e-9), rtol=1e-6)
+    assert ds.attrs["bias"] == pytest.approx(-0.55) and schema.problems(ds) == []
+    for damaged in (content[:-1], content[: start + 3], content + b"more"):
+        with pytest.raises(CorruptFile):
+            image(_write(tmp_path, damaged))
+
+
+@pytest.mark.parametrize("comma", [False, True])
+def test_spectrum_over_bias(tmp_path, comma):
+    content, start, table = samples.createc_spectrum()
+    if comma:
+        content = content[:start] + content[start:].replace(b".", b",")
+    path = _write(tmp_path, content, "A250320.191933.L0001.VERT")
+    assert formats.identify(path).name == "createc_vert"
+    ds = spectrum(path)[""]
+    np.testing.assert_allclose(ds.bias.values, table[::-1, 1] * 1e-3)
+    np.testing.assert_allclose(ds.current.values, table[::-1, 3] * (20 / 2**20 * 1e-9))
+    np.testing.assert_allclose(ds.di_dv.values, table[::-1, 4])
+    np.testing.assert_allclose([ds.x.item(), ds.y.item()], [300 * 10 * 0.002e-10, -200 * 10 * 0.002e-10])
+    assert ds.attrs["acquired"] == "2025-03-20T19:19:33" and schema.problems(ds) == []
+
+
+def test_spectrum_that_turns_back_keeps_its_order(tmp_path):
+    content, _, table = samples.createc_spectrum(turns=True)
+    ds = spectrum(_write(tmp_path, content, "a.VERT"))[""]
+    assert ds.current.dims == ("step",)
+    np.testing.assert_allclose(ds.bias.values, table[:, 1] * 1e-3)
+
+
+def test_contradictions_of_spectra_are_named(tmp_path):
+    content, _, _ = samples.createc_spectrum()
+    for old, new, said in (
+        (b" 3\r\n", b" 7\r\n", "columns"), (b"    7 ", b"    8 ", "lines"), (b"DATA", b"DOTO", "DATA"),
+        (b"\r\n2.000", b"\r\n1.000", "counted"), (b"    7 300 -200 3", b"    7", "counts"),
+    ):  # fmt: skip
+        assert old in content
+        with pytest.raises((CorruptFile, UnsupportedVariant), match=said):
+            spectrum(_write(tmp_path, content.replace(old, new), "a.VERT"))
+
+
 def test_other_files(tmp_path):
     content, _, _ = samples.createc_image()
-    with pytest.raises(UnsupportedVariant, match="Paramet32"):
-        image(_write(tmp_path, content.replace(b"[Paramco32]", b"[Paramet32]")))
     with pytest.raises(UnsupportedVariant, match="Channels"):
         image(_write(tmp_path, content.replace(b"Channelselectval=3", b"Channelselectval=7")))
     with pytest.raises(UnsupportedVariant, match="Channels"):

@@ -116,6 +116,10 @@ def _createc(head: bytes, path: str) -> bool:
     return head.startswith(b"[Paramco32]") or (head.startswith(b"[Paramet") and b"Delta X" in head)
 
 
+def _createc_vert(head: bytes, path: str) -> bool:
+    return head.startswith((b"[ParVERT30]", b"[ParVERT32]"))
+
+
 def _rhk(head: bytes, path: str) -> bool:
     return head[2:26] == "STiMage 005.".encode("utf-16-le")
 
@@ -240,6 +244,10 @@ for _format in (
     Format(
         "createc_dat", (".dat",), _createc, "xpycro.io.translators.createc:image",
         "Createc images", "Createc STM", lazy="no", verified="real file",
+    ),
+    Format(
+        "createc_vert", (".vert",), _createc_vert, "xpycro.io.translators.createc_vert:spectrum",
+        "Createc point spectra", "Createc STM", lazy="no", verified="facts only",
     ),
     Format(
         "rhk_sm4", (".sm4",), _rhk, "xpycro.io.translators.rhk:pages",
