@@ -1,0 +1,148 @@
+"""The documentation is true: every Python block of docs/*.md runs, the table of formats is the one of `xp.formats()`.
+
+Blocks of a page share one namespace, in order, in a folder of their own and without a network; a block after the
+line ``<!-- not run -->`` is left out. ``python -m tests.test_docs`` writes the table of docs/formats.md anew.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import xpycro as xp
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+PAGES = sorted(DOCS.glob("*.md"))
+FORMATS = DOCS / "formats.md"
+BEGIN, END = "<!-- formats: begin -->", "<!-- formats: end -->"
+NOT_RUN = "<!-- not run -->"
+
+
+def blocks(page: str) -> list[tuple[int, str]]:
+    """The Python blocks of a page that are to be run, each with the line it begins at."""
+    found = []
+    lines = page.splitlines()
+    number = 0
+    while number < len(lines):
+        if lines[number].strip() != "```python":
+            number += 1
+            continue
+        end = lines.index("```", number)
+        before = next((line for line in reversed(lines[:number]) if line.strip()), "")
+        if before.strip() != NOT_RUN:
+            found.append((number + 1, "\n".join(lines[number + 1 : end])))
+        number = end + 1
+    return found
+
+
+def formats_table() -> str:
+    """`xp.formats()` in Markdown."""
+
+    def line(cells: tuple[str, ...]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    table = xp.formats()
+    rows = [(f"`{name}`", *(cell or "-" for cell in rest)) for name, *rest in table.rows()]
+    return "\n".join([line(table.COLUMNS), "|---" * len(table.COLUMNS) + "|", *map(line, rows)])
+
+
+def write_formats_table() -> None:
+    """Put the table of `xp.formats()` between the markers of docs/formats.md."""
+    before, rest = FORMATS.read_text(encoding="utf-8").split(BEGIN)
+    after = rest.split(END)[1]
+    FORMATS.write_text(f"{before}{BEGIN}\n{formats_table()}\n{END}{after}", encoding="utf-8")
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise OSError("the documentation must run without a network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_blocks_run(page, tmp_path, monkeypatch, offline):
+    monkeypatch.chdir(tmp_path)
+    known = {f.name for f in xp.formats()}
+    namespace: dict = {"__name__": f"docs_{page.stem}"}
+    monkeypatch.setitem(sys.modules, namespace["__name__"], type(sys)(namespace["__name__"]))
+    try:
+        for line, block in blocks(page.read_text(encoding="utf-8")):
+            code = compile("\n" * line + block, str(page), "exec")  # so that a failure names the line of the page
+            exec(code, namespace)
+    finally:
+        forget(known)
+
+
+def forget(known) -> None:
+    """Take formats that a page registered out of the table again: other tests look at all of it."""
+    from xpycro.io import formats
+
+    for name in {f.name for f in xp.formats()} - known:
+        del formats._FORMATS[name]
+
+
+def test_entry_point_of_the_page_is_found(tmp_path):
+    """The page's example as an installed package: its module, and the entry point that the page shows."""
+    page = (DOCS / "add_a_format.md").read_text(encoding="utf-8")
+    module, write = (code for _, code in blocks(page)[:2])
+    entry = re.search(r"```toml\n(.*?)```", page, re.DOTALL).group(1)
+    package, info = tmp_path / "my_package", tmp_path / "my_package-1.0.dist-info"
+    package.mkdir()
+    info.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "tip.py").write_text(module.replace("xp.register_format(TIP)", ""))
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[xpycro.formats]\n" + entry.split("\n", 1)[1].replace('"', ""))
+    script = "import numpy as np, xarray as xr, xpycro as xp\nMAGIC = b'TIPSCAN1'\n" + write
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-c", script], cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)}, timeout=100,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_formats_table_is_current():
+    page = FORMATS.read_text(encoding="utf-8")
+    assert page.count(BEGIN) == page.count(END) == 1
+    written = page.split(BEGIN)[1].split(END)[0].strip()
+    assert written == formats_table(), "write it anew with: python -m tests.test_docs"
+
+
+def test_every_format_is_described():
+    text = FORMATS.read_text(encoding="utf-8").split(END)[1]
+    missing = [f.name for f in xp.formats() if not re.search(rf"`{f.name}`", text)]
+    assert not missing, f"docs/formats.md has no section for {missing}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_names_and_links_exist(page):
+    """Each xp.name that a page mentions exists, and each relative link leads somewhere."""
+    text = page.read_text(encoding="utf-8")
+    for dotted in set(re.findall(r"\bxp\.([a-z_]+(?:\.[A-Za-z_]+)?)", text)):
+        found = xp
+        for part in dotted.split("."):
+            found = getattr(found, part)
+    for target in re.findall(r"\]\(([^)#\s]+)", text):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name}: no {target}"
+
+
+def test_functions_are_not_hidden_by_modules_of_their_name():
+    """The guide calls `xp.script` and then `xp.replay`; the module of that name is imported by the first."""
+    for name, home in xp._HOMES.items():
+        module, _, attribute = home.partition(":")
+        imported = importlib.import_module(module)
+        assert getattr(xp, name) is (getattr(imported, attribute) if attribute else imported), name
+
+
+if __name__ == "__main__":
+    write_formats_table()
