@@ -159,7 +159,14 @@ def _n_clusters(da: xr.DataArray, dim: str) -> int:
 
 
 # What is tried on the clusters' mean spectra of a real measurement; the most likely by AIC is fitted everywhere.
-_CANDIDATES = ("linear", "gaussian + linear", "lorentzian + linear")
+_CANDIDATES = (
+    "linear",
+    "polynomial",
+    "exponential + linear",
+    "gaussian + linear",
+    "lorentzian + linear",
+    "gaussian + polynomial",
+)
 
 
 def _model(da: xr.DataArray, dim: str, clusters: xr.Dataset) -> tuple[str, Any]:
@@ -168,7 +175,10 @@ def _model(da: xr.DataArray, dim: str, clusters: xr.Dataset) -> tuple[str, Any]:
         return "sho", None
     means = clusters.mean_response.compute()
     # the spread of the mean is far below any model's misfit, so AIC only ranks here; it is not a test
-    scores = {name: float(_fit(means, name, dim).aic.mean()) for name in _CANDIDATES}
+    fits = {name: _fit(means, name, dim) for name in _CANDIDATES}
+    scores = {name: float(fit.aic.mean()) for name, fit in fits.items() if bool(fit.converged.all())}
+    if not scores:
+        return "linear", None
     best = min(scores, key=lambda name: scores[name])
     rows = [(name, score - scores[best]) for name, score in sorted(scores.items(), key=lambda item: item[1])]
     caption = "Candidates on the clusters' mean spectra: Akaike information criterion above the best."
@@ -218,7 +228,7 @@ def _compare_with_truth(ds: xr.Dataset, fit: xr.Dataset, page: Page) -> None:
 
 
 def _history_table(obj: xr.Dataset | xr.DataArray) -> Any:
-    return report.Table(["", "Operation", "Parameters"], list(history(obj).rows()))
+    return report.Table(["", "Operation", "Parameters"], list(history(obj).rows()), text=True)
 
 
 # --------------------------------------------------------------------------------------------------------- images

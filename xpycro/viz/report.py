@@ -49,7 +49,7 @@ dl div { min-width: 0; } dt { color: var(--soft); font-size: 12px; } dd { margin
 table { border-collapse: collapse; margin: 8px 0 14px; font-variant-numeric: tabular-nums; font-size: 14px; }
 th { text-align: right; font-weight: 600; border-bottom: 2px solid var(--ink); padding: 4px 16px 4px 0; }
 td { text-align: right; border-bottom: 1px solid var(--line); padding: 4px 16px 4px 0; }
-th:first-child, td:first-child { text-align: left; }
+th:first-child, td:first-child, table.text th, table.text td { text-align: left; }
 .note { color: var(--soft); font-size: 13px; margin-top: -6px; }
 .content { display: flex; flex-wrap: wrap; gap: 0 14px; align-items: flex-start; } .wide { width: 100%; }
 figure { margin: 8px 0 10px; max-width: 100%; overflow-x: auto; }
@@ -64,11 +64,15 @@ footer { margin-top: 48px; border-top: 1px solid var(--line); padding-top: 12px;
 
 @dataclass(frozen=True)
 class Table:
-    """A small table: a header, rows of text or numbers, an optional caption. Numbers get four significant digits."""
+    """A small table: a header, rows of text or numbers, an optional caption. Numbers get four significant digits.
+
+    Columns are aligned for numbers, to the right; with `text` to the left.
+    """
 
     header: Sequence[str]
     rows: Sequence[Sequence[Any]]
     caption: str = ""
+    text: bool = False
 
     def html(self) -> str:
         """The table as HTML; every cell escaped."""
@@ -78,7 +82,8 @@ class Table:
         )
         # a caption element would be as narrow as its table
         note = f'<p class="note">{html.escape(self.caption)}</p>' if self.caption else ""
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{note}"
+        kind = ' class="text"' if self.text else ""
+        return f"<table{kind}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{note}"
 
 
 def _cell(value: Any) -> str:
