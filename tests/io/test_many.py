@@ -98,6 +98,24 @@ def test_real_spectra_at_their_positions(data_file):
     assert ds.x.values[0] == ds.x.values[1]
 
 
+def test_real_spectra_of_two_instruments_at_their_positions(data_file):
+    """Other settings, other lengths: joined by their bias, each where its header says."""
+    names = ("NanonisReader_BiasSpectroscopy.dat", "Bias-Spectroscopy003.dat")
+    paths = [data_file(f"nanonis_dat/{name}") for name in names]
+    with pytest.raises(ValueError, match="not in both"):
+        open_many(paths, dim="position")
+    ds = open_many([paths[1], paths[1], paths[1]], dim="position")
+    assert ds.current.dims == ("position", "bias") and ds.source.values.tolist() == [str(paths[1])] * 3
+    np.testing.assert_allclose(ds.x.values, 1.1009e-8)
+    np.testing.assert_allclose(ds.y.values, -2.08172e-7)
+
+
+def test_a_folder_of_different_measurements_says_what_to_do(data_file):
+    folder = data_file("nanonis_dat/a.dat").parent
+    with pytest.raises(ValueError, match=r"Open each kind of measurement by itself: pass a pattern"):
+        open_many(folder)
+
+
 def test_forward_and_backward_files_join(tmp_path):
     content, _, truth = wsxm(5, 3, seed=0)
     back, _, other = wsxm(5, 3, seed=1, change=[(b"direction: Forward", b"direction: Backward")])

@@ -17,7 +17,7 @@ import xarray as xr
 
 from xpycro import provenance
 from xpycro.errors import TranslationError
-from xpycro.io import formats, opening
+from xpycro.io import formats, frame, opening
 from xpycro.schema import coordinate, decode_metadata, encode_metadata
 
 __all__ = ["open_many"]
@@ -49,8 +49,9 @@ def open_many(
         out; so for a pattern such as ``"spectra/*.dat"``. An iterable is taken as it is.
     dim : str, optional
         ``"file"``: one after another. ``"position"``: each file at its place in the frame of the instrument,
-        coordinates ``y(position)``, ``x(position)``. ``"direction"``: files that hold one scan direction each are
-        joined, forward first. Any other name of the schema works as ``"file"`` does.
+        coordinates ``y(position)``, ``x(position)``; of images and grids every pixel is a position (`lab_frame`).
+        ``"direction"``: files that hold one scan direction each are joined, forward first. Any other name of the
+        schema works as ``"file"`` does.
     join : {"exact", "outer", "interp"}, optional
         What to do where axes differ: raise, fill with NaN, or interpolate linearly onto the axes of the first file.
     on_error : {"raise", "skip"}, optional
@@ -224,23 +225,28 @@ def _same_variables(names: Sequence[str], datasets: Sequence[xr.Dataset], join: 
                 problems.append(f"{name}: {variable} is in {b.attrs.get('units')!r}, not {a.attrs.get('units')!r}")
     if problems:
         more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
-        raise ValueError(f"the files do not fit {names[0]}: " + "; ".join(problems[:5]) + more)
+        raise ValueError(
+            f"the files do not fit {names[0]}: " + "; ".join(problems[:5]) + more + ". Open each kind of measurement "
+            "by itself: pass a pattern such as 'spectra/Bias*.dat', or a list of paths"
+        )
 
 
 def _placed(name: str, ds: xr.Dataset) -> xr.Dataset:
-    """A Dataset with the dim ``position``: its own, or one place from its scalar coordinates or attributes."""
+    """A Dataset with the dim ``position``: its own, one place, or the pixels of an image or grid."""
     if "position" in ds.dims:
         return ds
-    places = {}
     for axis in ("y", "x"):
-        value = ds.coords[axis].item() if axis in ds.coords and ds[axis].ndim == 0 else ds.attrs.get(f"position_{axis}")
-        if value is None or axis in ds.dims:
-            raise ValueError(f"dim='position': {name} does not say where it was measured; use dim='file'")
-        places[axis] = float(value)
-    ds = ds.drop_vars([axis for axis in places if axis in ds.coords])
-    ds.attrs = {k: v for k, v in ds.attrs.items() if k not in ("position_x", "position_y")}
-    ds = ds.expand_dims("position")
-    return ds.assign_coords({axis: coordinate("position", [value], name=axis) for axis, value in places.items()})
+        value = ds.attrs.get(f"position_{axis}")
+        if axis not in ds.coords and axis not in ds.dims and value is not None:
+            ds = ds.assign_coords({axis: coordinate((), float(value), name=axis)})
+    try:
+        placed = frame.positions(ds)
+    except ValueError as error:
+        raise ValueError(
+            f"dim='position': {name} does not say where it was measured ({error}); use dim='file'"
+        ) from error
+    placed.attrs = {k: v for k, v in placed.attrs.items() if k not in ("position_x", "position_y")}
+    return placed
 
 
 def _on_one_grid(names: Sequence[str], datasets: list[xr.Dataset], join: Join, new: str) -> list[xr.Dataset]:
