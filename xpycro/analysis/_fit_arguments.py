@@ -27,19 +27,23 @@ _LOSSES = tuple(loss.name.lower() for loss in Loss)
 def check_dtype(da: xr.DataArray) -> None:
     if da.dtype.kind not in "fciu":
         raise ValueError(
-            f"{da.name!r} holds {da.dtype}: fit needs real or complex numbers, convert it with .astype(float)"
+            f"{_called(da)} holds {da.dtype}: fit needs real or complex numbers, convert it with .astype(float)"
         )
+
+
+def _called(da: xr.DataArray) -> str:
+    return repr(da.name) if da.name is not None else "the data"
 
 
 def check_complex(da: xr.DataArray, model: models.Model) -> None:
     is_complex = np.issubdtype(da.dtype, np.complexfloating)
     if is_complex and not model.is_complex:
         raise ValueError(
-            f"{model!r} is real and {da.name!r} is complex: fit its .real, .imag or abs(), or a complex model"
+            f"{model!r} is real and {_called(da)} is complex: fit its .real, .imag or abs(), or a complex model"
         )
     if model.is_complex and not is_complex:
         raise ValueError(
-            f"{model!r} is complex and {da.name!r} is real ({da.dtype}): join the quadratures, re + 1j * im, or "
+            f"{model!r} is complex and {_called(da)} is real ({da.dtype}): join the quadratures, re + 1j * im, or "
             "amplitude * exp(1j * phase)"
         )
 

@@ -98,7 +98,7 @@ def prepare(
     original = schema.pick(data, variable, dim)
     signal = schema.resolve_dims(original, dim)
     observed = schema.observation_dims(original, signal)
-    named = f"{operation} of {original.name!r}"
+    named = f"{operation} of {original.name!r}" if original.name is not None else operation
     if original.dtype.kind not in "fciub":
         raise ValueError(
             f"{named}: dtype {original.dtype} holds no numbers; convert it first, such as with .astype(float)"
