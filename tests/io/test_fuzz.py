@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.io import fuzzing, samples
 from xpycro.errors import TranslationError
-from xpycro.io import formats
+from xpycro.io import formats, translators
 from xpycro.io.translators import (
     createc,
     createc_vert,
@@ -76,6 +78,16 @@ def test_truncation_at_every_header_length(tmp_path, name):
         path.write_bytes(content[:length])
         with pytest.raises(TranslationError):
             translate(str(path))
+
+
+def test_every_scanning_probe_format_is_fuzzed():
+    """Each translator of the table is called by name in a test module that runs mutants of its files."""
+    own = {f.name for f in formats.known().values() if f.name in Path(translators.__file__).read_text()} - {"xpycro"}
+    modules = [path.read_text() for path in Path(__file__).parent.glob("test_*.py")]
+    fuzzed = "\n".join(text for text in modules if re.search(r"fuzzing\.run(_hdf5)?\(", text))
+    assert len(own) > 25
+    lacking = [n for n in own if not re.search(rf"\b{str(formats.known()[n].function).split(':')[1]}\b", fuzzed)]
+    assert lacking == []
 
 
 BOMBS = {
