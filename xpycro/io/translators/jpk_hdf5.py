@@ -101,7 +101,6 @@ def _measurement(path: str, group: Any) -> xr.Dataset:
         instrument="JPK",
         data_type="image_stack" if count > 1 else "image",
         scan_angle=angle,
-        scan_angle=angle,
         scan_width=_number(path, attrs, f"{_GRID}ulength"),
         scan_height=_number(path, attrs, f"{_GRID}vlength"),
         scan_center_x=_number(path, attrs, f"{_GRID}xcenter"),
