@@ -6,11 +6,12 @@ May import numpy and, inside functions, numba, scipy and this folder's compiled 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 
+from xpycro.engine.solver.linear import design, is_linear, solve_linear
 from xpycro.engine.solver.problem import Component, Kind, Loss, Problem, Recipe, Solution, Status
 
 __all__ = [
@@ -57,14 +58,44 @@ def solve(
     x = np.atleast_2d(np.ascontiguousarray(x, dtype=np.float64))
     n_pixels, n_parameters = y.shape[0], len(problem.linear)
     weight, begin = _weights(sigma, problem.quadratures), _starts(start, n_parameters)
-    solution = Solution.empty(n_pixels, n_parameters, problem.covariance)
     if n_pixels == 0:
-        return solution
+        return Solution.empty(0, n_parameters, problem.covariance)
+    if is_linear(problem):
+        rows = design(problem, x)
+        if np.isfinite(rows).all():
+            return _within_bounds(
+                problem, x, y, weight, begin, _rooted(solve_linear(problem, x, y, weight, begin, rows))
+            )
+    return _solve_iterating(problem, x, y, weight, begin)
 
+
+def _within_bounds(
+    problem: Problem, x: np.ndarray, y: np.ndarray, weight: np.ndarray, begin: np.ndarray, solution: Solution
+) -> Solution:
+    """Where the free minimum lies outside the bounds, fit again: elsewhere it is the minimum within them, too."""
+    held = np.array(problem.fixed) | (np.array(problem.tied) >= 0)
+    lower, upper = np.where(held, -np.inf, problem.lower), np.where(held, np.inf, problem.upper)
+    outside = np.flatnonzero(((solution.parameters < lower) | (solution.parameters > upper)).any(axis=1))
+    if outside.size:
+        again = _solve_iterating(
+            problem, x, y[outside], weight[outside] if len(weight) > 1 else weight,
+            begin[outside] if len(begin) > 1 else begin,
+        )  # fmt: skip
+        for field in fields(solution):
+            target = getattr(solution, field.name)
+            if len(target):
+                target[outside] = getattr(again, field.name)
+    return solution
+
+
+def _solve_iterating(problem: Problem, x: np.ndarray, y: np.ndarray, weight: np.ndarray, begin: np.ndarray) -> Solution:
+    """The compiled kernel over slices of pixels."""
     from xpycro.engine.solver.kernel import fit_pixels
     from xpycro.engine.solver.parallel import each_slice
     from xpycro.engine.solver.tables import room, tables
 
+    n_pixels = len(y)
+    solution = Solution.empty(n_pixels, len(problem.linear), problem.covariance)
     model, guess, n_rows = tables(problem, x.tobytes(), x.shape)
     statistics = np.full((n_pixels, 4), np.nan)
     limits = (problem.tolerance, 1.0, problem.max_iterations)
@@ -184,12 +215,17 @@ def _slice_size(y: np.ndarray) -> int:
     return max(1, min(1024, _SLICE_WORK // max(1, y.shape[1])))
 
 
-def _finished(solution: Solution, statistics: np.ndarray) -> Solution:
+def _rooted(solution: Solution) -> Solution:
+    """Variances turned into standard errors."""
     with np.errstate(invalid="ignore"):
         np.sqrt(solution.errors, out=solution.errors)
+    return solution
+
+
+def _finished(solution: Solution, statistics: np.ndarray) -> Solution:
     for k, target in enumerate((solution.cost, solution.sum_of_squares, solution.r2, solution.n_points)):
         target[...] = statistics[:, k]
-    return solution
+    return _rooted(solution)
 
 
 def quadratures(y: np.ndarray, count: int) -> np.ndarray:
