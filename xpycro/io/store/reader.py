@@ -18,6 +18,9 @@ from xarray.core import indexing
 
 from xpycro.errors import CorruptFile, Incomplete, NotThisFormat, StoreError
 from xpycro.io import encoding
+from xpycro.io.encoding.attributes import INTERPRETED
+from xpycro.io.encoding.decoding import decode_kind, finish
+from xpycro.io.encoding.values import plain_dtype, unpack
 from xpycro.io.store.part import CHECKSUM, COMPLETE, LAYOUT_VERSION, STORE
 
 __all__ = [
@@ -265,7 +268,7 @@ def _plain(group: Any) -> Any:
 
 
 def _attributes(h5: Any) -> dict[str, Any]:
-    return {name: h5.attrs[name] for name in h5.attrs if name not in encoding._INTERPRETED}
+    return {name: h5.attrs[name] for name in h5.attrs if name not in INTERPRETED}
 
 
 def _variables(
@@ -304,14 +307,14 @@ def read_group(netcdf: Any, path: str, name: str = "") -> xr.Dataset:
         raise Incomplete(f"{path}: {name or 'the root'} was never finished")
     stored = _attributes(h5group)
     mark = json.loads(stored.get(encoding.MARK, "{}"))
-    renamed = {key: encoding._unpack(value) for key, value in mark.get("dims", {}).items()}
+    renamed = {key: unpack(value) for key, value in mark.get("dims", {}).items()}
     variables: dict[Hashable, xr.Variable] = {}
     records: dict[Hashable, tuple[tuple[Hashable, ...], dict[str, StoredField], list[Any], dict[str, Any]]] = {}
     coords: set[Hashable] = set()
     for key, dims, attrs, own, h5 in _variables(h5group, mark.get("variables", {})):
-        given = encoding._unpack(own["name"]) if "name" in own else key
+        given = unpack(own["name"]) if "name" in own else key
         named = tuple(renamed.get(dim, dim) for dim in dims)
-        kind, dtype = encoding.decode_kind(own, h5.dtype)
+        kind, dtype = decode_kind(own, h5.dtype)
         field = StoredField(path, h5.name, kind, h5.shape, dtype, str(attrs.get(CHECKSUM, "")))
         clean = encoding.decode_attrs(attrs)
         if kind.startswith(("datetime64", "timedelta64")):
@@ -326,7 +329,7 @@ def read_group(netcdf: Any, path: str, name: str = "") -> xr.Dataset:
         if key in mark.get("coords", ()):
             coords.add(given)
     for base, (named, fields, described, clean) in records.items():
-        dtype = np.dtype([(str(n), encoding._plain_dtype(t)) for n, t in described])
+        dtype = np.dtype([(str(n), plain_dtype(t)) for n, t in described])
         lazy = Lazily(StoredArray(fields, dtype))
         variables[base] = xr.Variable(named, lazy, clean, fastpath=True)
     coords |= {name for name, variable in variables.items() if name in variable.dims}
@@ -336,8 +339,8 @@ def read_group(netcdf: Any, path: str, name: str = "") -> xr.Dataset:
         attrs=encoding.decode_attrs(stored),
     )
     for packed, levels in mark.get("multi_index", ()):
-        parts: Any = [encoding._unpack(one) for one in levels]
-        ds = ds.set_index({encoding._unpack(packed): parts})
+        parts: Any = [unpack(one) for one in levels]
+        ds = ds.set_index({unpack(packed): parts})
     return ds
 
 
@@ -357,7 +360,7 @@ def _variable(
         hints["preferred_chunks"] = dict(zip(dims, h5.chunks, strict=True))
     if mark.get("kind") in ("bytes", "category") or "zone" in mark:
         values = encoding.decode_block(field.kind, np.asarray(h5[()]))
-        return encoding.finish(xr.Variable(dims, values, attrs), mark)
+        return finish(xr.Variable(dims, values, attrs), mark)
     labels = h5.ndim == 1 and h5.is_scale  # xarray would read it on its own to make an index
     if labels or small or field.dtype.kind == "T" or 0 in field.shape:
         return xr.Variable(dims, encoding.decode_block(field.kind, np.asarray(h5[()])), attrs)
