@@ -11,7 +11,6 @@ from xpycro.engine.axes import Axis
 
 __all__ = ["bins", "inverse", "line_slices", "transform"]
 
-
 _SLICE_BYTES = 4 << 20  # lines are taken a few at a time: signal and spectrum stay in the cache
 
 

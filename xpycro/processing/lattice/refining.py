@@ -16,7 +16,6 @@ from xpycro.provenance import recorded
 
 __all__ = ["refine_atoms"]
 
-
 # The solver's numeric derivatives step by a part of each parameter's value: none may come to lie near zero.
 _AWAY = 4.0
 
