@@ -8,6 +8,7 @@ from xpycro.engine.results import evaluate, project, reconstruct, residual
 from xpycro.io.export import from_hyperspy, from_sidpy, to_hyperspy, to_nexus
 from xpycro.io.formats import Format, formats
 from xpycro.io.formats import register as register_format
+from xpycro.io.frame import lab_frame, positions
 from xpycro.io.many import open_many
 from xpycro.io.opening import open, open_tree
 from xpycro.io.store import layout_of as layout
@@ -40,6 +41,7 @@ __all__ = [
     "from_sidpy",
     "history",
     "image",
+    "lab_frame",
     "lattice",
     "layout",
     "models",
@@ -49,6 +51,7 @@ __all__ = [
     "open_tree",
     "pack",
     "plot",
+    "positions",
     "project",
     "reconstruct",
     "register",

@@ -347,3 +347,15 @@ def test_bad_data_name_the_culprit(peaks, band):
     with pytest.raises(ValueError, match="variable="):
         fit(two, "linear")
     assert fit(two, "linear", variable="b").sizes["position"] == 30
+
+
+def test_own_functions_are_evaluated_when_passed():
+    def bent(x, a, b):
+        return a * x**2 + b
+
+    axis = np.linspace(-1, 1, 9)
+    da = xr.DataArray([2 * axis**2 + 1, 3 * axis**2 - 1], coords={"bias": axis}, dims=("x", "bias"), name="current")
+    result = fit(da, bent, start={"a": 1.0, "b": 0.5})
+    made = evaluate(result, x=[2.0], functions={"bent": bent})
+    np.testing.assert_allclose(made.values, [[9.0], [11.0]], rtol=1e-6)
+    np.testing.assert_allclose(residual(result, da, functions={"bent": bent}), 0, atol=1e-6)

@@ -511,3 +511,16 @@ def test_layout_says_what_reading_costs(tmp_path):
     assert "a spectrum" in repr(store.layout_of(opening.open(tmp_path / "a.h5"))).splitlines()[0]
     with pytest.raises(StoreError, match="translate"):
         store.layout_of(cube)
+
+
+def test_a_result_of_a_part_does_not_keep_the_tree_from_opening(tmp_path):
+    path = tmp_path / "grid.h5"
+    ds = xr.Dataset({"z": (("x", "bias"), np.arange(12.0).reshape(3, 4))}, {"x": [0, 1, 2], "bias": [0.0, 1, 2, 3]})
+    raw = store.save(ds, path)
+    store.save(raw.isel(x=slice(1, None)), path, name="part")
+    store.save(raw.assign_coords(bias=raw.bias + 1), path, name="shifted")
+    for tree in (opening.open_tree(path), xr.open_datatree(path, engine="pycro")):
+        part = tree["results/part"]
+        assert part.z.dims == ("x_part", "bias") and part.attrs["renamed_dims"] == '{"x_part": "x"}'
+        assert tree["results/shifted"].z.dims == ("x", "bias_shifted")
+    assert store.open_result(path, "part").z.dims == ("x", "bias")

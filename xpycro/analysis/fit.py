@@ -249,8 +249,8 @@ def _names(text: str) -> list[str]:
     return list(json.loads(text)) if text.startswith("[") else [text]
 
 
-def _model_of(result: xr.Dataset) -> models.Model:
-    return models.restore(json.loads(result.attrs.get("pycro_model", "{}")))
+def _model_of(result: xr.Dataset, functions: Mapping[str, Callable[..., Any]] | None) -> models.Model:
+    return models.restore(json.loads(result.attrs.get("pycro_model", "{}")), functions)
 
 
 def _evaluate_block(*arrays: np.ndarray, model: models.Model) -> np.ndarray:
@@ -262,9 +262,11 @@ def _evaluate_block(*arrays: np.ndarray, model: models.Model) -> np.ndarray:
 
 
 @results.register("fit", "evaluate")
-def evaluate_fit(result: xr.Dataset, x: Any = None) -> xr.DataArray:
+def evaluate_fit(
+    result: xr.Dataset, x: Any = None, functions: Mapping[str, Callable[..., Any]] | None = None
+) -> xr.DataArray:
     """The model of a fit at its parameters; see `xpycro.engine.results.evaluate`."""
-    model = _model_of(result)
+    model = _model_of(result, functions)
     names, dims = _names(result.attrs["fitted_axis"]), _names(result.attrs["fitted_dim"])
     axes = {d: result.coords[name] for name, d in zip(names, dims, strict=True) if name in result.coords}
     if x is not None and model.ndim != 1:
@@ -296,7 +298,11 @@ def evaluate_fit(result: xr.Dataset, x: Any = None) -> xr.DataArray:
 
 
 @results.register("fit", "residual")
-def residual_of_fit(result: xr.Dataset, data: xr.DataArray | xr.Dataset | None = None) -> xr.DataArray:
+def residual_of_fit(
+    result: xr.Dataset,
+    data: xr.DataArray | xr.Dataset | None = None,
+    functions: Mapping[str, Callable[..., Any]] | None = None,
+) -> xr.DataArray:
     """Data minus model; see `xpycro.engine.results.residual`."""
     da = chunked.lazily(provenance.source_data(result, data, purpose="residual"))
     names, dims = _names(result.attrs["fitted_axis"]), _names(result.attrs["fitted_dim"])
@@ -307,6 +313,6 @@ def residual_of_fit(result: xr.Dataset, data: xr.DataArray | xr.Dataset | None =
     if len(dims) == 1:  # also where a window left part of the axis out
         axis = da.coords[names[0]] if names[0] in da.coords else result.coords[names[0]]
         axis = xr.DataArray(axis.values, dims=dims[0], attrs=axis.attrs)
-    model = evaluate_fit(result, axis)
+    model = evaluate_fit(result, axis, functions)
     difference = da - model.drop_vars([c for c in model.coords if c in da.coords], errors="ignore")
     return difference.transpose(*da.dims).assign_attrs({**da.attrs, "long_name": "residual"}).rename("residual")

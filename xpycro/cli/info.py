@@ -75,19 +75,19 @@ def describe(ds: xr.Dataset) -> list[str]:
 
 def run(file: str, *, header: bool = False, history: bool = False) -> None:
     """Print what is in `file`; nothing of its data is read."""
-    tree = opening.open_tree(file, chunks=None)
+    groups = opening.load_tree(file)
     print(file)
-    for node in tree.subtree:
-        if not node.data_vars:
+    for name, ds in groups.items():
+        if not ds.data_vars:
             continue
-        ds = node.to_dataset()
-        print(f"\n{node.path if node.path != '/' else 'measurement'}")
+        print(f"\n{name or 'measurement'}")
         print("\n".join(describe(ds)))
         if history:
             print("  history")
             print("\n".join(f"    {line}" for line in repr(provenance.history(ds)).splitlines()))
     if header:
-        print("\nheader")
-        print(
-            json.dumps(decode_metadata(tree.attrs.get("original_metadata")), indent=2, ensure_ascii=False, default=str)
-        )
+        for name, ds in groups.items():
+            if ds.attrs.get("original_metadata"):
+                print(f"\nheader{f' of {name}' if name else ''}")
+                content = decode_metadata(ds.attrs["original_metadata"])
+                print(json.dumps(content, indent=2, ensure_ascii=False, default=str))

@@ -7,7 +7,7 @@ finds it by the result's ``pycro_result`` attribute. May import numpy, xarray, e
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import xarray as xr
@@ -98,7 +98,9 @@ def reconstruct(result: xr.Dataset, components: int | slice | list[int] | None =
 
 
 @provenance.recorded("evaluate")
-def evaluate(result: xr.Dataset, x: Any = None) -> xr.DataArray:
+def evaluate(
+    result: xr.Dataset, x: Any = None, *, functions: Mapping[str, Callable[..., Any]] | None = None
+) -> xr.DataArray:
     """A fit's model at its parameters.
 
     Parameters
@@ -107,6 +109,8 @@ def evaluate(result: xr.Dataset, x: Any = None) -> xr.DataArray:
         Of ``fit``.
     x : array_like or DataArray, optional
         Where along the fitted axis, in its units; None is where it was fitted.
+    functions : mapping of str to callable, optional
+        Your own functions by name, where the model is one: code that was recorded is never run.
 
     Returns
     -------
@@ -124,11 +128,16 @@ def evaluate(result: xr.Dataset, x: Any = None) -> xr.DataArray:
     >>> evaluate(fit(line, "linear"), x=[10.0]).values.round(6)
     array([21.])
     """
-    return dispatch(result, "evaluate", x)
+    return dispatch(result, "evaluate", x, functions)
 
 
 @provenance.recorded("residual")
-def residual(result: xr.Dataset, data: xr.DataArray | None = None) -> xr.DataArray:
+def residual(
+    result: xr.Dataset,
+    data: xr.DataArray | None = None,
+    *,
+    functions: Mapping[str, Callable[..., Any]] | None = None,
+) -> xr.DataArray:
     """Data minus what the result makes of them.
 
     Parameters
@@ -137,6 +146,8 @@ def residual(result: xr.Dataset, data: xr.DataArray | None = None) -> xr.DataArr
         Of ``fit`` or ``decompose``.
     data : DataArray, optional
         What it was made from; without it the source is reopened through the history.
+    functions : mapping of str to callable, optional
+        Your own functions by name, where the model of a fit is one.
 
     Returns
     -------
@@ -154,7 +165,8 @@ def residual(result: xr.Dataset, data: xr.DataArray | None = None) -> xr.DataArr
     >>> bool(abs(residual(fit(line, "linear"), line)).max() < 1e-9)
     True
     """
-    return dispatch(result, "residual", data)
+    extra = (functions,) if functions is not None else ()
+    return dispatch(result, "residual", data, *extra)
 
 
 @provenance.recorded("project")

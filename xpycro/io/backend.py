@@ -67,7 +67,7 @@ class PycroBackendEntrypoint(BackendEntrypoint):
         from xpycro.io import opening
 
         groups = opening.load_tree(_path(filename_or_obj), format=format, options=reader_options)
-        return {f"/{name}": _without(ds, drop_variables) for name, ds in groups.items()}
+        return opening.aligned({f"/{name}": _without(ds, drop_variables) for name, ds in groups.items()})
 
     def open_datatree(  # type: ignore[override]
         self,

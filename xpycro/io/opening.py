@@ -5,6 +5,7 @@ May import xarray, the engine's chunking, provenance, errors and the table of fo
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -189,6 +190,37 @@ def open(
     return _chunked(load(path, group=group, format=format, options=reader_options), chunks)
 
 
+def aligned(nodes: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
+    """Datasets by path, ready for one tree: dims that differ from those of a node above get a name of their own.
+
+    Parameters
+    ----------
+    nodes : mapping of str to Dataset
+        By absolute path.
+    """
+    ready = {}
+    for path, ds in nodes.items():
+        parts = path.strip("/").split("/")
+        above = ["/" + "/".join(parts[:depth]) for depth in range(len(parts))] if path != "/" else []
+        parents = [nodes[one] for one in above if one in nodes]
+        renamed = {dim: f"{dim}_{parts[-1]}" for dim in ds.dims if any(_differs(ds, one, dim) for one in parents)}
+        if renamed:
+            ds = ds.rename(renamed).assign_attrs(
+                renamed_dims=json.dumps({new: str(old) for old, new in renamed.items()})
+            )
+        ready[path] = ds
+    return ready
+
+
+def _differs(ds: xr.Dataset, parent: xr.Dataset, dim: Any) -> bool:
+    if dim not in parent.dims:
+        return False
+    if ds.sizes[dim] != parent.sizes[dim]:
+        return True
+    mine, other = ds.indexes.get(dim), parent.indexes.get(dim)
+    return mine is not None and other is not None and not mine.equals(other)
+
+
 def open_tree(
     path: str | os.PathLike[str], *, format: str | None = None, chunks: Chunks = "auto", **reader_options: Any
 ) -> xr.DataTree:
@@ -202,6 +234,9 @@ def open_tree(
     Returns
     -------
     DataTree
+        A result that covers a part of the measurement (a crop, a fit's window) cannot share a dim with it in one tree:
+        such dims are called ``<dim>_<result>`` there, and the attribute ``renamed_dims`` of the node says so.
+        `open_result` gives them by their own names.
 
     Raises
     ------
@@ -225,4 +260,4 @@ def open_tree(
     for name, ds in groups.items():
         fitting = {d: n for d, n in chunks.items() if d in ds.dims} if isinstance(chunks, Mapping) else chunks
         nodes["/" + name] = _chunked(ds, fitting)
-    return xr.DataTree.from_dict(nodes)
+    return xr.DataTree.from_dict(aligned(nodes))

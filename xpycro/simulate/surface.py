@@ -48,8 +48,8 @@ def domains(shape: tuple[int, int], correlation: float, rng: np.random.Generator
 
 
 def axes(shape: tuple[int, int], scan_size: tuple[float, float]) -> dict[str, xr.Variable]:
-    """Coordinates y, x of a raster of `shape` over `scan_size` (height, width) in metres, at pixel centres."""
+    """Coordinates y, x of a raster of `shape` over `scan_size` (height, width), m; 0 is the first pixel's centre."""
     return {
-        dim: coordinate(dim, (np.arange(n) + 0.5) * (size / n))
+        dim: coordinate(dim, np.arange(n) * (size / n))
         for dim, n, size in zip(("y", "x"), shape, scan_size, strict=True)
     }

@@ -127,21 +127,38 @@ def parse(model: str | Model | Callable[..., Any], *, is_complex: bool = False) 
     raise TypeError(f"model= takes a name of {list()}, a Model, a sum of them or a function f(x, ...), not {model!r}")
 
 
-def restore(description: Mapping[str, Any]) -> Model:
+def restore(description: Mapping[str, Any], functions: Mapping[str, Callable[..., Any]] | None = None) -> Model:
     """The model that `Model.describe` described; only classes of this module, only their fields, nothing executed.
+
+    Parameters
+    ----------
+    description : mapping
+    functions : mapping of str to callable, optional
+        Your own functions by name, for models that are Python functions: their recorded source is never run.
 
     Raises
     ------
     ValueError
-        If the description names another class, or a Python function, which is stored to be read, not to be run.
+        If the description names another class, or a Python function that `functions` does not hold.
     """
     kind = description.get("model")
     if kind == "Sum":
-        return Sum(parts=tuple(restore(part) for part in description.get("parts", ())))
+        return Sum(parts=tuple(restore(part, functions) for part in description.get("parts", ())))
     if kind == "PythonModel":
-        raise ValueError(
-            f"the model is the Python function {description.get('function')!r}, and code from a file is never run: "
-            "evaluate that function yourself with the result's parameters"
+        called = str(description.get("function"))
+        given = functions or {}
+        found = given.get(called) or given.get(called.rpartition(".")[2])
+        if found is None:
+            raise ValueError(
+                f"the model is the Python function {called!r}, and code that was recorded is never run: pass it as "
+                f"functions={{{called.rpartition('.')[2]!r}: f}}"
+            )
+        names = tuple(description.get("parameters") or ())
+        return PythonModel(
+            name=description.get("name"),
+            user_function=found,
+            complex_valued=bool(description.get("complex")),
+            names=names,
         )
     known = {cls.__name__: cls for cls in _CLASSES}
     if kind not in known:
