@@ -119,7 +119,7 @@ def _initial(correlation, gram, width, count, sign, which, found, work):  # type
     if begin < end and count > 1 and sign != 0:
         n = _maxima(correlation, width, begin, end, sign, count, found)
     for k in range(n, count):
-        found[k] = _best_beside(correlation, gram, found, k, sign, work, 0)
+        found[k] = _best_beside(correlation, gram, found, k, sign, work, np.int64(0))
     return _explained(correlation, gram, count, sign, found, work)
 
 
@@ -191,7 +191,7 @@ def estimate_peaks(guess, y, n, z, spare, correlation, chosen, other, work):  # 
     # peaks of one sign: a wide peak with dips in it would explain as much as two
     first = sign if sign != 0 else 1
     explained = _select(correlation, gram, guess[8], n_peaks, first, chosen, work)
-    if sign == 0 and _select(correlation, gram, guess[8], n_peaks, -1, other, work) > explained:
+    if sign == 0 and _select(correlation, gram, guess[8], n_peaks, -first, other, work) > explained:
         first = -1
         for k in range(n_peaks):
             chosen[k] = other[k]
