@@ -12,8 +12,9 @@ import numpy as np
 
 from xpycro.engine.solver.problem import Loss, Problem, Solution, Status
 
-__all__ = ["solve_function"]
+__all__ = ["TRIED_SIZES", "solve_function"]
 
+TRIED_SIZES = 10.0 ** np.arange(-30, 31, 2)  # from far below any unit to far above
 _BLOCK = 256  # pixels at once: their Jacobians stay in the cache
 
 
@@ -62,6 +63,34 @@ class _Block:
         self.w = np.where(self.good, np.tile(w, (1, problem.quadratures)), 0.0)
         self.free = [j for j, f in enumerate(problem.fixed) if not f and problem.tied[j] < 0]
         self.scale = np.ones(len(y))
+        self.smallest = np.zeros((len(y), len(problem.fixed)))
+
+    def choose_steps(self, p: np.ndarray) -> None:
+        """An absolute floor for the differences' steps, for parameters that start at or pass through zero.
+
+        It comes from the start; where that is zero, from the change that the model shows as a tenth of the data, and
+        where the model shows none, from the width of the bounds.
+        """
+        scale = np.abs(p)
+        rows = np.arange(len(p))
+        width = np.array(self.problem.upper) - np.array(self.problem.lower)
+        spread = np.sqrt(np.mean((self.y * self.w) ** 2, axis=-1))
+        middle = self.model(p, rows)
+        for j in self.free:
+            unknown = scale[:, j] == 0
+            if not unknown.any():
+                continue
+            found = np.zeros(len(p))
+            for size in TRIED_SIZES:
+                trial = p.copy()
+                trial[:, j] += size
+                with np.errstate(all="ignore"):
+                    change = (self.model(self.complete(trial), rows) - middle) * self.w
+                    change = np.sqrt(np.mean(np.where(self.good, change, 0.0) ** 2, axis=-1))
+                found[(found == 0) & (spread > 0) & (change >= 0.1 * spread) & np.isfinite(change)] = size
+            found[found == 0] = width[j] if np.isfinite(width[j]) else 1.0
+            scale[unknown, j] = found[unknown]
+        self.smallest = 1e-3 * scale
 
     def model(self, p: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Values at parameters (pixel, parameter)."""
@@ -108,8 +137,7 @@ class _Block:
         """Weighted derivatives (pixel, free, channel)."""
         out = np.empty((len(p), len(self.free), self.y.shape[1]))
         for k, j in enumerate(self.free):
-            size = np.abs(p[:, j])
-            h = 6e-6 * np.where(size > 0, size, 1.0)
+            h = 6e-6 * np.maximum(np.abs(p[:, j]), self.smallest[rows, j])
             high, low = p.copy(), p.copy()
             high[:, j] += h
             low[:, j] -= h
@@ -154,6 +182,7 @@ def _solve_block(
     if weight is None and problem.loss != Loss.LINEAR:
         block.scale = _difference_noise(y)
     p = block.complete(np.clip(start, lower, upper))
+    block.choose_steps(p)
     everything = np.arange(len(y))
     points = block.good.sum(axis=-1)
     code = np.full(len(y), int(Status.MAX_ITERATIONS), np.uint8)

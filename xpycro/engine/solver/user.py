@@ -11,31 +11,34 @@ from typing import Any
 
 import numpy as np
 
+from xpycro.engine.solver.batched import TRIED_SIZES
 from xpycro.engine.solver.problem import Component, Recipe
 
 __all__ = ["component_of_function"]
 
 
 def component_of_function(
-    function: Callable[..., Any], x: np.ndarray, start: np.ndarray, quadratures: int
+    function: Callable[..., Any], x: np.ndarray, start: np.ndarray, quadratures: int, height: float
 ) -> Component | None:
     """The component of ``f(x, *parameters)`` with a numeric Jacobian, or None where NumPy has to evaluate it.
 
-    The compiled function must give what the Python function gives at the start, or it is not used.
+    `height` is the size of the data. The compiled function must give what the Python function gives at the start, or it
+    is not used.
     """
     count = start.size
+    with np.errstate(all="ignore"):
+        try:
+            expected = np.broadcast_to(np.asarray(function(x, *start)), x.shape)
+            floors = tuple(_floor(function, x, start, j, expected, height) for j in range(count))
+        except Exception:  # whatever a user's function raises on scalars, the NumPy path will report it
+            return None
     try:
-        shape = _shape(function, count, quadratures)
+        shape = _shape(function, count, quadratures, floors)
     except TypeError:  # not hashable
         return None
     if shape is None:
         return None
     values = _rows(shape, x, start, count, quadratures)[-1]
-    with np.errstate(all="ignore"):
-        try:
-            expected = np.broadcast_to(np.asarray(function(x, *start)), x.shape)
-        except Exception:  # whatever a user's function raises on scalars, the NumPy path will report it
-            return None
     parts = np.concatenate([expected.real, expected.imag]) if quadratures == 2 else expected
     if np.iscomplexobj(parts) or not np.allclose(values, parts, rtol=1e-9, atol=0.0, equal_nan=True):
         return None
@@ -46,6 +49,26 @@ def component_of_function(
         start=((Recipe.VALUE, 0.0),) * count,
         unit=True,
     )
+
+
+def _floor(
+    function: Callable[..., Any], x: np.ndarray, start: np.ndarray, j: int, middle: np.ndarray, height: float
+) -> float:
+    """Below what size a parameter counts as zero for the steps of its differences; in powers of 1e6, as code has it.
+
+    From the start; where that is zero, from the change that alters the model by a tenth of the data.
+    """
+    size = abs(float(start[j]))
+    if size == 0.0:
+        size = 1.0
+        for tried in TRIED_SIZES:
+            trial = start.copy()
+            trial[j] = tried
+            change = np.sqrt(np.mean(np.abs(np.asarray(function(x, *trial)) - middle) ** 2))
+            if height > 0.0 and np.isfinite(change) and change >= 0.1 * height:
+                size = float(tried)
+                break
+    return float(1e-3 * 10.0 ** (6 * np.round(np.log10(size) / 6)))
 
 
 def _rows(shape: Callable[..., None], x: np.ndarray, start: np.ndarray, count: int, quadratures: int) -> np.ndarray:
@@ -61,7 +84,9 @@ def _rows(shape: Callable[..., None], x: np.ndarray, start: np.ndarray, count: i
 
 
 @lru_cache(maxsize=32)
-def _shape(function: Callable[..., Any], count: int, quadratures: int) -> Callable[..., None] | None:
+def _shape(
+    function: Callable[..., Any], count: int, quadratures: int, floors: tuple[float, ...]
+) -> Callable[..., None] | None:
     from numba import carray, njit
     from numba.core.errors import NumbaError
     from numba.np.unsafe.ndarray import to_fixed_tuple
@@ -90,8 +115,7 @@ def _shape(function: Callable[..., Any], count: int, quadratures: int) -> Callab
         x, rows, given = carray(x_, n), carray(rows_, (count + 1, stride)), carray(p_, count)
         p = given.copy()
         for j in range(count):
-            size = abs(p[j])
-            h = 6e-6 * size if size > 0.0 else 6e-6
+            h = 6e-6 * max(abs(p[j]), floors[j])
             p[j] = given[j] + h
             fill(x, n, p, rows[j], 0.5 / h, 0.0)
             p[j] = given[j] - h

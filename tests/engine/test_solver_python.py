@@ -1,0 +1,47 @@
+"""Python functions: parameters that start at zero, or end there, keep a meaningful derivative."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from xpycro.engine.solver import Problem, Status, solve_python
+
+
+def plain(x, a, b, c):
+    return a + b * x + c * x * x
+
+
+def stubborn(x, a, b, c):  # numba does not know this one, so NumPy evaluates it
+    return np.select([x == x], [a + b * x + c * x * x])
+
+
+@pytest.mark.parametrize("function", [plain, stubborn])
+@pytest.mark.parametrize("unit", [1.0, 1e-9, 1e7])
+@pytest.mark.parametrize("start", [(0.0, 0.0, 0.0), (1.0, 1.0, 1.0)])
+def test_parameters_near_zero(function, unit, start):
+    rng = np.random.default_rng(0)
+    x = np.linspace(-1, 1, 50)
+    y = 2.0 + 1e-12 * x + 0.05 * rng.normal(size=(12, 50))
+    design = np.stack([np.ones(50), x, x * x], axis=-1)
+    y[:6] -= (y[:6] @ np.linalg.pinv(design).T)[:, 1:] @ design[:, 1:].T  # slope and curvature are zero exactly
+    problem = Problem(
+        components=(), lower=(-np.inf,) * 3, upper=(np.inf,) * 3, fixed=(False,) * 3, tied=(-1,) * 3
+    )  # fmt: skip
+    # the axis in other units: slopes of another order of magnitude
+    ours = solve_python(function, problem, x * unit, y, start=np.array(start) / unit ** np.arange(3))
+    assert np.isin(ours.status, (Status.COST, Status.STEP)).all()
+    for i in range(12):
+        best, square, _, _ = np.linalg.lstsq(design, y[i], rcond=None)
+        errors = np.sqrt(square[0] / 47 * np.diag(np.linalg.inv(design.T @ design)))
+        np.testing.assert_allclose(ours.errors[i] * unit ** np.arange(3), errors, rtol=1e-3)
+        assert (abs(ours.parameters[i] * unit ** np.arange(3) - best) < 1e-3 * errors).all()
+
+
+def test_nothing_but_zeros():
+    x = np.linspace(0, 1, 20)
+    problem = Problem(
+        components=(), lower=(-np.inf,) * 3, upper=(np.inf,) * 3, fixed=(False,) * 3, tied=(-1,) * 3
+    )  # fmt: skip
+    ours = solve_python(stubborn, problem, x, np.zeros((1, 20)), start=np.zeros(3))
+    np.testing.assert_allclose(ours.parameters, 0.0, atol=1e-12)
