@@ -50,7 +50,8 @@ def _parse(text: str) -> tuple[float, dict[str, int]]:
     if text in _SPECIAL:  # "a.u." would otherwise be split
         factor, symbol = _SPECIAL[text]
         return factor, {} if symbol == "1" else {symbol: 1}
-    factor, powers, sign = 1.0, {}, 1
+    powers: dict[str, int] = {}
+    factor, sign = 1.0, 1
     for token in re.split(r"\s*([/*·])\s*|\s+", text):
         if not token:
             continue

@@ -71,7 +71,8 @@ names = sorted(os.listdir(folder))
 for name in names:
     formats.identify(os.path.join(folder, name)).translator()
 opening.open(os.path.join(folder, names[0])).compute(scheduler="synchronous")
-OURS = ("xarray", "dask", "numpy", "xpycro", "builtins", "operator", "functools", "tlz", "toolz", "pandas", "copyreg", "_codecs")
+OURS = ("xarray", "dask", "numpy", "xpycro", "builtins", "operator", "functools", "tlz", "toolz", "pandas", "copyreg")
+OURS += ("_codecs",)
 code = tuple(os.path.abspath(p) for p in (sys.prefix, sys.base_prefix, os.path.dirname(xpycro.io.opening.__file__)))
 wrong = []
 def hook(event, args):

@@ -153,12 +153,12 @@ def restore(description: Mapping[str, Any], functions: Mapping[str, Callable[...
                 f"the model is the Python function {called!r}, and code that was recorded is never run: pass it as "
                 f"functions={{{called.rpartition('.')[2]!r}: f}}"
             )
-        names = tuple(description.get("parameters") or ())
+        parameters = tuple(description.get("parameters") or ())
         return PythonModel(
             name=description.get("name"),
             user_function=found,
             complex_valued=bool(description.get("complex")),
-            names=names,
+            names=parameters,
         )
     known = {cls.__name__: cls for cls in _CLASSES}
     if kind not in known:
