@@ -128,7 +128,8 @@ def evaluate(
     >>> evaluate(fit(line, "linear"), x=[10.0]).values.round(6)
     array([21.])
     """
-    return dispatch(result, "evaluate", x, functions)
+    extra = (functions,) if functions is not None else ()
+    return dispatch(result, "evaluate", x, *extra)
 
 
 @provenance.recorded("residual")
