@@ -191,3 +191,18 @@ def test_history_of_what_was_replayed_is_stored_like_any(path):
     again = replay(path, store.results(path)[0])
     saved = xp.save(again, path, "replayed", reuse=True)
     assert xp.history(saved).steps[-1]["operation"] == "cluster.kmeans"
+
+
+def test_functions_of_models_are_known(path):
+    fit = xp.fit(xp.open(path).didv, "gaussian + constant", dim="bias", covariance=True)
+    made = xp.derived(fit, prefix="gaussian", area=xp.models.Gaussian.area)
+    identical(made.compute(), replay(made).compute())
+    assert "xp.derived(fit, prefix='gaussian', area=xp.models.Gaussian.area)" in script(made)
+
+    class Gaussian:
+        @staticmethod
+        def area(amplitude, sigma):
+            return amplitude + sigma
+
+    with pytest.raises(XpycroError, match="functions="):
+        replay(xp.derived(fit, prefix="gaussian", area=Gaussian.area))

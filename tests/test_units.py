@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xpycro.units import combine_units, conversion, display_unit, engineering, to_base
+from xpycro.units import combine_units, conversion, display_unit, engineering, quantity, to_base
 
 TABLE = [
     ("m", 1.0, "m"), ("nm", 1e-9, "m"), ("µm", 1e-6, "m"), ("μm", 1e-6, "m"), ("um", 1e-6, "m"), ("pm", 1e-12, "m"),
@@ -38,6 +38,21 @@ def test_products_and_quotients():
     assert combine_units(("m", 1), ("m", -1)) == "1"
     assert combine_units(("1", 1), ("m", -1)) == "1/m"
     assert combine_units(("V", 1), ("1/cm", -1)) == "V cm"
+
+
+def test_products_keep_prefixes_for_the_numbers_stay():
+    assert combine_units(("nm", 1)) == "nm"
+    assert combine_units(("pA", 1), ("mV", -1)) == "pA/mV"
+    assert combine_units(("µm", 2)) == "um^2" and combine_units(("nm", 1), ("nm", -1)) == "1"
+    assert combine_units(("degree", 1)) == "degree" and combine_units(("%", 1)) == "%"
+
+
+def test_quantities_are_converted():
+    assert quantity("-2.5 nm", "m") == pytest.approx(-2.5e-9) and quantity("1e3", "V") == 1000.0
+    assert quantity("280eV", "eV") == 280.0 and quantity("0.28 keV", "eV") == pytest.approx(280)
+    for text, message in (("two", "no number"), ("2 A", "cannot be converted")):
+        with pytest.raises(ValueError, match=message):
+            quantity(text, "m")
 
 
 def test_conversion_refuses_another_quantity():

@@ -97,7 +97,8 @@ def _value(value: Any, functions: Mapping[str, Callable[..., Any]]) -> Any:
     if "$estimator" in value:
         return _estimator(str(value["$estimator"]), value.get("parameters") or {}, functions)
     if "$function" in value or value.get("model") == "PythonModel":
-        return _user_function(str(value.get("$function") or value.get("function")), functions)
+        name = str(value.get("$function") or value.get("function"))
+        return models.own_function(name, value.get("source")) or _user_function(name, functions)
     if "model" in value and isinstance(value["model"], str):
         return _model(value, functions)
     if "$array" in value or "$data" in value:
@@ -318,12 +319,9 @@ def _part(made: Labelled, variable: str | None) -> Labelled:
 
 
 def _call(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
-    """Call with recorded arguments, those that its signature gathers (``**options``) spread again."""
+    """Call with recorded arguments."""
     signature = inspect.signature(function)
-    given = dict(arguments)
-    for parameter in signature.parameters.values():
-        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-            given.update(given.pop(parameter.name, {}))
+    given = _spread(arguments, signature.parameters)
     unknown = [name for name in given if name not in signature.parameters]
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in signature.parameters.values())
     if unknown and not takes_any:
@@ -421,7 +419,7 @@ class _Writer:
             if entry.get("state") in ("changed", "selected"):
                 self.lines.append(f"# {entry['state']} here outside recorded operations")
             arguments.append(text if position == 0 else f"{_checked(entry['argument'], known)}={text}")
-        for parameter, value in (step.get("parameters") or {}).items():
+        for parameter, value in _spread(step.get("parameters") or {}, known).items():
             default = known[parameter].default if parameter in known else inspect.Parameter.empty
             if (value is None and default is None) or _same(value, default):
                 continue
@@ -473,12 +471,23 @@ class _Writer:
         return f"{{{', '.join(f'{k!r}: {self._text(v)}' for k, v in value.items())}}}"
 
     def _own(self, name: str, source: Any) -> str:
+        if models.own_function(name, source):
+            return f"xp.models.{name}"
         short = name.rpartition(".")[2]
         if not short.isidentifier():
             short = "own_function"
         self.lines.append(f"# your own function {short}, as it was recorded:")
         self.lines += [f"#     {line}" for line in str(source or "(its source was not to be had)").splitlines()]
         return short
+
+
+def _spread(arguments: Mapping[str, Any], known: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
+    """Recorded arguments, those that a signature gathers (``**options``) among the others again."""
+    given = dict(arguments)
+    for parameter in known.values():
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            given.update(given.pop(parameter.name, {}))
+    return given
 
 
 def _checked(name: Any, known: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 
-__all__ = ["combine_units", "conversion", "display_unit", "engineering", "to_base"]
+__all__ = ["combine_units", "conversion", "display_unit", "engineering", "quantity", "to_base"]
 
 _PREFIXES = {
     "f": 1e-15, "p": 1e-12, "n": 1e-9, "u": 1e-6, "m": 1e-3, "c": 1e-2, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12,
@@ -45,10 +45,13 @@ def _symbol(symbol: str) -> tuple[float, str]:
     return 1.0, symbol
 
 
-def _parse(text: str) -> tuple[float, dict[str, int]]:
+def _parse(text: str, *, keep: bool = False) -> tuple[float, dict[str, int]]:
+    """Factor and powers of base symbols; with `keep`, symbols that are multiples of others stay as they are."""
     text = text.strip().replace("µ", "u").replace("μ", "u").replace("\u212b", "Å").translate(_SUPERSCRIPTS)
     if text in _SPECIAL:  # "a.u." would otherwise be split
         factor, symbol = _SPECIAL[text]
+        if keep and factor != 1.0:
+            return 1.0, {text: 1}
         return factor, {} if symbol == "1" else {symbol: 1}
     powers: dict[str, int] = {}
     factor, sign = 1.0, 1
@@ -63,6 +66,8 @@ def _parse(text: str) -> tuple[float, dict[str, int]]:
         match = _FACTOR.match(token)
         symbol, power = (match["symbol"], int(match["power"] or 1)) if match and not token.isdigit() else (token, 1)
         scale, base = _symbol(symbol)
+        if keep and scale != 1.0:
+            scale, base = 1.0, symbol
         power *= sign
         sign = 1  # UDUNITS: a slash binds to the next factor only
         factor *= scale**power
@@ -113,19 +118,21 @@ def to_base(unit: str | None) -> tuple[float, str]:
 
 
 def combine_units(*terms: tuple[str | None, int]) -> str:
-    """Unit of a product of powers, such as a slope or an area; every term is brought to its base unit's symbol.
+    """Unit of a product of powers, such as a slope or an area; prefixes stay, for the numbers are not converted.
 
     Examples
     --------
     >>> combine_units(("A", 1), ("V", -1))
     'A/V'
+    >>> combine_units(("pA", 1), ("mV", -1))
+    'pA/mV'
     >>> combine_units(("V", 1), ("V", -1))
     '1'
     """
     total: dict[str, int] = {}
     for unit, power in terms:
         customary = _CUSTOMARY.get((unit or "").strip())
-        powers = {"cm": -1} if customary == "1/cm" else _parse(unit or "")[1]
+        powers = {"cm": -1} if customary == "1/cm" else _parse(unit or "", keep=True)[1]
         for symbol, exponent in powers.items():
             total[symbol] = total.get(symbol, 0) + exponent * power
     return _format({symbol: power for symbol, power in total.items() if power})
@@ -150,6 +157,29 @@ def conversion(source: str | None, target: str) -> float:
     if base != target_base:
         raise ValueError(f"{source!r} cannot be converted to {target!r}: one is {base!r}, the other {target_base!r}")
     return float(f"{factor / target_factor:.15g}")  # 1/1e-12 is not exactly 1e12
+
+
+_QUANTITY = re.compile(r"^\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(.*?)\s*$")
+
+
+def quantity(text: str, unit: str) -> float:
+    """A number with a unit (``"2 nm"``) in `unit`; without one it is in `unit` already.
+
+    Raises
+    ------
+    ValueError
+        If it is no number, or its unit measures something else.
+
+    Examples
+    --------
+    >>> quantity("2 nm", "m"), quantity("0.5", "V")
+    (2e-09, 0.5)
+    """
+    match = _QUANTITY.match(text)
+    if not match:
+        raise ValueError(f"{text!r} is no number with a unit such as '2 nm'")
+    number, given = match.groups()
+    return float(number) * (conversion(given, unit) if given else 1.0)
 
 
 _ENGINEERING = ((1e-15, "f"), (1e-12, "p"), (1e-9, "n"), (1e-6, "µ"), (1e-3, "m"), (1.0, ""), (1e3, "k"), (1e6, "M"),

@@ -325,11 +325,96 @@ def test_input_is_not_modified(peaks):
         ({"model": "gaussian + gaussian + linear", "window": (289, 290)}, "cannot determine 8 parameters"),
         ({"model": "linear", "fixed": {"slope": 0, "intercept": 1}}, "nothing to fit"),
         ({"model": "linear", "fixed": {"slope": "intercepts"}}, "another parameter"),
+        ({"model": "linear", "fixed": {"slope": "intercept", "intercept": "slope"}}, "itself follows"),
+        ({"model": models.Gaussian}, r"call it, Gaussian\(\)"),
+        ({"model": "Pseudo-Voigt"}, "did you mean.*pseudo_voigt"),
+        ({"model": "linear", "bounds": [(0, 1), (0, 1)]}, "mapping by the names"),
+        ({"model": "gaussian", "bounds": {"center": 290}}, "two numbers for all pixels"),
+        ({"model": "gaussian", "bounds": {"center": ("1 nm", None)}}, "cannot be converted"),
+        ({"model": "gaussian", "start": {"center": np.ones(30)}}, "plain array"),
+        ({"model": "gaussian", "start": {"center": np.nan}}, "must be finite"),
+        ({"model": "gaussian", "start": {"center": 9}, "bounds": {"center": (285, 295)}}, "outside of its range"),
+        ({"model": "gaussian", "fixed": {"sigma": -1}}, "outside of its range"),
+        ({"model": "gaussian", "fixed": {"sigma": None}}, "must be a number in 'eV'"),
+        ({"model": "gaussian", "fixed": {"sigma": xr.DataArray(np.ones(29), dims="position")}}, "29 points.*data 30"),
+        ({"model": "gaussian", "fixed": {"sigma": xr.DataArray(np.ones(9), dims="q")}}, "the pixels have"),
+        ({"model": "linear", "window": (295, 285)}, "must be \\(low, high\\)"),
+        ({"model": "linear", "window": ("2 nm", None)}, "cannot be converted"),
+        ({"model": "linear", "sigma": np.ones(90)}, "name its dims"),
+        ({"model": "linear", "sigma": xr.DataArray(np.ones(89), dims="energy")}, "sigma= has 89"),
+        ({"model": "linear", "exclude": xr.DataArray(np.ones(89, bool), dims="energy")}, "exclude= has 89"),
+        ({"model": "linear", "max_iterations": 2.5}, "whole number"),
     ],
 )
 def test_bad_arguments_name_the_culprit(peaks, arguments, message):
-    with pytest.raises((ValueError, DimensionError), match=message):
+    with pytest.raises((ValueError, TypeError, DimensionError), match=message):
         fit(peaks[0], **arguments)
+
+
+def test_what_lies_elsewhere_is_refused_not_taken_by_position(peaks):
+    da = peaks[0].assign_coords(position=np.arange(30))
+    channels = xr.DataArray(np.zeros(90, bool), {"energy": da.energy + 1}, dims="energy")
+    pixels = xr.DataArray(np.zeros(30, bool), {"position": da.position + 1}, dims="position")
+    for argument in ({"exclude": channels}, {"exclude": pixels}, {"sigma": pixels + 1.0},
+                     {"start": {"intercept": pixels * 1.0}}, {"fixed": {"intercept": pixels * 1.0}}):  # fmt: skip
+        with pytest.raises(ValueError, match="other coordinates"):
+            fit(da, "linear", **argument)
+    result = fit(da, "linear")
+    with pytest.raises(ValueError, match="other coordinates"):
+        residual(result, da.assign_coords(position=da.position + 1))
+    with pytest.raises(ValueError, match="the pixels"):
+        evaluate(result, xr.DataArray([1.0], dims="position"))
+    with pytest.raises(ValueError, match="in one dim"):
+        evaluate(result, np.ones((2, 2)))
+
+
+def test_units_are_converted_wherever_they_are_stated(peaks):
+    da = peaks[0]
+    exact = fit(da, "gaussian + linear", bounds={"gaussian_center": (283, 297)}, fixed={"gaussian_sigma": 1.2})
+    millivolts = xr.DataArray(np.full(30, 1200.0), dims="position", attrs={"units": "meV"})
+    for held in ("1200 meV", "1.2", millivolts):
+        said = fit(da, "gaussian + linear", bounds={"gaussian_center": ("283 eV", "0.297 keV")},
+                   fixed={"gaussian_sigma": held})  # fmt: skip
+        np.testing.assert_allclose(said.gaussian_center, exact.gaussian_center, rtol=1e-12)
+    # the same measurement in other units: other numbers, other units, the same physics
+    other = (
+        (da * 1e-3)
+        .assign_attrs(units="kcounts")
+        .assign_coords(energy=("energy", da.energy.values * 1e3, {"units": "meV"}))
+    )
+    scaled = fit(other, "gaussian + linear", fixed={"gaussian_sigma": "1.2 eV"})
+    assert scaled.gaussian_center.units == "meV" and scaled.linear_slope.units == "kcounts/meV"
+    np.testing.assert_allclose(scaled.gaussian_center, exact.gaussian_center * 1e3, rtol=1e-6)
+    sigma = xr.DataArray(np.full(90, 1500.0), dims="energy", attrs={"units": "pA"})
+    current = da.assign_attrs(units="nA")
+    weighted = fit(current, "linear", sigma=sigma, absolute_sigma=True)
+    np.testing.assert_allclose(weighted.slope_stderr, fit(da, "linear", sigma=1.5, absolute_sigma=True).slope_stderr)
+    rest = residual(fit(current, "linear"), (current * 1e3).assign_attrs(units="pA"))
+    np.testing.assert_allclose(rest, 1e3 * residual(fit(da, "linear"), da), atol=1e-8)
+    line = evaluate(exact, xr.DataArray([290e3], dims="energy", attrs={"units": "meV"}))
+    np.testing.assert_allclose(line, evaluate(exact, [290.0]))
+    with pytest.raises(ValueError, match="another unit"):
+        fit(da, "linear", sigma=sigma.assign_attrs(units="V"))
+
+
+def test_sigma_of_all_channels_follows_window_and_exclude(peaks):
+    da = peaks[0]
+    rng = np.random.default_rng(4)
+    values = rng.uniform(0.5, 2, 90)
+    out = xr.DataArray(np.arange(90) % 5 == 0, dims="energy")
+    inside = (da.energy.values >= 282) & (da.energy.values <= 298) & ~out.values
+    cut = fit(da[:, inside], "linear", sigma=xr.DataArray(values[inside], dims="energy"))
+    for sigma in (
+        xr.DataArray(values, dims="energy"),
+        xr.DataArray(values, {"energy": da.energy}, dims="energy"),
+        xr.DataArray(values, {"energy": da.energy}, dims="energy")[inside],
+    ):
+        xr.testing.assert_allclose(fit(da, "linear", sigma=sigma, window=(282, 298), exclude=out).slope, cut.slope)
+    image = xr.DataArray(np.ones((3, 4)), dims=("y", "x"))
+    image[1, 2] = 50.0
+    held = {"center_x": 1.0, "center_y": 1.0, "sigma_1": 0.5, "sigma_2": 0.5, "angle": 0.0}
+    left_out = fit(image, "gaussian_2d", dim=("y", "x"), exclude=image > 10, fixed=held)
+    assert float(left_out.residual_rms) < 1
 
 
 def test_bad_data_name_the_culprit(peaks, band):

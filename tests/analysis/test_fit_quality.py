@@ -60,6 +60,15 @@ def test_different_data_are_refused(data):
         fit_compare({"one": one, "raw": data.to_dataset(name="a")})
 
 
+def test_a_window_compares_by_its_channels_and_pixels_by_their_number(data):
+    written = {"number": fit(data, "linear", window=(1, 9)), "text": fit(data, "constant", window=("1 eV", "9 eV"))}
+    assert int(fit_compare(written).best.max()) <= 1
+    with pytest.raises(ValueError, match="pixels"):
+        fit_compare({"all": fit(data, "linear"), "some": fit(data, "linear", preview=5)})
+    with pytest.raises(ValueError, match="by name"):
+        fit_compare(list(written.values()))
+
+
 def test_areas_and_widths_are_those_of_the_curves():
     for model, parameters in [
         (Gaussian(), {"amplitude": 2, "center": 0, "sigma": 0.7}),
@@ -99,3 +108,15 @@ def test_derived_mistakes(data):
         derived(result, area=Gaussian.area)
     with pytest.raises(ValueError, match="needs functions"):
         derived(result)
+    with pytest.raises(TypeError, match="must be a function"):
+        derived(result, area="amplitude * sigma")
+    with pytest.raises(ValueError, match="no parameter"):
+        derived(result, area=lambda: 1.0)
+
+
+def test_functions_may_keep_arguments_of_their_own(data):
+    result = fit(data, "gaussian + linear")
+    made = derived(result, prefix="gaussian", width=lambda sigma, factor=3.0: factor * sigma, flat=lambda center: 2.0)
+    np.testing.assert_allclose(made.width, 3 * result.gaussian_sigma)
+    np.testing.assert_array_equal(made.flat, np.full(400, 2.0))
+    np.testing.assert_array_equal(made.flat_stderr, np.zeros(400))

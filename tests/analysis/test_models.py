@@ -94,6 +94,11 @@ def test_sum_prefixes():
     assert model.terms == (model.parts[0] + model.parts[1] + model.parts[2] + model.parts[3]).terms
 
 
+def test_sum_of_a_list():
+    parts = [models.Gaussian(name="a"), models.Gaussian(name="b"), models.Linear()]
+    assert sum(parts) == parts[0] + parts[1] + parts[2]
+
+
 def test_call_by_name_and_mistakes():
     model = models.Gaussian()
     np.testing.assert_allclose(model(1.0, amplitude=2, center=1, sigma=3), 2.0)

@@ -25,8 +25,6 @@ class Task:
     start: tuple[float, ...]
     mapped: tuple[int, ...]
     has_sigma: bool = False
-    absolute_sigma: bool = False
-    robust: bool = False
     from_clusters: bool = False
 
 
@@ -46,27 +44,26 @@ def fit_block(data: np.ndarray, *others: np.ndarray, task: Task) -> tuple[np.nda
         for j, values in zip(task.mapped, rest, strict=True):
             start[:, j] = np.broadcast_to(values, lead).ravel()
     x = np.array(task.x)
-    problem = replace(task.problem, absolute_sigma=task.absolute_sigma)
     if task.from_clusters and len(y):
-        start = _cluster_starts(task, problem, x, y, start)
-    solution = _solved(task, problem, x, y, sigma, start)
-    return tuple(np.asarray(a).reshape((*lead, *np.shape(a)[1:])) for a in _summary(solution, problem, task))
+        start = _cluster_starts(task, x, y, start)
+    solution = _solved(task.model, task.problem, x, y, sigma, start)
+    return tuple(np.asarray(a).reshape((*lead, *np.shape(a)[1:])) for a in _summary(solution, task.problem))
 
 
 def _solved(
-    task: Task, problem: Problem, x: np.ndarray, y: np.ndarray, sigma: np.ndarray | None, start: np.ndarray
+    model: models.Model, problem: Problem, x: np.ndarray, y: np.ndarray, sigma: np.ndarray | None, start: np.ndarray
 ) -> Solution:
     """The solver that suits the model."""
-    if isinstance(task.model, models.PythonModel):
-        return solve_python(task.model.user_function, problem, x[0], y, sigma=sigma, start=start)
-    if isinstance(task.model, models.HarmonicOscillator) and _plain(problem, task):
+    if isinstance(model, models.PythonModel):
+        return solve_python(model.user_function, problem, x[0], y, sigma=sigma, start=start)
+    if isinstance(model, models.HarmonicOscillator) and _plain(problem, model):
         return solve_harmonic(problem, x[0], y, sigma=sigma, start=start)
-    if task.model.ndim == 2:
-        start = _image_starts(task.model, x, y, start)
-    return _solve_general(task.model, problem, x, y, sigma, start)
+    if model.ndim == 2:
+        start = _image_starts(model, x, y, start)
+    return _solve_general(model, problem, x, y, sigma, start)
 
 
-def _cluster_starts(task: Task, problem: Problem, x: np.ndarray, y: np.ndarray, start: np.ndarray) -> np.ndarray:
+def _cluster_starts(task: Task, x: np.ndarray, y: np.ndarray, start: np.ndarray) -> np.ndarray:
     """Starts from fits of the mean spectra of clusters: less noise to find the right valley in."""
     from sklearn.cluster import KMeans
 
@@ -84,8 +81,9 @@ def _cluster_starts(task: Task, problem: Problem, x: np.ndarray, y: np.ndarray, 
     members = [pixels[labels == k] for k in range(labels.max() + 1)]
     means = np.stack([y[m].mean(axis=0) for m in members])
     begin = np.stack([start[m[0]] for m in members])
-    fitted = _solved(task, replace(problem, covariance=False), x, means, None, begin).parameters
-    nonlinear = ~np.array([*problem.linear] or [False] * start.shape[1])
+    problem = replace(task.problem, covariance=False)
+    fitted = _solved(task.model, problem, x, means, None, begin).parameters
+    nonlinear = ~np.array(problem.linear)
     for m, parameters in zip(members, fitted, strict=True):
         start[m] = np.where(np.isnan(start[m]) & nonlinear, parameters, start[m])
     return start
@@ -142,22 +140,22 @@ def _solve_general(
     return solution
 
 
-def _plain(problem: Problem, task: Task) -> bool:
+def _plain(problem: Problem, model: models.Model) -> bool:
     """Whether nothing but the default bounds constrains the fit."""
-    default = tuple(p.lower for p in task.model.parameters.values())
+    default = tuple(p.lower for p in model.parameters.values())
     unbounded = problem.lower == default and all(np.isinf(u) for u in problem.upper)
     return unbounded and not any(problem.fixed) and max(problem.tied) < 0 and problem.loss == Loss.LINEAR
 
 
-def _summary(solution: Solution, problem: Problem, task: Task) -> list[np.ndarray]:
+def _summary(solution: Solution, problem: Problem) -> list[np.ndarray]:
     count = problem.n_fitted
     n = solution.n_points
     converged = np.isin(solution.status, [s for s in Status if s.converged])
     with np.errstate(all="ignore"):
         rms = np.sqrt(solution.sum_of_squares * problem.quadratures / n)
-        if task.robust:
+        if problem.loss not in (Loss.LINEAR, Loss.POISSON):  # robust losses are no likelihoods
             aic = bic = np.full(n.shape, np.nan)
-        elif task.absolute_sigma or problem.loss == Loss.POISSON:
+        elif problem.absolute_sigma or problem.loss == Loss.POISSON:
             aic, bic = 2 * solution.cost + 2 * count, 2 * solution.cost + count * np.log(n)
         else:  # the noise is one parameter more
             likelihood = n * np.log(2 * solution.cost / n)

@@ -1,6 +1,6 @@
-"""Fit a model to every pixel: `fit`, and what a fit result can do (`evaluate`, `residual`).
+"""Fit a model to every pixel.
 
-May import numpy, xarray, the floors below and analysis.models; dask only through engine.chunked, numba never directly.
+May import numpy, xarray, the floors below and this room; dask only through engine.chunked, numba never directly.
 """
 
 from __future__ import annotations
@@ -8,29 +8,22 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from xpycro import provenance, schema
-from xpycro.analysis import models
-from xpycro.analysis._fit_arguments import (
-    axis_of,
-    check_absolute,
-    check_complex,
-    check_dtype,
-    restrict,
-    sigma_of,
-    task_of,
-)
+from xpycro.analysis import fit_curves, models
 from xpycro.analysis._fit_block import Task, fit_block
-from xpycro.engine import chunked, results
-from xpycro.engine.solver import Status
+from xpycro.analysis._fit_data import axis_of, check_kind, restrict, sigma_of, unit_of
+from xpycro.analysis._fit_parameters import candidates, known_of
+from xpycro.engine import chunked
+from xpycro.engine.solver import Loss, Problem, Status
 
-__all__ = ["evaluate_fit", "fit", "residual_of_fit"]
+__all__ = ["fit"]
 
+_LOSSES = tuple(loss.name.lower() for loss in Loss)
 # What comes after the parameters and their errors, in this order.
 _SUMMARY = ("residual_rms", "r2", "aic", "bic", "converged", "status", "n_iterations")
 
@@ -73,10 +66,11 @@ def fit(
     bounds : mapping of str to (lower, upper), optional
         None or infinity leaves a side open.
     fixed : mapping of str to number, DataArray or str, optional
-        A number, a map over the pixels, or the name of another parameter to follow.
+        A number, a map over the pixels, or the name of another parameter to follow. Numbers here, in `start` and in
+        `bounds` may be text with a unit (``"1.2 eV"``); maps and sigma that say another unit are converted.
     sigma : DataArray or float, optional
         Standard deviation of the data, of each quadrature where they are complex; per channel, per pixel or both.
-        Channels with zero, infinite or NaN sigma are left out.
+        Channels whose sigma is not positive, infinite or NaN are left out.
     absolute_sigma : bool
         Whether `sigma` is in the data's units, or only relative weights (the errors are then scaled by the residuals).
     exclude : boolean DataArray, optional
@@ -104,7 +98,8 @@ def fit(
     Raises
     ------
     ValueError
-        If a model, parameter, loss or bound is unknown or impossible, or real and complex do not match.
+        If a model, parameter, loss or bound is unknown or impossible, real and complex do not match, or a map, sigma or
+        exclude= lies at other coordinates than the data.
     DimensionError
         If the dimension is missing or ambiguous.
 
@@ -129,54 +124,105 @@ def fit(
     (0.5, 'eV')
     """
     da = schema.pick(data, variable, dim)
-    check_dtype(da)
-    chosen = models.parse(model, is_complex=np.issubdtype(da.dtype, np.complexfloating))
+    chosen = models.parse(model, is_complex=da.dtype.kind == "c")
     dims = schema.resolve_dims(da, dim, ndim=chosen.ndim)
-    check_complex(da, chosen)
+    check_kind(da, chosen)
+    _check_numbers(loss, sigma, absolute_sigma, max_iterations, preview, chosen)
     axes = [axis_of(da, d, dim) for d in dims]
-    if len(dims) == 1:
-        da, axes[0] = restrict(da, axes[0], dims[0], exclude, window)
-    elif window is not None or exclude is not None:
-        raise ValueError("window= and exclude= are for one axis: crop the image, or set what to leave out to NaN")
-    task, maps = task_of(chosen, axes, da, dims, start, bounds, fixed, loss, covariance, max_iterations)
-    weights = sigma_of(sigma, da, dims)
-    task = replace(task, absolute_sigma=check_absolute(absolute_sigma, sigma, loss), has_sigma=weights is not None)
-    arrays = [da, *([weights] if weights is not None else []), *maps]
-    core = [list(dims), *([[d for d in dims if d in weights.dims]] if weights is not None else []), *[[] for _ in maps]]
+    da, axes, weights = restrict(da, axes, dims, sigma_of(sigma, da, dims), exclude, window)
+    units = {name: p.unit(unit_of(axes[0]), unit_of(da)) for name, p in chosen.parameters.items()}
+    by_cluster = isinstance(start, str) and start == "clusters"
+    if by_cluster and isinstance(chosen, models.PythonModel):
+        raise ValueError("start='clusters' needs a model that finds its own starts; a function needs numbers or maps")
+    known = known_of(chosen, units, da, dims, None if by_cluster else start, bounds, fixed)
+    x = _places(axes)
+    _check_points(chosen, x, known.n_fitted)
+    problem = Problem(
+        components=() if isinstance(chosen, models.PythonModel) else tuple(t.component() for t in chosen.terms),
+        lower=known.lower, upper=known.upper, fixed=known.fixed, tied=known.tied,
+        quadratures=2 if chosen.is_complex else 1, ndim=len(axes), loss=Loss[loss.upper()],
+        absolute_sigma=absolute_sigma, covariance=covariance, max_iterations=max_iterations,
+        candidates=candidates(chosen, x),
+    )  # fmt: skip
+    task = Task(chosen, problem, tuple(map(tuple, x.tolist())), known.start, known.mapped, weights is not None,
+                by_cluster)  # fmt: skip
+    arrays, core = [da, *known.maps], [list(dims), *([] for _ in known.maps)]
+    if weights is not None:
+        arrays.insert(1, weights)
+        core.insert(1, list(dims))
     if preview is not None:
-        return _preview(arrays, core, task, axes, covariance, loss, preview)
-    outputs = _outputs(chosen, axes, da, covariance)
-    made = chunked.apply(fit_block, *arrays, dims=core, outputs=outputs, kwargs={"task": task})
-    return _result(made, chosen, axes, da, loss, task, weights is not None)
+        return _preview(arrays, core, task, axes, units, preview)
+    return _fitted(arrays, core, task, axes, units)
+
+
+def _check_numbers(
+    loss: str, sigma: Any, absolute_sigma: bool, max_iterations: int, preview: int | None, model: models.Model
+) -> None:
+    if loss not in _LOSSES:
+        raise ValueError(f"loss={loss!r} is unknown; choose one of {list(_LOSSES)}")
+    if loss == "poisson" and model.is_complex:
+        raise ValueError("loss='poisson' is for counts, which are not complex")
+    if loss == "poisson" and sigma is not None:
+        raise ValueError("loss='poisson' knows the noise of counts itself: leave sigma= out")
+    if absolute_sigma and sigma is None:
+        raise ValueError("absolute_sigma=True needs sigma=, the standard deviation of the data in their units")
+    for name, value in (("max_iterations", max_iterations), ("preview", preview)):
+        if value is not None and (not isinstance(value, int | np.integer) or value < 1):
+            raise ValueError(f"{name}={value!r} must be a whole number, at least 1")
+
+
+def _places(axes: Sequence[xr.DataArray]) -> np.ndarray:
+    """The axes as the solver takes them, one row each; of an image the last dim first: x, then y."""
+    if len(axes) == 1:
+        return np.asarray(axes[0].values[None])
+    return np.stack([m.ravel() for m in np.meshgrid(*[a.values for a in axes], indexing="ij")][::-1])
+
+
+def _check_points(model: models.Model, x: np.ndarray, n_fitted: int) -> None:
+    names, points = list(model.parameters), x.shape[1] * (2 if model.is_complex else 1)
+    if n_fitted == 0:
+        raise ValueError("every parameter is fixed: there is nothing to fit; evaluate the model instead")
+    if points < n_fitted:
+        raise ValueError(
+            f"{points} points cannot determine {n_fitted} parameters of {names}: fix some, or widen the window"
+        )
+    model.check_axis(x)
+
+
+def _fitted(
+    arrays: Sequence[xr.DataArray], core: Sequence[Sequence[str]], task: Task, axes: Sequence[xr.DataArray],
+    units: Mapping[str, str],
+) -> xr.Dataset:  # fmt: skip
+    da = arrays[0]
+    made = chunked.apply(fit_block, *arrays, dims=core, outputs=_outputs(task, units, da), kwargs={"task": task})
+    return _result(made, task, axes, da)
 
 
 def _preview(
-    arrays: list[xr.DataArray], core: list[list[str]], task: Task, axes: list[xr.DataArray], covariance: bool,
-    loss: str, count: int,
+    arrays: Sequence[xr.DataArray], core: Sequence[Sequence[str]], task: Task, axes: Sequence[xr.DataArray],
+    units: Mapping[str, str], count: int,
 ) -> xr.Dataset:  # fmt: skip
     """Fit about `count` pixels now, evenly spread along each dim; say what all of them would take."""
-    if count < 1:
-        raise ValueError(f"preview={count} must be at least 1 pixel")
     da = arrays[0]
     observed = [str(d) for d in da.dims if d not in core[0]]
-    total = int(np.prod([da.sizes[d] for d in observed]))
     each = max(1, round(count ** (1 / max(1, len(observed)))))
-    places = {d: np.linspace(0, da.sizes[d] - 1, min(each, da.sizes[d])) for d in observed}
-    picked = {d: np.unique(p.round().astype(int)) for d, p in places.items()}
-    small = [chunked.lazily(a).isel({d: i for d, i in picked.items() if d in a.dims}).load() for a in arrays]
-    outputs = _outputs(task.model, axes, small[0], covariance)
-    chunked.apply(fit_block, *[a.isel({d: [0] for d in observed if d in a.dims}) for a in small], dims=core,
-                  outputs=outputs, kwargs={"task": task})  # fmt: skip  # compiles
+    picked = {d: np.unique(np.linspace(0, da.sizes[d] - 1, min(each, da.sizes[d])).round().astype(int))
+              for d in observed}  # fmt: skip
+
+    def some(indices: Mapping[str, Any]) -> list[xr.DataArray]:
+        return [chunked.lazily(a).isel({d: i for d, i in indices.items() if d in a.dims}).load() for a in arrays]
+
+    _fitted(some({d: i[:1] for d, i in picked.items()}), core, task, axes, units)  # compiles
+    small = some(picked)
     began = time.perf_counter()
-    made = chunked.apply(fit_block, *small, dims=core, outputs=outputs, kwargs={"task": task})
+    result = _fitted(small, core, task, axes, units)
     seconds = time.perf_counter() - began
-    fitted = int(np.prod([len(i) for i in picked.values()]))
-    result = _result(made, task.model, axes, small[0], loss, task, len(arrays) > 1)
+    total, fitted = (int(np.prod([sizes[d] for d in observed])) for sizes in (da.sizes, small[0].sizes))
     block = max(1, chunked.BLOCK_BYTES // max(1, da.dtype.itemsize))
     facts = {
         "preview_pixels": fitted,
         "estimated_seconds": seconds * total / max(1, fitted),
-        "estimated_result_bytes": 8 * total * (2 * len(task.model.parameters) + 6),
+        "estimated_result_bytes": 8 * total * (2 * len(units) + 6),
         "estimated_peak_bytes": min(int(da.size), 2 * block) * da.dtype.itemsize * 2,
     }
     return result.assign_attrs(facts)
@@ -185,134 +231,54 @@ def _preview(
 # ------------------------------------------------------------------------------------------------------ the result
 
 
-def _outputs(
-    model: models.Model, axes: Sequence[xr.DataArray], da: xr.DataArray, covariance: bool
-) -> dict[str, chunked.Output]:
-    unit_x, unit_y = str(axes[0].attrs.get("units", "1")), str(da.attrs.get("units", "1"))
-    parameters = model.parameters
-    taken = sorted(set(parameters) & set(_SUMMARY))
+def _outputs(task: Task, units: Mapping[str, str], da: xr.DataArray) -> dict[str, chunked.Output]:
+    taken = sorted(set(units) & set(_SUMMARY))
     if taken:
         raise ValueError(f"parameters cannot be called {taken}: the result has variables of these names")
+
+    def number(unit: str, label: str, **more: str) -> chunked.Output:
+        return chunked.Output(np.float64, attrs={"units": unit, "long_name": label, **more})
+
     outputs = {}
-    for name, p in parameters.items():
-        label = {"long_name": name.replace("_", " ")} | ({"description": p.description} if p.description else {})
-        outputs[name] = chunked.Output(np.float64, attrs={"units": p.unit(unit_x, unit_y), **label})
-    for name, p in parameters.items():
-        label = {"long_name": f"{name.replace('_', ' ')} standard error"}
-        outputs[f"{name}_stderr"] = chunked.Output(np.float64, attrs={"units": p.unit(unit_x, unit_y), **label})
-    outputs["residual_rms"] = chunked.Output(np.float64, attrs={"units": unit_y, "long_name": "rms residual"})
-    for name, text in (("r2", "coefficient of determination"), ("aic", "Akaike information criterion"),
-                        ("bic", "Bayesian information criterion")):  # fmt: skip
-        outputs[name] = chunked.Output(np.float64, attrs={"units": "1", "long_name": text})
+    for name, parameter in task.model.parameters.items():
+        more = {"description": parameter.description} if parameter.description else {}
+        outputs[name] = number(units[name], name.replace("_", " "), **more)
+    for name, unit in units.items():
+        outputs[f"{name}_stderr"] = number(unit, f"{name.replace('_', ' ')} standard error")
+    outputs["residual_rms"] = number(unit_of(da), "rms residual")
+    outputs["r2"] = number("1", "coefficient of determination")
+    outputs["aic"] = number("1", "Akaike information criterion")
+    outputs["bic"] = number("1", "Bayesian information criterion")
     outputs["converged"] = chunked.Output(np.bool_, attrs={"units": "1", "long_name": "converged"})
     flags = {"flag_values": [int(s) for s in Status], "flag_meanings": " ".join(s.meaning for s in Status)}
     outputs["status"] = chunked.Output(np.uint8, attrs={"units": "1", "long_name": "status of the fit", **flags})
     outputs["n_iterations"] = chunked.Output(np.int32, attrs={"units": "1", "long_name": "iterations"})
-    if covariance:
-        count = len(parameters)
+    if task.problem.covariance:
         outputs["covariance"] = chunked.Output(
-            np.float64, ("parameter", "parameter_"), {"parameter": count, "parameter_": count},
+            np.float64, ("parameter", "parameter_"), {"parameter": len(units), "parameter_": len(units)},
             {"long_name": "covariance of the parameters", "units": "product of the parameters' units"},
         )  # fmt: skip
     return outputs
 
 
-def _result(
-    made: Mapping[str, xr.DataArray], model: models.Model, axes: Sequence[xr.DataArray], da: xr.DataArray, loss: str,
-    task: Task, weighted: bool,
-) -> xr.Dataset:  # fmt: skip
-    names = [str(axis.name) for axis in axes]
+def _result(made: Mapping[str, xr.DataArray], task: Task, axes: Sequence[xr.DataArray], da: xr.DataArray) -> xr.Dataset:
+    problem, names = task.problem, list(task.model.parameters)
     coords: dict[str, Any] = {str(axis.name): (axis.dims, axis.values, dict(axis.attrs)) for axis in axes}
     if "covariance" in made:
         for dim in ("parameter", "parameter_"):
-            coords[dim] = ((dim,), np.array(list(model.parameters)), {"long_name": "parameter"})
-    problem = task.problem
+            coords[dim] = ((dim,), np.array(names), {"long_name": "parameter"})
     attrs: dict[str, Any] = {
-        "pycro_model": json.dumps(model.describe()),
-        "model": repr(model),
-        "fitted_axis": names[0] if len(names) == 1 else json.dumps(names),
-        "fitted_dim": str(axes[0].dims[0]) if len(names) == 1 else json.dumps([str(a.dims[0]) for a in axes]),
+        "pycro_model": json.dumps(task.model.describe()),
+        "model": repr(task.model),
+        "fitted_axis": fit_curves.joined([str(axis.name) for axis in axes]),
+        "fitted_dim": fit_curves.joined([str(axis.dims[0]) for axis in axes]),
         "fitted_variable": "" if da.name is None else str(da.name),
-        "fitted_units": str(da.attrs.get("units", "1")),
-        "loss": loss,
-        "weighted": int(weighted),
-        "absolute_sigma": int(task.absolute_sigma),
+        "fitted_units": unit_of(da),
+        "loss": problem.loss.name.lower(),
+        "weighted": int(task.has_sigma),
+        "absolute_sigma": int(problem.absolute_sigma),
         "n_fitted": problem.n_fitted,
-        "n_points": int(np.prod([a.size for a in axes])) * problem.quadratures,
-        "parameters": json.dumps(list(model.parameters)),
+        "n_points": len(task.x[0]) * problem.quadratures,
+        "parameters": json.dumps(names),
     }
     return schema.new_result("fit", made, coords, attrs)
-
-
-def _names(text: str) -> list[str]:
-    """One name, or several as JSON."""
-    return list(json.loads(text)) if text.startswith("[") else [text]
-
-
-def _model_of(result: xr.Dataset, functions: Mapping[str, Callable[..., Any]] | None) -> models.Model:
-    return models.restore(json.loads(result.attrs.get("pycro_model", "{}")), functions)
-
-
-def _evaluate_block(*arrays: np.ndarray, model: models.Model) -> np.ndarray:
-    axes, parameters = arrays[: model.ndim], arrays[model.ndim :]
-    if model.ndim == 1:
-        return np.asarray(model.evaluate(axes[0], *(np.asarray(p)[..., None] for p in parameters)))
-    x = np.stack(np.meshgrid(*axes, indexing="ij")[::-1])
-    return np.asarray(model.evaluate(x, *(np.asarray(p)[..., None, None] for p in parameters)))
-
-
-@results.register("fit", "evaluate")
-def evaluate_fit(
-    result: xr.Dataset, x: Any = None, functions: Mapping[str, Callable[..., Any]] | None = None
-) -> xr.DataArray:
-    """The model of a fit at its parameters; see `xpycro.engine.results.evaluate`."""
-    model = _model_of(result, functions)
-    names, dims = _names(result.attrs["fitted_axis"]), _names(result.attrs["fitted_dim"])
-    axes = {d: result.coords[name] for name, d in zip(names, dims, strict=True) if name in result.coords}
-    if x is not None and model.ndim != 1:
-        raise ValueError("x= is for one axis; a fit of images is evaluated where it was fitted")
-    if isinstance(x, xr.DataArray):
-        if x.ndim != 1:
-            raise ValueError(f"x= must have one dim, not {list(x.dims)}")
-        dims, axes = [str(x.dims[0])], {str(x.dims[0]): x}
-    elif x is not None:
-        attrs = dict(axes[dims[0]].attrs) if axes else {}
-        axes = {dims[0]: xr.DataArray(np.atleast_1d(np.asarray(x, dtype=np.float64)), dims=dims[0], attrs=attrs)}
-    lost = [name for name, dim in zip(names, dims, strict=True) if dim not in axes]
-    if lost:
-        raise ValueError(f"the result has lost its coordinate {lost}: pass x=")
-    samples = [xr.DataArray(axes[dim].values.astype(np.float64), dims=dim) for dim in dims]
-    parameters = [result[p].drop_vars([c for c in result[p].coords if set(result[p][c].dims) & set(dims)])
-                  for p in model.parameters]  # fmt: skip
-    label = f"fitted {result.attrs['fitted_variable']}".strip()
-    dtype = np.complex128 if model.is_complex else np.float64
-    output = chunked.Output(
-        dtype, tuple(dims), attrs={"units": result.attrs.get("fitted_units", "1"), "long_name": label}
-    )
-    made = chunked.apply(
-        _evaluate_block, *samples, *parameters, dims=[*([d] for d in dims), *([] for _ in parameters)],
-        outputs={"model": output}, kwargs={"model": model},
-    )["model"]  # fmt: skip
-    coords = {name: (dim, axes[dim].values, dict(axes[dim].attrs)) for name, dim in zip(names, dims, strict=True)}
-    return made.transpose(*parameters[0].dims, *dims).assign_coords(coords)
-
-
-@results.register("fit", "residual")
-def residual_of_fit(
-    result: xr.Dataset,
-    data: xr.DataArray | xr.Dataset | None = None,
-    functions: Mapping[str, Callable[..., Any]] | None = None,
-) -> xr.DataArray:
-    """Data minus model; see `xpycro.engine.results.residual`."""
-    da = chunked.lazily(provenance.source_data(result, data, purpose="residual"))
-    names, dims = _names(result.attrs["fitted_axis"]), _names(result.attrs["fitted_dim"])
-    missing = [dim for dim in dims if dim not in da.dims]
-    if missing:
-        raise schema.DimensionError(f"the fit ran along {missing}, which the data {list(da.dims)} do not have")
-    axis = None
-    if len(dims) == 1:  # also where a window left part of the axis out
-        axis = da.coords[names[0]] if names[0] in da.coords else result.coords[names[0]]
-        axis = xr.DataArray(axis.values, dims=dims[0], attrs=axis.attrs)
-    model = evaluate_fit(result, axis, functions)
-    difference = da - model.drop_vars([c for c in model.coords if c in da.coords], errors="ignore")
-    return difference.transpose(*da.dims).assign_attrs({**da.attrs, "long_name": "residual"}).rename("residual")

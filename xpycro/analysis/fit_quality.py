@@ -1,6 +1,6 @@
 """What is asked of fits once they are made: which model, and quantities derived from parameters with their errors.
 
-May import numpy, xarray, the floors below, the models and analysis.fit's helpers.
+May import numpy, xarray, the floors below and this room.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from xpycro import provenance, schema
-from xpycro.analysis import models
+from xpycro.analysis import fit_curves
 from xpycro.engine import chunked
 from xpycro.units import combine_units
 
@@ -59,8 +59,8 @@ def fit_compare(fits: Mapping[str, xr.Dataset]) -> xr.Dataset:
     >>> int(compared.best), bool(compared.weight.sel(model="line") > 0.99)
     (1, True)
     """
-    if len(fits) < 2:
-        raise ValueError(f"fit_compare needs two fits or more, got {list(fits)}")
+    if not isinstance(fits, Mapping) or len(fits) < 2:
+        raise ValueError(f"fit_compare needs two fits or more by name, {{'one': fit, 'other': fit}}, not {fits!r:.200}")
     for name, result in fits.items():
         if schema.result_kind(result) != "fit":
             raise ValueError(f"{name!r} is no result of fit")
@@ -73,7 +73,7 @@ def fit_compare(fits: Mapping[str, xr.Dataset]) -> xr.Dataset:
         if different:
             raise ValueError(
                 f"{name!r} and {first!r} cannot be compared: they differ in {different}; fit the same data with the "
-                "same sigma, window and loss"
+                "same sigma, window and loss (the same array: lazy and loaded data cannot be told to be the same)"
             )
     names = list(fits)
     model = xr.Variable("model", names, {"long_name": "model"})
@@ -99,11 +99,12 @@ def _identity(result: xr.Dataset) -> dict[str, Any]:
     if not steps:
         raise ValueError("a fit has lost its history, so nothing says that the data were the same: fit again")
     inputs = {entry["argument"]: entry["fingerprint"] for entry in steps[-1].get("inputs", ())}
-    parameters = steps[-1].get("parameters", {})
-    identity = {"data": sorted(inputs.get("data", {}).values()), "sigma": inputs.get("sigma", parameters.get("sigma"))}
-    identity |= {"exclude": inputs.get("exclude"), "window": parameters.get("window")}
-    keys = ("fitted_variable", "fitted_axis", "n_points", "loss", "absolute_sigma")
-    return identity | {key: result.attrs.get(key) for key in keys}
+    asked = steps[-1].get("parameters", {})
+    identity = {"data": sorted(inputs.get("data", {}).values()), "sigma": inputs.get("sigma", asked.get("sigma"))}
+    identity |= {"exclude": inputs.get("exclude"), "pixels": dict(result.r2.sizes)}
+    identity |= {key: result.attrs.get(key) for key in ("fitted_variable", "fitted_axis", "loss", "absolute_sigma")}
+    identity["window"] = [result[name].values.tolist() for name in fit_curves.axis_names(result)]
+    return identity
 
 
 def _aicc(result: xr.Dataset) -> xr.DataArray:
@@ -125,7 +126,8 @@ def derived(result: xr.Dataset, *, prefix: str | None = None, **functions: Calla
     prefix : str, optional
         Name of a term of a sum: the functions' arguments are its parameters without the prefix.
     **functions : callable
-        Of NumPy arrays; each argument is named as a parameter, such as ``area=Gaussian.area``.
+        Of NumPy arrays; each argument is named as a parameter, such as ``area=Gaussian.area``. Arguments with a default
+        that are no parameters keep it.
 
     Returns
     -------
@@ -159,19 +161,28 @@ def derived(result: xr.Dataset, *, prefix: str | None = None, **functions: Calla
         raise ValueError("derived needs functions, such as area=Gaussian.area")
     names = list(json.loads(result.attrs["parameters"]))
     lead = f"{prefix}_" if prefix else ""
-    wanted: dict[str, list[str]] = {}
-    for name, function in functions.items():
-        arguments = [lead + p for p in inspect.signature(function).parameters]
-        unknown = [a for a in arguments if a not in names]
-        if unknown:
-            raise ValueError(f"{name}= takes {unknown}, which the fit does not have; its parameters are {names}")
-        wanted[name] = arguments
+    wanted = {name: _arguments(name, function, lead, names) for name, function in functions.items()}
     if "covariance" not in result and any(len(arguments) > 1 for arguments in wanted.values()):
         raise ValueError("errors of functions of several parameters need their covariance: fit with covariance=True")
     made: dict[str, xr.DataArray] = {}
     for name, function in functions.items():
         made |= _derive(result, name, function, wanted[name], names)
     return xr.Dataset(made).drop_encoding()
+
+
+def _arguments(name: str, function: Callable[..., Any], lead: str, names: list[str]) -> list[str]:
+    """The fit's parameters that a function takes."""
+    if not callable(function):
+        raise TypeError(f"{name}= must be a function of the parameters, such as Gaussian.area, not {function!r}")
+    arguments = {lead + p.name: p for p in inspect.signature(function).parameters.values()}
+    used = [a for a, p in arguments.items() if a in names or p.default is p.empty]
+    unknown = [a for a in used if a not in names]
+    if unknown or not used:
+        raise ValueError(
+            f"{name}= takes {unknown or 'no parameter'}, which the fit does not have; its parameters are {names}; "
+            "prefix= names a term of a sum"
+        )
+    return used
 
 
 def _derive(
@@ -199,25 +210,26 @@ def _derive(
 
 def _derive_block(*arrays: np.ndarray, function: Callable[..., Any]) -> tuple[np.ndarray, np.ndarray]:
     values, covariance = [np.asarray(a, dtype=np.float64) for a in arrays[:-1]], arrays[-1]
+    shape = np.broadcast_shapes(*(v.shape for v in values))
     slopes = []
     with np.errstate(all="ignore"):
         for j, value in enumerate(values):
             h = 6e-6 * np.where(value != 0, np.abs(value), 1.0)
             high = [v + h if k == j else v for k, v in enumerate(values)]
             low = [v - h if k == j else v for k, v in enumerate(values)]
-            slopes.append((np.asarray(function(*high)) - np.asarray(function(*low))) / (2 * h))
-        slope = np.stack(np.broadcast_arrays(*slopes), axis=-1)
+            slopes.append(np.broadcast_to((np.asarray(function(*high)) - function(*low)) / (2 * h), shape))
+        slope = np.stack(slopes, axis=-1)
         variance = np.einsum("...i,...ij,...j->...", slope, covariance, slope)
-        return np.asarray(function(*values), dtype=np.float64), np.sqrt(variance)
+        return np.broadcast_to(np.asarray(function(*values), dtype=np.float64), shape).copy(), np.sqrt(variance)
 
 
 def _unit(result: xr.Dataset, function: Callable[..., Any], arguments: list[str]) -> str:
     """The unit of a function of parameters: to which powers of the axis' and the data's unit its value scales."""
     try:
-        table = models.restore(json.loads(result.attrs["pycro_model"])).parameters
+        table = fit_curves.model_of(result).parameters
     except ValueError:  # a Python function's parameters have no units
         return ""
-    axis = json.loads(name)[0] if (name := result.attrs["fitted_axis"]).startswith("[") else name
+    axis = fit_curves.axis_names(result)[0]
     unit_x = str(result[axis].attrs.get("units", "1")) if axis in result.coords else "1"
     powers = []
     point = np.linspace(0.31, 0.47, len(arguments))

@@ -24,7 +24,7 @@ _registry: dict[tuple[str, str], Callable[..., Any]] = {}
 _homes: dict[str, str] = {
     "decomposition": "xpycro.processing.decompose",
     "clustering": "xpycro.processing.cluster",
-    "fit": "xpycro.analysis.fit",
+    "fit": "xpycro.analysis.fit_curves",
 }
 
 

@@ -5,7 +5,6 @@ May import numpy, xarray and the base floor; not its siblings.
 
 from __future__ import annotations
 
-import re
 from typing import TypeVar
 
 import numpy as np
@@ -13,23 +12,21 @@ import xarray as xr
 
 from xpycro.errors import DimensionError
 from xpycro.provenance import recorded
-from xpycro.units import conversion
+from xpycro.units import conversion, quantity
 
 __all__ = ["crop", "to_units"]
 
 T = TypeVar("T", xr.DataArray, xr.Dataset)
-_QUANTITY = re.compile(r"^\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(.*?)\s*$")
 
 
 def _value(limit: float | str | None, units: str, name: str) -> float | None:
     """A limit in the coordinate's units; ``"2 nm"`` is converted, None is open."""
     if limit is None or not isinstance(limit, str):
         return None if limit is None else float(limit)
-    match = _QUANTITY.match(limit)
-    if not match:
-        raise ValueError(f"{name}: {limit!r} is no number with a unit such as '2 nm'")
-    number, unit = match.groups()
-    return float(number) * (conversion(unit, units) if unit else 1.0)
+    try:
+        return quantity(limit, units)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 @recorded("crop")

@@ -7,6 +7,8 @@ Must not import dask, or siblings.
 from __future__ import annotations
 
 import builtins
+import difflib
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
@@ -77,6 +79,7 @@ __all__ = [
     "Sum",
     "Voigt",
     "list",
+    "own_function",
     "parse",
     "restore",
 ]
@@ -115,13 +118,19 @@ def parse(model: str | Model | Callable[..., Any], *, is_complex: bool = False) 
         words = [word.strip() for word in model.split("+")]
         unknown = [word for word in words if word not in known]
         if unknown:
-            raise ValueError(f"no model named {unknown}; the names are {list()}, sums are written 'gaussian + linear'")
+            near = {n for w in unknown for n in difflib.get_close_matches(w.lower().replace("-", "_"), known, 3, 0.7)}
+            meant = f"; did you mean {sorted(near)}" if near else ""
+            raise ValueError(
+                f"no model named {unknown}{meant}; the names are {list()}, sums are written 'gaussian + linear'"
+            )
         total = known[words[0]]()
         for word in words[1:]:
             total = total + known[word]()
         return total
     if hasattr(model, "param_names") and hasattr(model, "eval") and hasattr(model, "independent_vars"):
         return from_lmfit(model, is_complex=is_complex)
+    if isinstance(model, type) and issubclass(model, Model):
+        raise TypeError(f"{model.__name__} is a class: call it, {model.__name__}(), or {model.__name__}(name=...)")
     if callable(model) and not isinstance(model, type):
         return PythonModel(user_function=model, complex_valued=is_complex)
     raise TypeError(f"model= takes a name of {list()}, a Model, a sum of them or a function f(x, ...), not {model!r}")
@@ -165,3 +174,13 @@ def restore(description: Mapping[str, Any], functions: Mapping[str, Callable[...
         raise ValueError(f"unknown model {kind!r}; known are {sorted(known)}")
     names = {f.name for f in fields(known[kind])}
     return known[kind](**{k: v for k, v in description.items() if k in names})
+
+
+def own_function(name: str, source: str | None) -> Callable[..., Any] | None:
+    """The function of a model, such as ``Gaussian.area``, that a history names; None where its source differs."""
+    kind, _, attribute = name.rpartition(".")
+    known = {cls.__name__: cls for cls in _CLASSES}
+    if kind not in known or not isinstance(known[kind].__dict__.get(attribute), staticmethod):
+        return None
+    found: Callable[..., Any] = getattr(known[kind], attribute)
+    return found if inspect.getsource(found) == source else None

@@ -151,6 +151,9 @@ class Model:
             return NotImplemented
         return Sum(parts=(*self.terms, *other.terms))
 
+    def __radd__(self, other: Any) -> Model:
+        return self if other == 0 else NotImplemented  # so that sum([...]) works
+
     def __repr__(self) -> str:
         shown = ", ".join(
             f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if getattr(self, f.name) != f.default
