@@ -27,6 +27,35 @@ def merlin(frames: int = 6, height: int = 4, width: int = 5, *, kind: str = "U16
     return content, block, data.astype(dtype.replace(">", "<"))
 
 
+def merlin_raw(frames: int = 2, *, depth: int = 6, quad: bool = False) -> Built:
+    """Frames as the chips send them, of 8 x 64 pixels a chip; written pixel by pixel."""
+    rows, columns = 8, 64
+    bits = {1: 1, 6: 8, 12: 16}[depth]
+    width = columns * (4 if quad else 1)
+    shape = (frames, 2 * rows, 2 * columns) if quad else (frames, rows, columns)
+    data = np.random.default_rng(6).integers(0, 2**depth, shape).astype("u2" if depth == 12 else "u1")
+    content = b""
+    for n in range(frames):
+        layout, chips = ("   2x2", 4) if quad else ("   1x1", 1)
+        text = f"MQ1,{n + 1:06d},00384,{chips:02d},{width:04d},{rows:04d},R64,{layout},0F,2021-04-15 14:43:47.0,0.001,"
+        content += (text + f"0,0,0,MQ1A,2021-04-15T14:43:47.0Z,1000000ns,{depth},").encode().ljust(384, b"\0")
+        for row in range(rows):
+            line = []
+            for column in range(width):
+                chip, x = divmod(column, columns)
+                if not quad:
+                    line.append(data[n, row, x])
+                elif chip >= 2:  # the lower half, the last chip to the left
+                    line.append(data[n, row, (3 - chip) * columns + x])
+                else:  # the upper half upside down
+                    line.append(data[n, 2 * rows - 1 - row, (2 - chip) * columns - 1 - x])
+            per_word = 64 // bits
+            for start in range(0, width, per_word):
+                word = sum(int(v) << (bits * k) for k, v in enumerate(line[start : start + per_word]))
+                content += struct.pack(">Q", word)
+    return content, (len(content), len(content)), data
+
+
 def princeton(frames: int = 3, ny: int = 4, nx: int = 5, *, calibrated: bool = False) -> Built:
     data = np.random.default_rng(1).integers(0, 6e4, (frames, ny, nx)).astype("<u2")
     head = bytearray(4100)
@@ -44,19 +73,21 @@ def princeton(frames: int = 3, ny: int = 4, nx: int = 5, *, calibrated: bool = F
 
 
 def mrc(
-    nz: int = 3, ny: int = 4, nx: int = 5, *, order: str = "<", mode: int = 2, volume: bool = True, tilts: Any = None
-) -> Built:
-    dtype = order + {0: "i1", 1: "i2", 2: "f4", 4: "c8", 6: "u2"}[mode]
+    nz: int = 3, ny: int = 4, nx: int = 5, *, order: str = "<", mode: int = 2, volume: bool = True, tilts: Any = None,
+    marked: bool = True, axes: tuple[int, int, int] = (1, 2, 3), extended: bytes = b"", fields: Any = (),
+) -> Built:  # fmt: skip
+    """`fields` are (layout, offset, value) to write into the header last."""
+    dtype = order + {0: "i1", 1: "i2", 2: "f4", 4: "c8", 6: "u2", 12: "f2"}[mode]
     data = np.random.default_rng(2).integers(0, 100, (nz, ny, nx)).astype(dtype)
     head = bytearray(1024)
     struct.pack_into(order + "4i", head, 0, nx, ny, nz, mode)
     struct.pack_into(order + "3i", head, 28, nx, ny, nz)
     struct.pack_into(order + "3f", head, 40, nx * 10.0, ny * 20.0, nz * 30.0)
-    struct.pack_into(order + "3i", head, 64, 1, 2, 3)
+    struct.pack_into(order + "3i", head, 64, *axes)
     struct.pack_into(order + "i", head, 88, 1 if volume else 0)
-    head[208:212] = b"MAP "
-    head[212:216] = b"DD\0\0" if order == "<" else b"\x11\x11\0\0"
-    extended = b""
+    if marked:
+        head[208:212] = b"MAP "
+        head[212:216] = b"DD\0\0" if order == "<" else b"\x11\x11\0\0"
     if tilts is not None:
         head[104:108] = b"FEI1"
         for tilt in tilts:
@@ -68,6 +99,8 @@ def mrc(
             extended += bytes(section)
     struct.pack_into(order + "i", head, 92, len(extended))
     start = 1024 + len(extended)
+    for layout, at, value in fields:
+        struct.pack_into(order + layout, head, at, value)
     return (
         bytes(head) + extended + data.tobytes(),
         (start, start + data.nbytes),
@@ -117,7 +150,7 @@ def series(nx: int = 3, ny: int = 2, channels: int = 7, *, version: int = 0x210,
 
 def digital_micrograph(
     data: np.ndarray, *, version: int = 3, order: str = "<", code: int = 2, dimensions: Any = (), signal: str = "",
-    extra_image: np.ndarray | None = None,
+    extra_image: np.ndarray | None = None, meta: Any = (), brightness: Any = None,
 ) -> Built:  # fmt: skip
     """A DM3 or DM4 file of one image (fastest dimension last in `data`) with a thumbnail before it."""
     size = ">I" if version == 3 else ">Q"
@@ -154,15 +187,22 @@ def digital_micrograph(
         dims = [
             ("", [("Origin", number(o, 6, "f")), ("Scale", number(s, 6, "f")), ("Units", text(u))]) for s, o, u in axes
         ]
+        calibrations: list[tuple[str, Any]] = [("Dimension", dims)]
+        if brightness:
+            scale, origin, units = brightness
+            entries = [("Origin", number(origin, 6, "f")), ("Scale", number(scale, 6, "f")), ("Units", text(units))]
+            calibrations.insert(0, ("Brightness", entries))
         data_tags = [
-            ("Calibrations", [("Dimension", dims)]),
+            ("Calibrations", calibrations),
             ("Data", array),
             ("DataType", number(dm, 5, "I")),
             ("Dimensions", [("", number(n, 5, "I")) for n in values.shape[::-1]]),
             ("PixelDepth", number(values.dtype.itemsize, 5, "I")),
         ]
-        meta = [("Meta Data", [("Signal", text(signal))])] if signal else [("empty", number(1, 8, "B"))]
-        return [("ImageData", data_tags), ("ImageTags", meta), ("Name", text("picture"))]
+        said = [("Signal", text(signal))] if signal else []
+        said += [(name, text(v) if isinstance(v, str) else number(v, 8, "B")) for name, v in meta]
+        image_tags = [("Meta Data", said)] if said else [("empty", number(1, 8, "B"))]
+        return [("ImageData", data_tags), ("ImageTags", image_tags), ("Name", text("picture"))]
 
     thumbnail = np.zeros((2, 2), "i4")
     images = [("", image(thumbnail, 7, [])), ("", image(data, code, dimensions))]

@@ -17,13 +17,18 @@ from xpycro.units import to_base
 
 __all__ = ["Axis", "Layout", "axis_units", "data_units", "layout"]
 
-_UNKNOWN = {"", "none", "undefined", "<undefined>", "[]", "unknown", "a. u.", "a.u.", "arb", "pixels", "pixel", "px",
-            "points"}  # fmt: skip
+_UNKNOWN = {"", "none", "undefined", "<undefined>", "[]", "unknown", "a. u.", "a.u.", "arb", "arb. u.", "arb. units",
+            "arb.u.", "pixels", "pixel", "px", "pix", "points", "channel", "channels", "ch", "1/px", "px-1", "px^-1",
+            "1/pixel", "pixel^-1", "pixels^-1", "frames", "n/a"}  # fmt: skip
 _SPELLED = {
     "microseconds": "us", "milliseconds": "ms", "nanoseconds": "ns", "microsecond": "us", "nanometers": "nm",
     "nanometer": "nm", "micrometers": "um", "micrometer": "um", "millimeters": "mm", "angstroms": "Angstrom",
-    "radians": "rad", "radian": "rad", "volts": "V", "kelvin": "K", "electronvolt": "eV",
+    "radians": "rad", "radian": "rad", "volts": "V", "kelvin": "K", "electronvolt": "eV", "electronvolts": "eV",
+    "microns": "um", "nanometre": "nm", "nanometres": "nm", "micrometre": "um", "micrometres": "um",
+    "picometers": "pm", "centimeters": "cm", "\\u00b5m": "um", "\\u03bcm": "um", "sec": "s", "kev": "keV", "ev": "eV",
+    "celsius": "degC", "degrees c": "degC", "deg c": "degC", "°c": "degC", "c°": "degC", "hours": "h", "minutes": "min",
 }  # fmt: skip
+_INCH = 25.4e-3
 _COUNTED = 1 << 24  # an axis that only counts gets no coordinate beyond this many points
 _SPACE = re.compile(r"\s+")
 _X = {"x", "width", "r_x", "rnx", "x axis", "column", "columns", "fast"}
@@ -113,8 +118,10 @@ def axis_units(text: str | None) -> tuple[float, str]:
     if plain.lower() in _UNKNOWN:
         return 1.0, ""
     plain = _SPELLED.get(plain.lower(), plain)
-    if plain in ("degrees", "degree", "deg", "°"):
+    if plain.lower() in ("degrees", "degree", "deg", "°"):
         return 1.0, "degree"
+    if plain.lower() in ("inch", "inches", "in"):
+        return _INCH, "m"
     plain = re.sub(r"(?<![A-Za-zµ])A(?![A-Za-z])", "Angstrom", plain)
     factor, base = to_base(plain)
     return (factor, base) if np.isfinite(factor) and factor > 0 else (1.0, plain)

@@ -60,9 +60,9 @@ def _spe(head: bytes, path: str) -> bool:
 
 
 def _mrc(head: bytes, path: str) -> bool:
-    from xpycro.io.translators.mrc import is_mrc
+    from xpycro.io.translators._mrcheader import is_mrc
 
-    return is_mrc(head)
+    return is_mrc(head, path)
 
 
 def _dm(head: bytes, path: str) -> bool:
@@ -141,8 +141,8 @@ BLOCKS = (
         options=_SCAN, verified="facts only",
     ),
     _block(
-        "mrc", (".mrc", ".map", ".ali", ".rec", ".st", ".mrcs"), _mrc, "mrc:volume", "MRC 2014",
-        "cryo electron microscopes, FEI STEM",
+        "mrc", (".mrc", ".map", ".ali", ".rec", ".st", ".mrcs"), _mrc, "mrc:volume", "MRC 2014 and before",
+        "cryo electron microscopes, FEI STEM", options={"scan_shape": "(lines, points) of a scan of patterns"},
     ),
     _block(
         "blockfile", (".blo",), _starts(b"IMGBLO"), "blockfile:scan", "scanning electron diffraction blockfile",

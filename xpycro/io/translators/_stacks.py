@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -76,6 +76,7 @@ def frames_dataset(
     coords: Mapping[str, xr.Variable] | None = None,
     name: str = "counts",
     dims: tuple[str, str] = ("ky", "kx"),
+    decoded: Callable[[RawArray], Any] | None = None,
     **attrs: Any,
 ) -> xr.Dataset:
     """One variable over the scan (or ``frame``) and the detector; the first line of a scan lies at the top.
@@ -90,16 +91,19 @@ def frames_dataset(
         Whether the first row of a frame lies at the top.
     coords : mapping, optional
         Calibrated coordinates; what is missing counts pixels.
+    decoded : callable, optional
+        What makes images of the stored numbers, where these are packed.
     """
     kind = np.dtype(dtype)
     ny, nx = frame_shape
     missing = math.prod(grid) > frames
     strides = [stride * grid[1], stride] if len(grid) == 2 else [stride]
     target = np.result_type(kind.newbyteorder("="), np.float32) if missing else None
-    raw = RawArray.strided(
+    raw: Any = RawArray.strided(
         path, offset, kind, (*grid, ny, nx), (*strides, kind.itemsize * nx, kind.itemsize),
         target=target, end=offset + (frames - 1) * stride + ny * nx * kind.itemsize if missing else None,
     )  # fmt: skip
+    raw = decoded(raw) if decoded else raw
     if len(grid) == 2:
         raw = raw.flip(0)
     if top_first:

@@ -17,7 +17,7 @@ from xpycro.errors import UnsupportedVariant
 from xpycro.io.cursor import Cursor
 from xpycro.io.rawarray import RawArray, lazy
 from xpycro.io.translators import _common as common
-from xpycro.io.translators._axes import Axis, data_units, layout
+from xpycro.io.translators._axes import Axis, axis_units, data_units, layout
 from xpycro.io.translators._dmtags import Block, block_of, plain, read_tags
 from xpycro.io.translators._signals import Signal, collect
 from xpycro.schema import coordinate
@@ -28,7 +28,8 @@ __all__ = ["images"]
 _TYPES = {1: "i2", 2: "f4", 3: "c8", 6: "u1", 7: "i4", 9: "i1", 10: "u2", 11: "u4", 12: "f8", 13: "c16", 14: "u1",
           39: "i8", 40: "u8"}  # fmt: skip
 _PACKED = {5: "f4", 27: "f4", 28: "f8"}
-_RGB = 23
+_RGB = (8, 23)
+_OPTICAL = ("CL", "Raman", "PL")  # signals whose spectra lie along a wavelength
 
 
 def images(path: str) -> dict[str, xr.Dataset]:
@@ -108,8 +109,7 @@ def _image(path: str, cursor: Cursor, entry: Any, number: int, order: str, tags:
     name = str(_deep(entry, "Name") or "") or "image"
     calibrations = _deep(data, "Calibrations") or {}
     axes = [_axis(calibrations, n, size, image_tags) for n, size in enumerate(shape[::-1])][::-1]
-    if len(axes) == 1 or _format(image_tags).startswith("spectrum"):
-        axes = _spectral(axes, image_tags)
+    axes = _scanned(axes, image_tags) if len(axes) == 4 else _spectral(axes, image_tags)
     kept = [n for n, size in enumerate(shape) if size > 1] or [len(shape) - 1]
     if len(shape) == 2 and shape[0] == 1 and not axes[0].units:
         kept = [1]  # a spectrum stored as an image of one row
@@ -139,10 +139,10 @@ def _variable(
 ) -> xr.Variable:  # fmt: skip
     if code in _PACKED:
         return _packed(path, cursor, block, order + _PACKED[code], shape, laid, said, where)
-    if code != _RGB and code not in _TYPES:
+    if code not in _RGB and code not in _TYPES:
         raise UnsupportedVariant(f"DataType {code}", path=path, offset=block.offset, field=where)
-    dtype = np.dtype("u1" if code == _RGB else order + _TYPES[code])
-    item = 4 if code == _RGB else dtype.itemsize
+    dtype = np.dtype("u1" if code in _RGB else order + _TYPES[code])
+    item = 4 if code in _RGB else dtype.itemsize
     if math.prod(shape) * item != block.nbytes:
         raise cursor.corrupt(
             f"{' x '.join(map(str, shape))} numbers of {item} bytes are not {block.nbytes} bytes", where, block.offset
@@ -153,7 +153,7 @@ def _variable(
     stored = [kept[n] for n in laid.order]
     sizes, steps = [shape[n] for n in stored], [strides[n] for n in stored]
     dims, offset = list(laid.dims), block.offset
-    if code == _RGB:  # stored as blue, green, red, nothing
+    if code in _RGB:  # stored as blue, green, red, nothing
         sizes, steps, dims, offset = [*sizes, 3], [*steps, -1], [*dims, "channel"], offset + 2
     target = np.float32 if scaling != (1.0, 0.0) and dtype.kind == "f" else None
     raw = RawArray.strided(
@@ -262,10 +262,41 @@ def _axis(calibrations: Any, number: int, size: int, image_tags: Any) -> Axis:
 
 
 def _spectral(axes: list[Axis], image_tags: Any) -> list[Axis]:
-    """Of a spectrum without units the axis is the channel of the detector, not a place."""
-    if any(axis.signal for axis in axes) or len(axes) > 1:
+    """The axes of spectra: one along a wavelength, and one without units, which counts the channels of the detector."""
+    spectra = _format(image_tags).startswith("spectrum")
+    if any(axis.signal for axis in axes) or not (spectra or len(axes) == 1):
         return axes
-    return [replace(axes[0], name="", signal=True)]
+    lengths = [n for n, axis in enumerate(axes) if axis_units(axis.units)[1] == "m"]
+    uncounted = [n for n, axis in enumerate(axes) if not axis_units(axis.units)[1]]
+    place = 0  # of a spectrum image the channels are the slowest
+    if len(uncounted) == 1:
+        place = uncounted[0]
+    elif len(axes) == 2:  # a line of spectra: each of them lies along the faster axis
+        place = 1
+    optical = _signal(image_tags) in _OPTICAL and place in lengths
+    changed = replace(axes[place], name="Wavelength" if optical else "", signal=True)
+    return [changed if n == place else axis for n, axis in enumerate(axes)]
+
+
+def _scanned(axes: list[Axis], image_tags: Any) -> list[Axis]:
+    """The axes of diffraction patterns of a scan, which units tell apart, or else the tag on their order.
+
+    The scan varies fastest in the file unless the tag says that the order was swapped.
+    """
+    bases = [axis_units(axis.units)[1] for axis in axes]
+    if any(axis.signal for axis in axes):
+        return axes
+    pairs = [{bases[0], bases[1]}, {bases[2], bases[3]}]
+    reciprocal = [bool(pair & {"1/m", "rad", "degree"}) for pair in pairs]
+    spatial = ["m" in pair for pair in pairs]
+    if reciprocal[0] != reciprocal[1]:
+        patterns_first = reciprocal[0]
+    elif spatial[0] != spatial[1]:
+        patterns_first = spatial[1]
+    else:
+        patterns_first = not _deep(image_tags, "Meta Data", "Data Order Swapped")
+    dims = ("ky", "kx", "y", "x") if patterns_first else ("y", "x", "ky", "kx")
+    return [replace(axis, dim=dim) for axis, dim in zip(axes, dims, strict=True)]
 
 
 def _format(image_tags: Any) -> str:

@@ -5,8 +5,10 @@ The first row of a frame lies at the bottom. May import numpy, xarray, schema an
 
 from __future__ import annotations
 
+import functools
 import os
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,11 +16,14 @@ import xarray as xr
 
 from xpycro.errors import NotThisFormat, UnsupportedVariant
 from xpycro.io.cursor import Cursor, integer
+from xpycro.io.rawarray import RawArray
 from xpycro.io.translators import _common as common
+from xpycro.io.translators._packed import MEDIPIX_BITS, PackedFrames, medipix
 from xpycro.io.translators._stacks import frames_dataset, scan_grid
 
 __all__ = ["frames"]
 
+_RAW = "R64"
 _TYPES = {"U01": "u1", "U08": "u1", "U16": ">u2", "U32": ">u4"}
 _FIELDS = ("version", "sequence", "data_offset", "chips", "width", "height", "dtype", "layout", "chip_select", "time")
 
@@ -42,13 +47,13 @@ def frames(path: str, *, scan_shape: tuple[int, int] | None = None) -> dict[str,
     ------
     NotThisFormat, CorruptFile
     UnsupportedVariant
-        If the frames are raw (R64), that is bits in the order of the chip's readout.
+        Raw frames (R64) of 24 bits, or of chips that form neither one square nor a quad.
     ValueError
-        If `scan_shape` does not fit the number of frames.
+        If `scan_shape` does not fit the number of frames; of raw frames the last line must be complete.
 
     Notes
     -----
-    *Laziness*: the header of the first and the last frame are read.
+    *Laziness*: the header of the first and the last frame are read; raw frames (R64) are unpacked when they are used.
 
     References
     ----------
@@ -58,15 +63,13 @@ def frames(path: str, *, scan_shape: tuple[int, int] | None = None) -> dict[str,
         first = _header(cursor, 0)
         offset = integer(first["data_offset"], "data_offset", cursor, low=64, high=1 << 16, offset=0)
         width, height = (integer(first[k], k, cursor, low=1, high=1 << 15, offset=0) for k in ("width", "height"))
-        if first["dtype"] == "R64":
-            raise UnsupportedVariant(
-                "raw (R64) frames hold bits as the chip sends them: export them from the Merlin software as U08-U32",
-                path=path, offset=0, field="dtype",
-            )  # fmt: skip
-        if first["dtype"] not in _TYPES:
-            raise cursor.corrupt(f"is {first['dtype']!r}, not one of {sorted(_TYPES)}", "dtype", 0)
-        dtype = np.dtype(_TYPES[first["dtype"]])
-        stride = offset + width * height * dtype.itemsize
+        shape, decoded = (height, width), None
+        if first["dtype"] == _RAW:
+            shape, decoded = _raw(first, height, width, cursor)
+        elif first["dtype"] not in _TYPES:
+            raise cursor.corrupt(f"is {first['dtype']!r}, not one of {sorted((*_TYPES, _RAW))}", "dtype", 0)
+        dtype = np.dtype(">u8" if decoded else _TYPES[first["dtype"]])
+        stride = offset + shape[0] * shape[1] * dtype.itemsize
         count, rest = divmod(cursor.size, stride)
         if count < 1 or rest:
             raise cursor.corrupt(
@@ -74,15 +77,15 @@ def frames(path: str, *, scan_shape: tuple[int, int] | None = None) -> dict[str,
                 "frames", count * stride,
             )  # fmt: skip
         last = _header(cursor, (count - 1) * stride)
-        changed = [k for k in _FIELDS if k not in ("sequence", "time") and first[k] != last[k]]
-        begin, end = (integer(h["sequence"], "sequence", cursor, low=0, offset=0) for h in (first, last))
-        if changed or end - begin != count - 1:
-            raise cursor.corrupt(f"frame {count} differs from frame 1 in {changed or ['sequence']}", "header")
+        # the number of a frame is no check: it starts anew with each trigger
+        changed = [k for k in _FIELDS if k not in ("sequence", "time", "chip_select") and first[k] != last[k]]
+        if changed:
+            raise cursor.corrupt(f"frame {count} differs from frame 1 in {changed}", "header")
         beside = _beside(path)
-        grid = _scan(count, scan_shape, beside, path)
+        grid = _scan(count, scan_shape, beside, path, short=decoded is None)
     ds = frames_dataset(
-        path, offset=offset, stride=stride, dtype=dtype, frames=count, frame_shape=(height, width), grid=grid,
-        top_first=False, metadata={"frame": first, "hdr": beside},
+        path, offset=offset, stride=stride, dtype=dtype, frames=count, frame_shape=shape, grid=grid,
+        top_first=False, metadata={"frame": first, "hdr": beside}, decoded=decoded,
         modality="scanning transmission electron microscopy", instrument="Quantum Detectors Merlin",
         data_type="diffraction patterns", acquired=common.iso_time(first["time"].partition(".")[0]),
     )  # fmt: skip
@@ -98,7 +101,34 @@ def _header(cursor: Cursor, offset: int) -> dict[str, str]:
         raise cursor.corrupt(f"a frame begins with 'MQ1' and this with {words[0][:8]!r}", "frame header", offset)
     if len(words) < len(_FIELDS):
         raise cursor.corrupt(f"{len(words)} fields, expected at least {len(_FIELDS)}", "frame header", offset)
-    return {name: word.strip() for name, word in zip(_FIELDS, words, strict=False)}
+    said = {name: word.strip() for name, word in zip(_FIELDS, words, strict=False)}
+    rest = [word.strip() for word in words[len(_FIELDS) :]]
+    if rest:
+        said["exposure"] = rest[0]
+    if "MQ1A" in rest:  # an extension: time, exposure, depth of the counters
+        names = ("extension_time", "extension_exposure", "counter_depth")
+        said.update(zip(names, rest[rest.index("MQ1A") + 1 :], strict=False))
+    return said
+
+
+def _raw(
+    header: dict[str, str], height: int, width: int, cursor: Cursor
+) -> tuple[tuple[int, int], Callable[[RawArray], PackedFrames]]:
+    """Rows and words of a raw frame, and what makes an image of it."""
+    depth, layout = header.get("counter_depth", ""), header["layout"].upper()
+    quad = layout.startswith("2X2") and width % 4 == 0
+    if not depth.isdigit() or int(depth) not in MEDIPIX_BITS or not (quad or layout == "1X1"):
+        raise UnsupportedVariant(
+            f"raw (R64) frames of {depth or 'unknown'} bits of {layout} chips: export them from the Merlin software as "
+            "U08 to U32", path=cursor.path, offset=0, field="dtype",
+        )  # fmt: skip
+    bits = MEDIPIX_BITS[int(depth)]
+    if width * bits % 64:
+        raise cursor.corrupt(f"{width} columns of {bits} bits are no whole words", "width", 0)
+    unpack = functools.partial(medipix, bits=bits, quad=quad)
+    frame = (2 * height, width // 2) if quad else (height, width)
+    dtype = np.dtype(np.uint16 if bits > 8 else np.uint8)
+    return (height, width * bits // 64), functools.partial(PackedFrames, unpack=unpack, frame=frame, dtype=dtype)
 
 
 def _beside(path: str) -> dict[str, str]:
@@ -113,13 +143,16 @@ def _beside(path: str) -> dict[str, str]:
     return {}
 
 
-def _scan(count: int, scan_shape: tuple[int, int] | None, beside: dict[str, str], path: str) -> tuple[int, ...]:
+def _scan(
+    count: int, scan_shape: tuple[int, int] | None, beside: dict[str, str], path: str, *, short: bool
+) -> tuple[int, ...]:
     if scan_shape is None:
         said = {re.sub(r"\s*\(.*", "", key).lower(): value for key, value in beside.items()}
         x, y = said.get("scanx", ""), said.get("scany", "")
         points = x if x.isdigit() else said.get("frames per trigger", "")
         if points.isdigit() and 1 < int(points) < count and -(-count // int(points)) > 1:
             lines = int(y) if y.isdigit() and x.isdigit() else -(-count // int(points))
-            if 0 <= lines * int(points) - count < int(points):
+            missing = lines * int(points) - count
+            if missing == 0 or (short and 0 < missing < int(points)):
                 return lines, int(points)
-    return scan_grid(count, scan_shape, path, short=True)
+    return scan_grid(count, scan_shape, path, short=short)

@@ -14,12 +14,14 @@ import xarray as xr
 from xpycro.errors import NotThisFormat
 from xpycro.io.cursor import Cursor, integer, real
 from xpycro.io.translators import _common as common
-from xpycro.io.translators._axes import Axis, data_units, layout
+from xpycro.io.translators._axes import Axis, axis_units, data_units, layout
+from xpycro.io.translators.hyperspy import split_quantity
 from xpycro.schema import identifier
 
 __all__ = ["spectrum"]
 
 _LIMIT = 1 << 28
+_LOSS = ("ELS", "EELS")
 _LINE = re.compile(r"#\s*([^:]{1,40}?)\s*:(.*)", re.S)
 
 
@@ -56,6 +58,8 @@ def spectrum(path: str) -> dict[str, xr.Dataset]:
         ended = False
         while cursor.remaining:
             line = cursor.line("header")
+            if not line.strip():
+                continue
             found = _LINE.match(line)
             if found is None:
                 raise cursor.corrupt(f"a header line {line[:40]!r} without '#KEY :'", "header")
@@ -78,8 +82,9 @@ def spectrum(path: str) -> dict[str, xr.Dataset]:
         offset = real(words.get("OFFSET", "0"), "OFFSET", cursor, offset=0)
     kind = words.get("SIGNALTYPE", "").upper()
     label = words.get("XLABEL", "").splitlines()[-1] if words.get("XLABEL") else ""
-    units = words.get("XUNITS", "")
-    dim = "energy_loss" if kind == "ELS" and units.lower() in ("ev", "kev") else ""
+    said, units = split_quantity(words.get("XUNITS", ""))  # "eV", or "Energy Loss (eV)"
+    label, units = (label or said, units) if units else (label, said)
+    dim = "energy_loss" if kind in _LOSS and axis_units(units)[1] == "eV" else ""
     axis = Axis(values.size, label, units, scale, offset, axis_values, True, dim)
     laid = layout([axis], top_first=False)
     title = words.get("TITLE", "")
@@ -88,7 +93,7 @@ def spectrum(path: str) -> dict[str, xr.Dataset]:
     variable = xr.Variable(laid.dims, laid.numpy(values) * factor, {"units": base, "long_name": y_label})
     date = _date(words.get("DATE", ""), words.get("TIME", ""))
     ds = common.dataset(
-        {identifier(y_label): variable}, laid.coords, header, data_type={"ELS": "EELS"}.get(kind, kind) or None,
+        {identifier(y_label): variable}, laid.coords, header, data_type="EELS" if kind in _LOSS else kind or None,
         title=title or None, acquired=date, modality="electron microscopy",
     )  # fmt: skip
     return {"": ds}

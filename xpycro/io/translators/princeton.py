@@ -6,13 +6,14 @@ May import numpy, xarray, schema, units and io below.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from xpycro.errors import NotThisFormat
-from xpycro.io.cursor import Cursor
+from xpycro.io.cursor import Cursor, integer
 from xpycro.io.rawarray import RawArray
 from xpycro.io.translators import _common as common
 from xpycro.io.translators._stacks import pixels
@@ -50,7 +51,8 @@ def frames(path: str) -> dict[str, xr.Dataset]:
     -------
     dict of str to Dataset
         ``counts(frame, y, x)``; of a spectrometer ``counts(wavelength)``, ``(frame, wavelength)``: where the header
-        holds a calibration (or LightField's footer the wavelengths) and there is one row.
+        holds a calibration (or LightField's footer the wavelengths) and there is one row. One group for each region of
+        interest that LightField read out.
 
     Raises
     ------
@@ -79,13 +81,56 @@ def frames(path: str) -> dict[str, xr.Dataset]:
         if cursor.size != end and not (end <= footer < cursor.size):
             raise cursor.corrupt(f"{cursor.size - end} bytes more than {count} x {ny} x {nx} pixels", "NumFrames", end)
         wavelengths = _polynomial(cursor, nx)
+        regions = [Region(HEADER, nx * ny * dtype.itemsize, (count, ny, nx))]
         if end <= footer < cursor.size:
             cursor.seek(footer, "XMLOffset")
             root = parse(cursor.read(cursor.remaining, "xml footer"), path, offset=footer)
             header["footer"] = tree(root)
-            found = [e.text or "" for e in root.iter() if e.tag.rpartition("}")[2] == "Wavelength"]
+            found = [e.text or "" for e in root.iter() if _tag(e) == "Wavelength"]
             wavelengths = _numbers(found[0], nx) if found else wavelengths
-    return {"": _dataset(path, dtype, (count, ny, nx), header, wavelengths)}
+            regions = _regions(root, cursor, dtype, footer) or regions
+    names = [""] if len(regions) == 1 else [f"region_{n + 1}" for n in range(len(regions))]
+    return {
+        name: _dataset(path, dtype, region, header, wavelengths) for name, region in zip(names, regions, strict=True)
+    }
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of each frame: its first byte, from one frame to the next, (frames, rows, columns)."""
+
+    offset: int
+    stride: int
+    shape: tuple[int, int, int]
+
+
+def _tag(element: Any) -> str:
+    """The name of an element without its namespace."""
+    return str(element.tag).rpartition("}")[2]
+
+
+def _regions(root: Any, cursor: Cursor, dtype: np.dtype, end: int) -> list[Region]:
+    """The regions of interest that the footer lists; frames may end with notes of their own, which are skipped."""
+    frame = next((e for e in root.iter() if _tag(e) == "DataBlock" and e.get("type") == "Frame"), None)
+    if frame is None:
+        return []
+    parts = [e for e in frame if _tag(e) == "DataBlock" and e.get("type") == "Region"]
+
+    def size(element: Any, name: str) -> int:
+        return integer(element.get(name) or "", f"DataBlock {name}", cursor, low=1, high=1 << 40, offset=end)
+
+    count, stride, at = size(frame, "count"), size(frame, "stride"), 0
+    regions = []
+    for part in parts:
+        shape = (count, size(part, "height"), size(part, "width"))
+        regions.append(Region(HEADER + at, stride, shape))
+        at += size(part, "stride") if part.get("stride") else shape[1] * shape[2] * dtype.itemsize
+    needed = max(
+        (r.offset + (count - 1) * stride + r.shape[1] * r.shape[2] * dtype.itemsize for r in regions), default=0
+    )
+    if at > stride or needed > end:
+        raise cursor.corrupt(f"{count} frames of {stride} bytes do not fit before the footer", "DataBlock", end)
+    return regions
 
 
 def _at(cursor: Cursor, offset: int, dtype: str, field: str, *, low: int | None = None) -> int:
@@ -134,13 +179,16 @@ def _numbers(text: str, nx: int) -> np.ndarray | None:
 
 
 def _dataset(
-    path: str, dtype: np.dtype, shape: tuple[int, int, int], header: dict[str, Any], wavelengths: np.ndarray | None
+    path: str, dtype: np.dtype, region: Region, header: dict[str, Any], wavelengths: np.ndarray | None
 ) -> xr.Dataset:
-    count, ny, nx = shape
-    spectrum = ny == 1 and (wavelengths is not None or count >= 1)
+    count, ny, nx = region.shape
+    spectrum = ny == 1
     dims = ["frame", "y", "x"]
+    wavelengths = wavelengths if wavelengths is not None and wavelengths.shape == (nx,) else None
     last = "wavelength" if wavelengths is not None and spectrum else "point" if spectrum else "x"
-    raw = RawArray.contiguous(path, HEADER, dtype, shape, flip=() if ny == 1 else (1,))
+    strides = (region.stride, nx * dtype.itemsize, dtype.itemsize)
+    raw = RawArray.strided(path, region.offset, dtype, region.shape, strides)
+    raw = raw if ny == 1 else raw.flip(1)
     coords = {"frame": coordinate("frame", np.arange(count)), "y": pixels("y", ny)}
     if last == "wavelength" and wavelengths is not None:
         coords[last] = coordinate(last, wavelengths * 1e-9)

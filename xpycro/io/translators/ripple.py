@@ -61,10 +61,10 @@ def cube(path: str) -> dict[str, xr.Dataset]:
             line = cursor.line("header")
             if line.startswith(";") or not line.strip():
                 continue
-            key, tab, value = line.partition("\t")
-            if not tab:
+            key, *value = line.split(None, 1)
+            if not value and "\t" not in line:
                 raise cursor.corrupt(f"a line {line[:40]!r} without a tab", "header")
-            header[key.strip().lower()] = value.strip()
+            header[key.lower()] = value[0].strip() if value else ""
         if header.pop("key", "value") != "value" or "data-type" not in header:
             raise NotThisFormat("no table of keys and values with data-type", path=path)
         sizes = {n: integer(header.get(n, "1"), n, cursor, low=1, offset=0) for n in ("width", "height", "depth")}
@@ -111,6 +111,8 @@ def _axis(header: dict[str, str], name: str, size: int, cursor: Cursor, record: 
     said = header.get(f"{name}-name", "")
     if name == "depth" and "ev-per-chan" in header and not units:
         units, scale = "eV", real(header["ev-per-chan"], "ev-per-chan", cursor, offset=0)
+    if name == "depth" and header.get("signal", "").upper() == "EELS":
+        said = "Energy loss"
     plain = units.lower() in ("", "m", "nm", "um", "µm", "mm", "pixels", "px", "angstrom", "å")
     return Axis(size, label if plain and name != "depth" else said, units, scale, origin, signal=name == "depth")
 

@@ -20,7 +20,7 @@ from xpycro.errors import CorruptFile, NotThisFormat, XpycroError
 from xpycro.io.cursor import Cursor
 from xpycro.io.rawarray import RawArray
 from xpycro.io.translators import _common as common
-from xpycro.io.translators._axes import Axis, layout
+from xpycro.io.translators._axes import Axis, axis_units, layout
 from xpycro.io.translators._signals import Signal, collect
 from xpycro.io.translators._xml import parse, tree
 
@@ -191,9 +191,7 @@ def _signal(path: str, info: dict[str, Any]) -> Signal:
         offsets = cursor.numbers(word, total, "offsets").astype(np.int64)[:valid]
         tags = cursor.numbers(word, total, "tag offsets").astype(np.int64)[:valid]
         first = _element(cursor, int(offsets[0]), kind)
-        _check(
-            cursor, offsets, tags, first, (kind, tag_kind), table + 2 * total * np.dtype(word).itemsize, valid == total
-        )
+        _check(cursor, offsets, tags, first, (kind, tag_kind), table + 2 * total * np.dtype(word).itemsize)
     header_size = 26 if kind == 0x4120 else 50
     detector = _detector_axes(first, kind)
     axes = [*dims, *detector]
@@ -236,11 +234,11 @@ def _series_axes(cursor: Cursor, count: int, total: int) -> list[Axis]:
         start, step = (float(cursor.number("<f8", "calibration of a dim")) for _ in range(2))
         at = cursor.integer("<i4", "calibration of a dim")
         words = [cursor.text(cursor.integer("<u4", "text of a dim", high=1 << 12), "text of a dim") for _ in range(2)]
-        length = words[1].lower() in ("meters", "m", "meter")
+        units = words[1] if axis_units(words[1])[1] in ("m", "s", "degree", "rad") else ""
         name = ("x", "y", "z")[len(axes)] if words[0] == "Position" and len(axes) < 3 else "frame"
-        if not (math.isfinite(start) and math.isfinite(step) and step) or not length:
-            start, step, at = 0.0, 1.0, 0
-        axes.append(Axis(size, name, "m" if length else "", step, start - at * step, signal=False))
+        if not (math.isfinite(start) and math.isfinite(step) and step) or not units:
+            start, step, at, units = 0.0, 1.0, 0, ""
+        axes.append(Axis(size, name, units, step, start - at * step, signal=False))
     if math.prod(axis.size for axis in axes) != total:
         raise cursor.corrupt(f"dims {[axis.size for axis in axes]} do not make {total} elements", "size of a dim")
     return axes[::-1]
@@ -261,10 +259,9 @@ def _element(cursor: Cursor, offset: int, kind: int) -> Element:
 
 
 def _check(
-    cursor: Cursor, offsets: np.ndarray, tags: np.ndarray, first: Element, kinds: tuple[int, int], header_end: int,
-    finished: bool,
-) -> None:  # fmt: skip
-    """Elements at even distances and all alike, tags after them, nothing beyond."""
+    cursor: Cursor, offsets: np.ndarray, tags: np.ndarray, first: Element, kinds: tuple[int, int], header_end: int
+) -> None:
+    """Elements at even distances and all alike, tags, where there are any, after them."""
     kind, tag_kind = kinds
     steps = np.diff(offsets)
     if steps.size and not (steps == steps[0]).all():
@@ -275,10 +272,12 @@ def _check(
         other = _element(cursor, int(offsets[number]), kind)
         if (other.dtype, other.shape) != (first.dtype, first.shape):
             raise cursor.corrupt(f"element {number} is of another kind than the first", "element", int(offsets[number]))
+    if not tags.any():  # written without tags
+        return
     if not (tags == offsets + first.length).all():
         raise cursor.corrupt("tags do not follow their elements", "tag offsets")
     rest = cursor.size - int(tags[-1])
-    if rest < _TAGS[tag_kind] or (finished and rest != _TAGS[tag_kind]):
+    if rest < _TAGS[tag_kind]:
         raise cursor.corrupt(f"{rest} bytes from the last tag on, expected {_TAGS[tag_kind]}", "end", int(tags[-1]))
     cursor.seek(int(tags[-1]), "tag")
     if cursor.integer("<u2", "tag") != tag_kind:
