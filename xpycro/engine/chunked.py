@@ -7,6 +7,7 @@ May import numpy, xarray, dask (inside functions), errors and schema; knows noth
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -28,6 +29,7 @@ __all__ = [
     "is_lazy",
     "lazily",
     "map_observations",
+    "rechunked",
     "reduce",
     "state",
     "to_matrix",
@@ -97,12 +99,14 @@ def _file_chunks(da: xr.DataArray) -> dict[str, int]:
     return dict(zip(map(str, da.dims), map(int, stored), strict=True)) if stored and len(stored) == da.ndim else {}
 
 
-def lazily(obj: T, *, target: int = BLOCK_BYTES) -> T:
+def lazily(obj: T, chunks: Mapping[Any, int] | None = None, *, target: int = BLOCK_BYTES) -> T:
     """The same object with its lazily indexed arrays chunked; arrays in memory and dask arrays as they are.
 
     Parameters
     ----------
     obj : DataArray or Dataset
+    chunks : mapping, optional
+        Block lengths that are wanted along some dims (-1: whole); the others follow.
     target : int, optional
         Bytes of one block.
 
@@ -111,12 +115,34 @@ def lazily(obj: T, *, target: int = BLOCK_BYTES) -> T:
     *Laziness*: nothing is read.
     """
     if isinstance(obj, xr.Dataset):
-        fresh = {name: lazily(da, target=target) for name, da in obj.data_vars.items() if state(da) == "indexed"}
+        indexed = {name: da for name, da in obj.data_vars.items() if state(da) == "indexed"}
+        fresh = {name: lazily(da, chunks, target=target) for name, da in indexed.items()}
         return obj.assign(fresh) if fresh else obj
     if state(obj) != "indexed" or obj.ndim == 0:
         return obj
-    sizes = {str(dim): size for dim, size in obj.sizes.items()}
-    return obj.chunk(auto_chunks(sizes, obj.dtype.itemsize, _file_chunks(obj), target=target))
+    asked = {
+        dim: size if n == -1 else min(n, size) for dim, size in obj.sizes.items() if (n := (chunks or {}).get(dim))
+    }
+    sizes = {str(dim): size for dim, size in obj.sizes.items() if dim not in asked}
+    nbytes = obj.dtype.itemsize * math.prod(asked.values())
+    return obj.chunk({**auto_chunks(sizes, nbytes, _file_chunks(obj), target=target), **asked})
+
+
+def rechunked(da: xr.DataArray, chunks: Mapping[Any, Any]) -> xr.DataArray:
+    """`da.chunk(chunks)`, an array that dask holds by tasks of which each makes one block.
+
+    Under a cluster dask would shuffle ("p2p"): all of the first pass is then held on the workers, none of it can be
+    read a second time (`after`), and one worker's death begins it anew.
+    """
+    if da.chunks is None:
+        return da.chunk(chunks)
+    coords = {name: _in_blocks(c.variable, chunks) for name, c in da.coords.items() if c.chunks is not None}
+    return da.copy(data=_in_blocks(da.variable, chunks).data).assign_coords(coords)
+
+
+def _in_blocks(variable: xr.Variable, chunks: Mapping[Any, Any]) -> xr.Variable:
+    axes = {axis: chunks[dim] for axis, dim in enumerate(variable.dims) if dim in chunks}
+    return variable._replace(data=variable.data.rechunk(axes, method="tasks"))
 
 
 def whole(da: xr.DataArray, dims: Sequence[str], *, target: int = BLOCK_BYTES) -> xr.DataArray:
@@ -145,7 +171,7 @@ def whole(da: xr.DataArray, dims: Sequence[str], *, target: int = BLOCK_BYTES) -
     for dim, size in current.items():
         if size <= chunks[dim]:
             chunks[dim] = size
-    return da.chunk({**chunks, **{dim: -1 for dim in dims}})
+    return rechunked(da, {**chunks, **{dim: -1 for dim in dims}})
 
 
 # ------------------------------------------------------------------------------------------------------ evaluation
@@ -314,7 +340,7 @@ def reduce(
         ordered = ordered.chunk({d: -1 for d in ordered.dims})
     layout = {d: ordered.chunksizes[d] for d in observed}
     pieces = [ordered.data.to_delayed().ravel()]
-    pieces += [lazily(o).chunk(layout).data.to_delayed().ravel() for o in aligned]
+    pieces += [rechunked(lazily(o), layout).data.to_delayed().ravel() for o in aligned]
     evaluate = delayed(_evaluate, pure=True)
     level = [evaluate(function, n_signal, kwargs, *piece) for piece in zip(*pieces, strict=True)]
     join = delayed(combine, pure=True)
@@ -397,7 +423,7 @@ def map_observations(
     grid = tuple(len(layout[d]) for d in observed)
     # optimized one by one, blocks that wait for a first pass (`after`) would each bring a renamed copy of that pass
     pieces = [ordered.data.to_delayed(optimize_graph=False).reshape(grid)]
-    pieces += [lazily(o).chunk(layout).data.to_delayed(optimize_graph=False).reshape(grid) for o in aligned]
+    pieces += [rechunked(lazily(o), layout).data.to_delayed(optimize_graph=False).reshape(grid) for o in aligned]
     evaluate = delayed(_rows_first, pure=True)
     shared = {name: _one_block(value) for name, value in kwargs.items()}
     blocks_of = np.empty(grid, object)
@@ -413,7 +439,7 @@ def _one_block(value: Any) -> Any:
     """A dask array as one delayed block, anything else as it is."""
     if not hasattr(value, "to_delayed"):
         return value
-    return value.rechunk(-1).to_delayed(optimize_graph=False).reshape(-1)[0]
+    return value.rechunk(-1, method="tasks").to_delayed(optimize_graph=False).reshape(-1)[0]
 
 
 def _rows_first(function: Callable[..., Any], n_signal: int, kwargs: Mapping[str, Any], *pieces: Any) -> np.ndarray:
@@ -444,20 +470,25 @@ def after(da: xr.DataArray, *values: Any) -> xr.DataArray:
     """`da` reading its source anew once `values` are computed, so that a second pass does not keep the first's blocks.
 
     Without it dask shares the loaded blocks of two passes in one graph and holds the whole file in memory in between.
-    (`dask.graph_manipulation.bind` means to do this; of dask 2026.8 it breaks graphs that index or rechunk.)
+    (`dask.graph_manipulation.bind` means to do this; of dask 2026.8 it breaks graphs that index or rechunk.) An array
+    that somebody rechunked under a cluster by a shuffle is given back as it is: the cluster keeps its blocks, and knows
+    the shuffle's tasks by their names, so that they cannot be run again under others.
     """
     waited = [value for value in values if _is_delayed(value)]
     if da.chunks is None or not waited:
         return da
     import dask
-    from dask._task_spec import Alias, DataNode, Task, TaskRef, convert_legacy_graph
+    from dask._task_spec import convert_legacy_graph
     from dask.array import Array
     from dask.base import tokenize
     from dask.highlevelgraph import HighLevelGraph
+    from dask.task_spec import Alias, DataNode, Task, TaskRef
 
     blocker = dask.delayed(_nothing, pure=True)(*waited)
     (data,) = dask.optimize(da.data)
     graph = convert_legacy_graph(dict(data.__dask_graph__()))
+    if any(type(node).__module__.startswith("distributed.") for node in graph.values()):
+        return da
     token = tokenize(data.name, blocker.key)
     # values that lie in the graph itself are shared: there is nothing to read again
     fresh = {key: _renamed(key, token) for key, node in graph.items() if not isinstance(node, DataNode)}
@@ -518,7 +549,7 @@ def to_matrix(da: xr.DataArray, dims: Sequence[str]) -> xr.DataArray:
     n_signal = len(dims)
     lead, core = data.shape[: data.ndim - n_signal], data.shape[data.ndim - n_signal :]
     if hasattr(data, "rechunk") and len(lead) > 1:
-        data = data.rechunk({axis: -1 for axis in range(1, data.ndim)})
+        data = data.rechunk({axis: -1 for axis in range(1, data.ndim)}, method="tasks")
     shape = (int(np.prod(lead, dtype=np.int64)), int(np.prod(core, dtype=np.int64)))
     return xr.DataArray(data.reshape(shape), dims=("observation", "feature"), name=da.name)
 

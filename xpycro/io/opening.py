@@ -123,7 +123,7 @@ def _chunked(ds: xr.Dataset, chunks: Chunks) -> xr.Dataset:
     unknown = [dim for dim in chunks if dim not in ds.dims]
     if unknown:
         raise ValueError(f"chunks names {unknown}; the dims are {list(ds.dims)}")
-    return provenance.stamp(chunked.lazily(ds).chunk(chunks))
+    return provenance.stamp(chunked.lazily(ds, chunks).chunk(chunks))
 
 
 # ----------------------------------------------------------------------------------------------------------- open

@@ -64,8 +64,13 @@ def helper(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def channel_helper(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A `helper` whose loops run over channels, so that its sums are worth vectorising."""
-    options: dict[str, Any] = {**OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    """A `helper` whose loops run over channels, so that its sums are worth vectorising.
+
+    Inlined by order: a helper compiled on its own may vectorise otherwise than the copy of it in a kernel's cached
+    code, and the linker takes whichever it has seen first. The first session would then differ from the next in the
+    last bit.
+    """
+    options: dict[str, Any] = {**OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": True}
     return _depending(njit(cache=True, nogil=True, **options)(function))
 
 

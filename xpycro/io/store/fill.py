@@ -169,7 +169,7 @@ def _rechunked(slot: Slot) -> Any:
         tuple(min(length, size - start) for start in range(0, size, length)) if size else (0,)
         for length, size in zip(lengths, array.shape, strict=True)
     )
-    return array if array.chunks == wanted else array.rechunk(wanted)
+    return array if array.chunks == wanted else array.rechunk(wanted, method="tasks")  # not a shuffle
 
 
 def _client() -> Any:
