@@ -84,7 +84,14 @@ def _loaded(groups: dict[str, xr.Dataset]) -> dict[str, xr.Dataset]:
 
 
 def _volumes(groups: dict[str, xr.Dataset]) -> int:
-    return sum(v.size for ds in groups.values() for n, v in ds.data_vars.items() if n != "measured")
+    """Numbers read; a force is the deflection once more, given where a label of the header allows it."""
+    derived = {"measured", "length", "force"}
+    return sum(
+        v.size
+        for ds in groups.values()
+        for n, v in ds.data_vars.items()
+        if n not in derived or (n == "force" and "deflection" not in ds)
+    )
 
 
 def _pool(groups: dict[str, xr.Dataset]) -> np.ndarray:

@@ -38,20 +38,20 @@ def test_real_force_curve_of_four_byte_numbers(data_file):
     assert dict(ds.sizes) == {"segment": 2, "point": 1024}
     raw = np.frombuffer(path.read_bytes()[80960 : 80960 + 8192], "<i4").reshape(2, 1024)
     volts = raw * 0.000375
-    np.testing.assert_allclose(ds.deflection_error[0].values, volts[0, ::-1] * 27.39e-9, rtol=1e-9)
-    np.testing.assert_allclose(ds.deflection_error[1].values, volts[1] * 27.39e-9, rtol=1e-9)
+    np.testing.assert_allclose(ds.deflection[0].values, volts[0, ::-1] * 27.39e-9, rtol=1e-9)
+    np.testing.assert_allclose(ds.deflection[1].values, volts[1] * 27.39e-9, rtol=1e-9)
     assert ds.attrs["spring_constant"] == 0.1332 and ds.attrs["deflection_sensitivity"] == 27.39e-9
     np.testing.assert_allclose(float(ds.z.max()), 227.2211 * 13.203e-9)
     # in time: towards the sample, contact where the halves meet, and away
-    assert ds.deflection_error[0, -1] > 4 * ds.deflection_error[0, 0]
-    assert ds.deflection_error[1, 0] > 4 * ds.deflection_error[1, -1]
+    assert ds.deflection[0, -1] > 4 * ds.deflection[0, 0]
+    assert ds.deflection[1, 0] > 4 * ds.deflection[1, -1]
     assert schema.problems(ds) == []
 
 
 def test_real_force_curve_of_two_byte_numbers(data_file):
     path = data_file("bruker_nanoscope/BrukerReader_ForceCurve_Sapphire_TAP525.001")
     ds = read(str(path))[""]
-    assert list(ds) == ["deflection_error", "height_sensor"] and dict(ds.sizes) == {"segment": 2, "point": 512}
+    assert list(ds) == ["deflection", "force", "height_sensor"] and dict(ds.sizes) == {"segment": 2, "point": 512}
     content = path.read_bytes()
     height = np.frombuffer(content[43008:], "<i2").reshape(2, 512) * 0.000375 * 960.1708e-9
     np.testing.assert_allclose(ds.height_sensor.values, [height[0, ::-1], height[1]], rtol=1e-9)
@@ -72,13 +72,70 @@ def test_trace_and_retrace(tmp_path, itemsize):
     assert ds.attrs["scan_center_x"] == pytest.approx(-1e-7) and ds.attrs["scan_angle"] == pytest.approx(np.pi / 2)
 
 
+def test_force_is_deflection_times_spring_constant(tmp_path):
+    content, _, truth = samples.nanoscope_force()
+    ds = read(_write(tmp_path, content))[""]
+    expected = np.stack([truth[0, ::-1], truth[1]]) * 0.0005 * 50e-9 * 0.5
+    np.testing.assert_allclose(ds.force.values, expected, rtol=1e-12)
+    assert ds.force.attrs["units"] == "N" and ds.attrs["spring_constant"] == 0.5
+
+
+def test_halves_of_unequal_length(tmp_path):
+    """Samps/line 5 3: the approach has five points, the retract three and NaN behind."""
+    content, start, _ = samples.nanoscope_force(4)
+    ds = read(_write(tmp_path, content.replace(b"Samps/line: 4 4", b"Samps/line: 5 3")))[""]
+    raw = np.frombuffer(content[start:], "<i2") * 0.0005 * 50e-9
+    np.testing.assert_allclose(ds.deflection.values[0], raw[4::-1], rtol=1e-12)
+    np.testing.assert_allclose(ds.deflection.values[1], [*raw[5:8], np.nan, np.nan], rtol=1e-12)
+    np.testing.assert_allclose(ds.deflection[1, 1:4].values, [raw[6], raw[7], np.nan], rtol=1e-12)
+    assert ds.length.values.tolist() == [5, 3]
+    np.testing.assert_allclose(ds.z.values[1], [7e-8, 3.5e-8, 0, np.nan, np.nan], atol=1e-20)
+    assert schema.problems(ds) == []
+
+
+def test_images_of_two_sizes_are_two_groups(tmp_path):
+    content, start, raw = samples.nanoscope_image()
+    head = content[:start].replace(b"Samps/line: 6", b"Samps/line: 3", 1).replace(b"lines: 4", b"lines: 8", 1)
+    groups = read(_write(tmp_path, head + content[start:]))
+    assert [ds.height.shape for ds in groups.values()] == [(8, 3), (4, 6)]
+    np.testing.assert_array_equal(groups["image_2"].height.values, raw[1] * (65.536 / 65536 * 20e-9))
+
+
+@pytest.mark.parametrize(
+    ("scale", "factor", "units"),
+    [
+        (r"V [Sens. Log] (0.0003 log(Pa)/LSB) 6.5536 log(Pa)", 1e-4, "log(Pa)"),
+        (r"V [Sens. Phase] (0.0055 \xba/LSB) 360 \xba".encode().decode("unicode_escape"), np.pi / 32768, "rad"),
+        (r"V (0.0003 nA/LSB) 65.536 nA", 1e-12, "A"),
+        (r"V [Sens. Gone] (0.0003 V/LSB) 65.536 V", 1e-3, "V"),
+        (r"C [2:Z scale] 0.5", 1.0, "1"),
+    ],
+)
+def test_scales_of_other_channels(tmp_path, scale, factor, units):
+    """A logarithmic one, degrees, one without and one of an unknown sensitivity; none at all leaves the counts."""
+    content, start, raw = samples.nanoscope_image()
+    old = rb"V [Sens. Zsens] (0.01 V/LSB) 65.536 V"
+    head = content[:start].rstrip(b"\0").replace(old, scale.encode("latin-1"))
+    ds = read(_write(tmp_path, head.ljust(start, b"\0") + content[start:]))[""]
+    np.testing.assert_allclose(ds.height.values, raw * factor, rtol=1e-12)
+    assert ds.height.attrs["units"] == units
+
+
+def test_zeros_between_blocks_are_room(tmp_path):
+    content, _, raw = samples.nanoscope_image()
+    padded = content.replace(b"Data offset: 2096", b"Data offset: 2106")
+    padded = padded[:2096] + bytes(10) + padded[2096:] + bytes(512)
+    ds = read(_write(tmp_path, padded))[""]
+    np.testing.assert_allclose(ds.height.values, raw * (65.536 / 65536 * 20e-9), rtol=1e-12)
+
+
 def test_force_volume(tmp_path):
     content, _, truth = samples.nanoscope_force(curves=(3, 2))
     ds = read(_write(tmp_path, content))[""]
-    assert ds.deflection_error.dims == ("y", "x", "segment", "point")
+    assert ds.deflection.dims == ("y", "x", "segment", "point")
     expected = np.stack([truth[:, :, 0, ::-1], truth[:, :, 1]], axis=2) * 0.0005 * 50e-9
-    np.testing.assert_allclose(ds.deflection_error.values, expected)
-    np.testing.assert_allclose(ds.deflection_error[1, 0, 0, 2:4].values, expected[1, 0, 0, 2:4])
+    np.testing.assert_allclose(ds.deflection.values, expected)
+    np.testing.assert_allclose(ds.deflection[1, 0, 0, 2:4].values, expected[1, 0, 0, 2:4])
     np.testing.assert_allclose(ds.z.values[0], np.arange(8) * 1e-8)
     assert schema.problems(ds) == []
 
@@ -90,7 +147,6 @@ def test_force_volume(tmp_path):
         (b"Data offset: 2048", b"Data offset: 9048", "data offset"),
         (b"Data length: 48", b"Data length: 96", "data offset"),
         (b"Samps/line: 6", b"Samps/line: x", "samps/line"),
-        (b"Z scale: V [Sens. Zsens]", b"Z scale: W [Sens. Zsens]", "z scale"),
         (b"File list end", b"File list and", "header"),
     ],
 )

@@ -18,7 +18,7 @@ from xarray.core import indexing
 
 from xpycro.errors import CorruptFile
 
-__all__ = ["RawArray", "StackedArray", "lazy", "read_block", "stamp"]
+__all__ = ["PaddedArray", "RawArray", "StackedArray", "lazy", "read_block", "stamp"]
 
 _SPAN = 1 << 24  # a block with gaps is read in pieces of this at most
 _GAP = 1 << 14  # what is this close is read in one go, gaps included
@@ -303,12 +303,12 @@ class StackedArray:
 
     Attributes
     ----------
-    parts : tuple of RawArray or StackedArray
+    parts : tuple of RawArray, StackedArray or PaddedArray
     axis : int
         Where the new axis lies.
     """
 
-    parts: tuple[RawArray | StackedArray, ...]
+    parts: tuple[RawArray | StackedArray | PaddedArray, ...]
     axis: int = 0
 
     @property
@@ -353,10 +353,61 @@ class StackedArray:
         return np.empty((*shape[:axis], 0, *shape[axis:]), self.result_dtype)
 
 
+@dataclass(frozen=True)
+class PaddedArray:
+    """An array whose last axis is made longer with NaN (curves of unequal length).
+
+    Attributes
+    ----------
+    part : RawArray
+        Of floats, or with a factor.
+    points : int
+        Length of the last axis handed out.
+    """
+
+    part: RawArray
+    points: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the part with `points` last."""
+        return (*self.part.shape[:-1], self.points)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return self.part.ndim
+
+    @property
+    def result_dtype(self) -> np.dtype:
+        """dtype of what is handed out: a float, which NaN needs."""
+        return np.result_type(self.part.result_dtype, np.float32)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what is handed out when read whole."""
+        return math.prod(self.shape) * self.result_dtype.itemsize
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        return ("xpycro.PaddedArray", self.points, *self.part.__dask_tokenize__())
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        return self.read(key)
+
+    def read(self, key: Any = ()) -> np.ndarray:
+        """The numbers that a basic index names; only those that exist are read."""
+        key = key if isinstance(key, tuple) else (key,)
+        key = key + (slice(None),) * (self.ndim - len(key))
+        stored = self.part.read((*key[:-1], slice(None)))
+        whole = np.full((*stored.shape[:-1], self.points), np.nan, self.result_dtype)
+        whole[..., : stored.shape[-1]] = stored
+        return whole[..., key[-1]]
+
+
 class _Backend(BackendArray):
     """The form in which xarray indexes one of the arrays above."""
 
-    def __init__(self, raw: RawArray | StackedArray) -> None:
+    def __init__(self, raw: RawArray | StackedArray | PaddedArray) -> None:
         self.raw = raw
         self.shape = raw.shape
         self.dtype = raw.result_dtype
@@ -368,6 +419,6 @@ class _Backend(BackendArray):
         return self.raw.__dask_tokenize__()
 
 
-def lazy(raw: RawArray | StackedArray) -> indexing.LazilyIndexedArray:
+def lazy(raw: RawArray | StackedArray | PaddedArray) -> indexing.LazilyIndexedArray:
     """What goes into an `xarray.Variable`: lazily indexed, nothing read."""
     return indexing.LazilyIndexedArray(_Backend(raw))

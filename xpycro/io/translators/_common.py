@@ -13,29 +13,43 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xpycro.io.rawarray import RawArray, StackedArray, lazy
+from xpycro.io.rawarray import PaddedArray, RawArray, StackedArray, lazy
 from xpycro.schema import coordinate, encode_metadata
 
-__all__ = ["DIRECTIONS", "dataset", "image_coordinates", "iso_time", "lazy_variable", "stack"]
+__all__ = ["DIRECTIONS", "dataset", "image_coordinates", "iso_time", "lazy_variable",
+           "segment_lengths", "segments", "stack"]  # fmt: skip
 
 DIRECTIONS = ("forward", "backward")
 
 
 def lazy_variable(
-    dims: Sequence[str], raw: RawArray | StackedArray, long_name: str, units: str, **attrs: Any
+    dims: Sequence[str], raw: RawArray | StackedArray | PaddedArray, long_name: str, units: str, **attrs: Any
 ) -> xr.Variable:
     """A variable that reads its numbers from the file when they are used."""
     variable = xr.Variable(tuple(dims), lazy(raw), {"units": units, "long_name": long_name, **attrs})
     first: Any = raw
-    while isinstance(first, StackedArray):
-        first = first.parts[0]
+    while not isinstance(first, RawArray):
+        first = first.parts[0] if isinstance(first, StackedArray) else first.part
     variable.encoding["source"] = first.path
     return variable
 
 
-def stack(parts: Sequence[RawArray | StackedArray], axis: int = 0) -> RawArray | StackedArray:
+def stack(
+    parts: Sequence[RawArray | StackedArray | PaddedArray], axis: int = 0
+) -> RawArray | StackedArray | PaddedArray:
     """Several arrays along a new axis; one alone as it is."""
     return StackedArray(tuple(parts), axis) if len(parts) > 1 else parts[0]
+
+
+def segments(parts: Sequence[RawArray], axis: int) -> RawArray | StackedArray | PaddedArray:
+    """The segments of curves along a new axis before the points; short ones end in NaN."""
+    points = max(part.shape[-1] for part in parts)
+    return StackedArray(tuple(p if p.shape[-1] == points else PaddedArray(p, points) for p in parts), axis)
+
+
+def segment_lengths(lengths: Any, dims: Sequence[str] = ("segment",)) -> xr.Variable:
+    """``length``: how many points each segment of a curve has."""
+    return xr.Variable(tuple(dims), np.asarray(lengths), {"units": "1", "long_name": "Points recorded"})
 
 
 def image_coordinates(

@@ -17,7 +17,7 @@ import xarray as xr
 
 from xpycro.errors import UnsupportedVariant
 from xpycro.io.cursor import Cursor, integer, real
-from xpycro.io.rawarray import RawArray
+from xpycro.io.rawarray import PaddedArray, RawArray, StackedArray
 from xpycro.io.translators import _common as common
 from xpycro.schema import coordinate, identifiers
 from xpycro.units import to_base
@@ -26,8 +26,9 @@ __all__ = ["read"]
 
 Section = dict[str, str]
 _END = b"\\*File list end"
+_PADDING = 1 << 20  # bytes of zeros that may lie between two blocks
 _VALUE = re.compile(
-    r"V\s*(?:\[(?P<sens>[^\]]*)\])?\s*(?:\(\s*(?P<lsb>[-+.\deE]+)\s*(?P<lsb_unit>[^)]*?)/LSB\s*\))?\s*"
+    r"V\s*(?:\[(?P<sens>[^\]]*)\])?\s*(?:\(\s*(?P<lsb>[-+.\deE]+)\s*(?P<lsb_unit>\S*?)/LSB\s*\))?\s*"
     r"(?P<hard>[-+.\deE]+)\s*(?P<unit>.*)"
 )
 
@@ -69,7 +70,7 @@ def read(path: str) -> dict[str, xr.Dataset]:
         _check_extent([*images, *forces], merged, cursor)
         groups = {}
         if images:
-            groups["image"] = _images(path, cursor, images, merged, metadata)
+            groups |= _images(path, cursor, images, merged, metadata)
         if forces:
             groups["force"] = _forces(path, cursor, forces, merged, metadata)
     return groups if len(groups) > 1 else {"": next(iter(groups.values()))}
@@ -124,20 +125,27 @@ def _int(section: Mapping[str, str], key: str, cursor: Cursor, *, low: int = 1) 
 
 
 def _check_extent(blocks: Sequence[Section], merged: Section, cursor: Cursor) -> None:
-    """The blocks follow the header and one another without a gap, and the last one ends with the file."""
+    """The blocks follow the header and one another, and the last one ends with the file; only zeros lie between."""
     spans = sorted((_int(b, "data offset", cursor), _int(b, "data length", cursor)) for b in blocks)
     here = _int(merged, "data length", cursor) if "data length" in merged else spans[0][0]
     if here < cursor.position:
         raise cursor.corrupt(f"a header of {here} bytes that ends after {cursor.position}", "data length", here)
     for offset, length in spans:
-        if offset != here:
-            raise cursor.corrupt(
-                f"a block begins at {offset}, and what lies before it ends at {here}", "data offset", here
-            )
+        _padding(cursor, here, offset, "data offset")
         cursor.block((length,), 1, "data length", offset=offset)
         here = offset + length
-    if here != cursor.size:
-        raise cursor.corrupt(f"{cursor.size - here} bytes follow the last block", "data length", here)
+    _padding(cursor, here, cursor.size, "data length")
+
+
+def _padding(cursor: Cursor, here: int, offset: int, field: str) -> None:
+    """Raise unless `here` is `offset`, or zeros fill the room between."""
+    if here == offset:
+        return
+    if 0 < offset - here <= _PADDING:
+        cursor.seek(here, field)
+        if not any(cursor.read(offset - here, field)):
+            return
+    raise cursor.corrupt(f"byte {offset} is named next, and what lies before it ends at {here}", field, here)
 
 
 def _scale(section: Section, merged: Section, key: str, cursor: Cursor) -> tuple[float, float, str, float]:
@@ -162,6 +170,16 @@ def _scale(section: Section, merged: Section, key: str, cursor: Cursor) -> tuple
             unit = "nm"  # the software leaves out the unit of a deflection sensitivity that was set by hand
     factor, base = to_base(unit.replace("~", "u"))
     return hard, lsb, base, soft * factor
+
+
+def _image_scale(section: Section, merged: Section, bits: int, cursor: Cursor) -> tuple[float, str]:
+    """Factor and unit of an image; 1 and "1" where its channel states no scale, as some calculated ones do."""
+    key = _scale_key(section)
+    if not _VALUE.fullmatch(section.get(key, "")):
+        return 1.0, "1"
+    hard, _, units, soft = _scale(section, merged, key, cursor)
+    # an image is stored in parts of its full scale, whatever the converter's LSB was
+    return hard / 2**bits * soft, units
 
 
 def _name(section: Section) -> str:
@@ -221,25 +239,37 @@ def _common_attrs(merged: Section) -> dict[str, Any]:
 
 def _images(
     path: str, cursor: Cursor, blocks: Sequence[Section], merged: Section, metadata: Mapping[str, Any]
+) -> dict[str, xr.Dataset]:
+    """The images of each size as one Dataset."""
+    sizes: dict[tuple[int, int], list[Section]] = {}
+    for block in blocks:
+        shape = _int(block, "number of lines", cursor), _int(block, "samps/line", cursor)
+        sizes.setdefault(shape, []).append(block)
+    return {
+        "image" if k == 1 else f"image_{k}": _image(path, cursor, shape, some, merged, metadata)
+        for k, (shape, some) in enumerate(sizes.items(), 1)
+    }
+
+
+def _image(
+    path: str,
+    cursor: Cursor,
+    shape: tuple[int, int],
+    blocks: Sequence[Section],
+    merged: Section,
+    metadata: Mapping[str, Any],
 ) -> xr.Dataset:
+    ny, nx = shape
     first = blocks[0]
-    nx, ny = _int(first, "samps/line", cursor), _int(first, "number of lines", cursor)
     sizes = _length(first.get("scan size")) or _length(merged.get("scan size"))
     height = sizes[1] if len(sizes) > 1 else sizes[0] * ny / nx if sizes else None
     coords: dict[str, Any] = common.image_coordinates(nx, ny, sizes[0] if sizes else None, height)
     pairs: dict[str, dict[str, tuple[RawArray, str]]] = {}
     for block in blocks:
-        if (_int(block, "samps/line", cursor), _int(block, "number of lines", cursor)) != (nx, ny):
-            raise cursor.corrupt("the images of one file have different sizes", "samps/line", 0)
         dtype = _dtype(_int(block, "data length", cursor), nx * ny, path)
-        hard, _, units, soft = _scale(block, merged, _scale_key(block), cursor)
-        # an image is stored in parts of its full scale, whatever the converter's LSB was
+        factor, units = _image_scale(block, merged, 8 * dtype.itemsize, cursor)
         raw = RawArray.contiguous(
-            path,
-            _int(block, "data offset", cursor),
-            dtype,
-            (ny, nx),
-            factor=hard / 2 ** (8 * dtype.itemsize) * soft,
+            path, _int(block, "data offset", cursor), dtype, shape, factor=factor, target=np.float64
         )
         name, way = _name(block), block.get("line direction", "").lower()
         number = 2
@@ -284,55 +314,54 @@ def _forces(
     path: str, cursor: Cursor, blocks: Sequence[Section], merged: Section, metadata: Mapping[str, Any]
 ) -> xr.Dataset:
     """Curves of two halves, both stored from contact outwards: the first is the approach, turned to run in time."""
-    words = blocks[0].get("samps/line", "").split()
-    halves = [integer(word, "samps/line", cursor, low=0, offset=0) for word in words[:2]]
-    halves = [n for n in halves if n] or [0]
-    n = halves[0]
-    if not n or any(half != n for half in halves):
+    words = blocks[0].get("samps/line", "").split()[:2]
+    halves = [integer(word, "samps/line", cursor, low=0, high=1 << 31, offset=0) for word in words]
+    halves = halves * 2 if len(halves) == 1 or (len(halves) == 2 and halves[1] == 0) else halves
+    if len(halves) != 2 or min(halves) < 1:
         raise UnsupportedVariant(f"approach and retract of {halves} points", path=path, field="samps/line")
-    halves = [n, n]
-    curves, grid = None, _curve_grid(1, merged, path)
-    variables: dict[str, Any] = {}
-    coords: dict[str, Any] = {"segment": coordinate("segment", np.array(["approach", "retract"]))}
-    planned = []
+    curves = None
+    samples = sum(halves)
+    grid: tuple[int, ...] = ()
+    planned: list[tuple[str, str, Any, str]] = []
+    constant = _number(blocks[0].get("spring constant") or merged.get("spring constant"))
     for block in blocks:
         length = _int(block, "data length", cursor)
-        if block.get("samps/line", "").split()[:2] != words[:2]:
+        if block.get("samps/line", "").split()[:2] != words:
             raise cursor.corrupt("the channels of one curve have different numbers of points", "samps/line", 0)
-        count = _curves(length, 2 * n, merged, path)
+        count = _curves(length, samples, merged, path)
         if curves not in (None, count):
             raise cursor.corrupt("the channels hold different numbers of curves", "data length", 0)
         curves = count
-        dtype = _dtype(length, count * 2 * n, path)
+        dtype = _dtype(length, count * samples, path)
         _, lsb, units, soft = _scale(block, merged, _scale_key(block), cursor)
         if not math.isfinite(lsb):
             raise cursor.corrupt("the scale of a force curve has no value per LSB", "z scale", 0)
-        item = dtype.itemsize
         grid = _curve_grid(count, merged, path)
-        outer = [2 * n * item * math.prod(grid[k + 1 :]) for k in range(len(grid))]
-        offset = _int(block, "data offset", cursor)
-        parts = []
-        for half in (0, 1):
-            raw = RawArray.strided(path, offset + half * n * item, dtype, (*grid, n), (*outer, item), factor=lsb * soft)
-            parts.append(raw.flip(len(grid)) if half == 0 else raw)
-        planned.append((_name(block), parts, units))
+        name, where = _name(block), (path, _int(block, "data offset", cursor), dtype, grid, halves)
+        deflects = units == "m" and name.lower().startswith("deflection")
+        planned.append(("deflection" if deflects else name, name, _curve(*where, lsb * soft), units))
+        if deflects and constant and "force" not in (label for label, *_ in planned):
+            planned.append(("force", name, _curve(*where, lsb * soft * constant), "N"))
+    coords: dict[str, Any] = {"segment": coordinate("segment", np.array(["approach", "retract"]))}
     if grid:
         sizes = _length(merged.get("scan size"))
         coords |= common.image_coordinates(grid[1], grid[0], sizes[0] if sizes else None, sizes[-1] if sizes else None)
-    for label, (name, parts, units) in zip(
-        identifiers([name for name, *_ in planned], [*coords, "z"]), planned, strict=True
+    dims = (*(("y", "x") if grid else ()), "segment", "point")
+    variables: dict[str, Any] = {}
+    for key, (_, name, raw, units) in zip(
+        identifiers([label for label, *_ in planned], [*coords, "z"]), planned, strict=True
     ):
-        variables[label] = common.lazy_variable(
-            (*(("y", "x") if grid else ()), "segment", "point"), common.stack(parts, len(grid)), name, units
-        )
+        variables[key] = common.lazy_variable(dims, raw, name, units)
+    if halves[0] != halves[1]:
+        variables["length"] = common.segment_lengths(halves)
     ramp = _ramp(blocks[0], merged, cursor)
     if ramp is not None:
-        away = np.arange(n) / max(n - 1, 1) * ramp[0]
+        z = np.full((2, max(halves)), np.nan)
+        for k, n in enumerate(halves):
+            z[k, :n] = (np.arange(n) / max(n - 1, 1) * ramp[0])[:: -1 if k else 1]
         coords["z"] = coordinate(
-            ("segment", "point"), np.stack([away, away[::-1]]), name="z", units=ramp[1], long_name="Z ramp",
-            dimension_type="spectral",
-        )  # fmt: skip
-    constant = _number(blocks[0].get("spring constant"))
+            ("segment", "point"), z, name="z", units=ramp[1], long_name="Z ramp", dimension_type="spectral"
+        )
     sensitivity = _VALUE.fullmatch(merged.get("sens. deflsens", ""))
     return common.dataset(
         variables,
@@ -345,6 +374,19 @@ def _forces(
         deflection_sensitivity_units=None if not sensitivity else "m/V",
         **_common_attrs(merged),
     )
+
+
+def _curve(
+    path: str, offset: int, dtype: np.dtype, grid: tuple[int, ...], halves: Sequence[int], factor: float
+) -> RawArray | StackedArray | PaddedArray:
+    """One channel over (grid..., segment, point)."""
+    item = dtype.itemsize
+    outer = [sum(halves) * item * math.prod(grid[k + 1 :]) for k in range(len(grid))]
+    first, second = (
+        RawArray.strided(path, at, dtype, (*grid, n), (*outer, item), factor=factor, target=np.float64)
+        for at, n in ((offset, halves[0]), (offset + halves[0] * item, halves[1]))
+    )
+    return common.segments([first.flip(len(grid)), second], len(grid))
 
 
 def _curves(length: int, samples: int, merged: Section, path: str) -> int:
