@@ -56,11 +56,15 @@ def test_real_force_curve(data_file):
     ds = wave(str(path))[""]
     assert dict(ds.sizes) == {"segment": 3, "point": 1008}
     assert ds.segment.values.tolist() == ["approach", "retract", "pause"]
-    assert ds.segment_length.values.tolist() == [224, 1008, 29]
+    assert ds.length.values.tolist() == [224, 1008, 29]
     raw = _columns(path, (1261, 3))
     np.testing.assert_array_equal(ds.z_piezo[0, :224].values, raw[:224, 0])
     np.testing.assert_array_equal(ds.deflection[1].values, raw[224:1232, 1])
     np.testing.assert_array_equal(ds.z[2, :29].values, raw[1232:, 2])
+    np.testing.assert_allclose(
+        ds.force[0, :224].values, raw[:224, 1] * ds.attrs["spring_constant"], rtol=1e-6
+    )  # Hooke's law with the spring constant of the note
+    assert ds.force.attrs["units"] == "N"
     assert np.isnan(ds.z[0, 224:].values).all() and ds.deflection.attrs["long_name"] == "Defl"
     assert ds.time[1, 0].item() == pytest.approx(224 * 0.0005)
     # towards the sample the piezo extends, and back
@@ -191,3 +195,57 @@ def test_experiment_with_folders(tmp_path, order):
     for damaged in (content[:-1], content[:-8], content + b"x", content[8 + 40 :][8 + 32 :]):
         with pytest.raises(CorruptFile):
             experiment(_write(tmp_path, damaged, "b.pxp"))
+
+
+# ------------------------------------------------------------------------------------------- variants in the wild
+
+
+def _curve(note="", tail=b"", n=12):
+    data = np.random.default_rng(0).normal(size=(n, 2)).astype("f4")
+    note = f"ImagingMode: PFM Mode\rSpringConstant: 2\rInvOLS: 1e-7\r{note}"
+    content, _, _ = samples.igor_wave5(data, units=("m", "s"), step=(0.01, 1.0), note=note,
+                                       labels=((), ("Raw", "Defl"), ()))  # fmt: skip
+    return content + tail, data
+
+
+def test_a_force_curve_whose_note_names_no_segments(tmp_path):
+    content, data = _curve()
+    ds = wave(_write(tmp_path, content))[""]
+    assert ds.deflection.dims == ("time",) and "length" not in ds
+    np.testing.assert_allclose(ds.force.values, 2 * data[:, 1], rtol=1e-6)
+    np.testing.assert_allclose(ds.time.values, 0.01 * np.arange(12))
+
+
+def test_a_force_curve_of_two_approaches(tmp_path):
+    content, data = _curve("Indexes: NaN,0,3,5,11\rDirection: NaN,1,-1,1\r")
+    ds = wave(_write(tmp_path, content))[""]
+    assert ds.segment.values.tolist() == ["approach 1", "retract", "approach 2"]
+    assert ds.length.values.tolist() == [3, 2, 7]
+    np.testing.assert_array_equal(ds.z_piezo.values[2], data[5:, 0])
+    np.testing.assert_array_equal(ds.z_piezo[1, :3].values, [*data[3:5, 0], np.nan])
+
+
+def test_an_unknown_footer_is_no_damage_unless_numbers_moved(tmp_path):
+    content, data = _curve(tail=b"\x00\x01PREVIEW" * 9)
+    np.testing.assert_array_equal(wave(_write(tmp_path, content))[""].z_piezo.values, data[:, 0])
+    with pytest.raises(CorruptFile):
+        wave(_write(tmp_path, content[:400] + content[396:]))
+
+
+def test_four_dimensions(tmp_path):
+    data = np.arange(120.0).reshape(5, 4, 3, 2)
+    content, _, _ = samples.igor_wave5(data, units=("A", "m", "m", "V", ""), step=(1e-9, 2e-9, 0.5, 1.0),
+                                       labels=((), (), (), ()), start=(0, 0, -0.5, 0))  # fmt: skip
+    ds = wave(_write(tmp_path, content))[""]
+    assert ds.wave0.dims == ("point", "bias", "y", "x")
+    np.testing.assert_array_equal(ds.wave0.values, data.T)
+    np.testing.assert_allclose(ds.bias.values, [-0.5, 0, 0.5])
+    assert schema.problems(ds) == []
+
+
+def test_layers_without_labels_are_one_variable(tmp_path):
+    data = np.random.default_rng(0).normal(size=(4, 3, 2)).astype("f4")
+    content, _, _ = samples.igor_wave5(data, note="ImagingMode: Contact\r", units=("m", "m", "m", ""))
+    ds = wave(_write(tmp_path, content))[""]
+    assert ds.wave0.dims[1:] == ("y", "x")
+    np.testing.assert_array_equal(ds.wave0.values, data.T)

@@ -201,6 +201,37 @@ def test_archives_of_others_and_damaged_ones_are_refused(tmp_path):
             jpk.force(write(tmp_path, content[:length]))
 
 
+def test_computed_channels_and_a_pause_that_recorded_less(tmp_path):
+    """Three segments; the pause has no height; of the pause and the rest a constant and a raster are stated only."""
+    stated = (
+        "\nchannel.laser.data.type=constant-data\nchannel.laser.data.value=1.5\nchannel.laser.data.unit.unit=V"
+        "\nchannel.seriesTime.data.type=raster-data\nchannel.seriesTime.data.start=2.0"
+        "\nchannel.seriesTime.data.step=0.25\nchannel.seriesTime.data.unit.unit=s"
+    )
+    buffer, rng, truth = io.BytesIO(), np.random.default_rng(0), {}
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("header.properties", "type=force-scan-series\nforce-scan-series.header.position.x=1e-6")
+        archive.writestr("segments/", "")
+        for number, (style, n) in enumerate((("extend", 4), ("pause", 2), ("retract", 6))):
+            names = [name for name in CHANNELS if not (style == "pause" and name == "height")]
+            header = segment_header(style, {name: CHANNELS[name] for name in names}) + stated
+            listed = " ".join(names)
+            header = header.replace(f"channels.list={listed}", f"channels.list={listed} laser seriesTime")
+            archive.writestr(f"segments/{number}/segment-header.properties", header)
+            for name in names:
+                truth[number, name] = rng.integers(-30000, 30000, n).astype(">i2")
+                archive.writestr(f"segments/{number}/channels/{name}.dat", truth[number, name].tobytes())
+    ds = jpk.force(write(tmp_path, buffer.getvalue()))[""]
+    assert ds.segment.values.tolist() == ["approach", "pause", "retract"] and ds.length.values.tolist() == [4, 2, 6]
+    np.testing.assert_allclose(ds.z.values[2], (truth[2, "height"] * 0.001 + 0.5) * -1e-6)
+    np.testing.assert_allclose(ds.force.values[1, :2], (truth[1, "vDeflection"] * 0.001 + 0.5) * 1e-9)
+    assert np.isnan(ds.z.values[1]).all() and np.isnan(ds.force.values[0, 4:]).all()
+    np.testing.assert_array_equal(ds.laser.values, np.full((3, 6), 1.5))
+    np.testing.assert_allclose(ds.series_time.values[0], 2 + 0.25 * np.arange(6))
+    assert (ds.laser.attrs["units"], ds.series_time.attrs["units"]) == ("V", "s")
+    assert schema.problems(ds) == []
+
+
 def test_a_bomb_is_not_inflated(tmp_path):
     bomb = io.BytesIO()
     with zipfile.ZipFile(bomb, "w", 8) as archive:
@@ -293,6 +324,15 @@ def test_orientation_and_scale_of_a_non_square_image(tmp_path, reflected):
     np.testing.assert_allclose(ds.x.values, np.arange(5) * 1e-7)
     np.testing.assert_allclose(ds.y.values, np.arange(3) * 2e-7)
     assert ds.attrs["scan_angle"] == 0.5 and ds.height.attrs["long_name"] == "Height"
+
+
+def test_channels_that_come_more_than_once(tmp_path):
+    """The way back first, and a third page of the same channel: a variable of its own."""
+    content, _, truth = build_image(5, 3, retrace=(1, 0, 0))
+    ds = jpk_image.image(write(tmp_path, content))[""]
+    np.testing.assert_allclose(ds.height.values, truth[[1, 0]], rtol=1e-12)
+    np.testing.assert_allclose(ds.height_2.values, truth[2], rtol=1e-12)
+    assert ds.height_2.attrs["direction"] == "forward"
 
 
 def test_mutants_of_images_are_refused_or_read_right(tmp_path):

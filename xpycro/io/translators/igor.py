@@ -18,7 +18,7 @@ import xarray as xr
 
 from xpycro.errors import UnsupportedVariant
 from xpycro.io.cursor import Cursor
-from xpycro.io.rawarray import RawArray
+from xpycro.io.rawarray import PaddedArray, RawArray, StackedArray
 from xpycro.io.translators import _common as common
 from xpycro.io.translators._igor import Wave, is_asylum, note_items, parse, parse_wave
 from xpycro.schema import DIMENSIONS, coordinate, identifiers
@@ -51,7 +51,7 @@ def wave(path: str) -> dict[str, xr.Dataset]:
     dict of str to Dataset
         One group. An Asylum image has one variable a channel over ``(y, x)``, or ``(direction, y, x)`` where trace and
         retrace of a channel were saved. An Asylum force curve has one variable a channel over ``(segment, point)``,
-        curves of unequal length padded with NaN and ``segment_length(segment)`` kept, with ``time``. Any other wave is
+        curves of unequal length padded with NaN and ``length(segment)`` kept, with ``time``; ``force`` where the note has a spring constant. Any other wave is
         one variable, its axes named by their units.
 
     Raises
@@ -329,7 +329,7 @@ def _segments(w: Wave, note: dict[str, str]) -> list[tuple[str, int, int]]:
     ``Indexes`` holds the bounds, ``Direction`` what lies between them: 1 towards the sample, -1 away, 0 waiting.
     """
     try:
-        bounds = [int(float(p)) for p in note.get("Indexes", "").split(",") if p.strip()]
+        bounds = [int(float(p)) for p in note.get("Indexes", "").split(",") if p.strip().lower() not in ("", "nan")]
         ways = [p.strip() for p in note.get("Direction", "").split(",") if p.strip()]
         kinds = [_SEGMENTS[int(float(p))] for p in ways if p.lower() != "nan"]
     except (ValueError, KeyError, OverflowError):
@@ -365,9 +365,7 @@ def _asylum_curve(path: str, w: Wave, note: dict[str, str]) -> xr.Dataset:
         dims = ("segment", "point")
         coords["segment"] = coordinate("segment", np.array([name for name, *_ in segments]))
         lengths = np.array([stop - first for _, first, stop in segments])
-        variables["segment_length"] = xr.Variable(
-            "segment", lengths, {"units": "1", "long_name": "Points of the segment"}
-        )
+        variables["length"] = common.segment_lengths(lengths)
         if unit == "s":
             points = np.arange(lengths.max())
             times = (np.array([first for _, first, _ in segments])[:, None] + points) * step
@@ -377,21 +375,22 @@ def _asylum_curve(path: str, w: Wave, note: dict[str, str]) -> xr.Dataset:
         dims = ("time",) if unit == "s" and step > 0 else ("point",)
         if dims == ("time",):
             coords["time"] = coordinate("time", w.start[0] + np.arange(w.shape[0]) * step)
+    bounds = [(first, stop) for _, first, stop in segments] or [(0, w.shape[0])]
+
+    def column(k: int, factor: float) -> RawArray | StackedArray | PaddedArray:
+        begin = w.offset + k * strides[1]
+        parts = [
+            RawArray.strided(path, begin + first * strides[0], w.dtype, (stop - first,), (strides[0],), factor=factor)
+            for first, stop in bounds
+        ]
+        return common.segments(parts, 0) if segments else parts[0]
+
+    constant = _float(note, "SpringConstant")
     for k, (name, label) in enumerate(zip(identifiers(spelled, [*coords, *variables]), labels, strict=True)):
         factor, base = to_base(_asylum_unit(label, w, note))
-        parts = [
-            RawArray.strided(
-                path,
-                w.offset + k * strides[1] + first * strides[0],
-                w.dtype,
-                (int(lengths.max()) if segments else w.shape[0],),
-                (strides[0],),
-                factor=factor,
-                end=w.offset + k * strides[1] + stop * strides[0] if segments else None,
-            )
-            for _, first, stop in segments or [("", 0, w.shape[0])]
-        ]
-        variables[name] = common.lazy_variable(dims, common.stack(parts), label, base)
+        variables[name] = common.lazy_variable(dims, column(k, factor), label, base)
+        if name == "deflection" and base == "m" and constant and "force" not in spelled:
+            variables["force"] = common.lazy_variable(dims, column(k, factor * constant), label, "N")
     return common.dataset(
         variables, coords, _metadata(w, note), data_type="force_curve",
         position_x=_float(note, "XLVDT"), position_y=_float(note, "YLVDT"), **_asylum_attrs(w, note),

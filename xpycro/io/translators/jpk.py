@@ -37,6 +37,7 @@ _MEASURED = ("measuredHeight", "capacitiveSensorHeight", "strainGaugeHeight", "s
              "smoothedCapacitiveSensorHeight")  # fmt: skip
 _PATH = re.compile(r"(?:index/(\d+)/)?segments/(\d+)/(?:channels/[^/]+\.dat|segment-header\.properties)")
 _LIMIT = 1 << 24  # bytes of one file of properties
+_COMPUTED = ("constant-data", "raster-data")  # channels that the header states and no member holds
 _KEPT = 64  # curves whose own headers are kept in the metadata
 
 
@@ -355,9 +356,12 @@ class _Reader:
         longest = max(self.curves, key=lambda index: self.curves[index])
         segments = self.curves[longest]
         headers = [self.segment(longest, number) for number in range(segments)]
-        names = headers[0].get("channels.list", "").split()
-        if not names:
+        listed = [header.get("channels.list", "").split() for header in headers]
+        if not all(listed):
             raise self.cursor.corrupt("the header names no channel", "channels.list", 0)
+        names = list(dict.fromkeys(name for some in listed for name in some if self.stored(headers, name)))
+        if not names:
+            raise UnsupportedVariant("curves without a recorded channel", path=self.path, field="channels.list")
         grid = self.grid()
         coords: dict[str, Any] = {"segment": coordinate("segment", self.labels(headers))}
         outer: tuple[int, ...] = (segments,)
@@ -370,21 +374,20 @@ class _Reader:
             outer, dims = (ny, nx, segments), ("y", "x", "segment", "point")
             places = self.places(nx, ny, turning, reflected)
         variables: dict[str, Any] = {}
-        channels = [self.channel(headers[0], name) for name in names]
-        for number, header in enumerate(headers[1:], 1):
-            if header.get("channels.list", "").split() != names:
-                raise self.cursor.corrupt(f"segment {number} has other channels", "channels.list", 0)
-        self.check_scales(longest, channels)
+        channels = [self.channel(headers[self.stored(headers, name)[0]], name) for name in names]
+        self.check_scales(longest, headers, channels)
         length = np.zeros(outer, dtype=np.int64)
         members = {name: self.members(headers, name, places, outer) for name in names}
         for channel in channels:
-            counts = self.lengths(members[channel.name], channel)
-            if channel is not channels[0] and not np.array_equal(counts, length.ravel()):
+            counts = self.lengths(members[channel.name], channel).reshape(outer)
+            both = (counts > 0) & (length > 0)
+            if (counts != length)[both].any():
                 raise self.cursor.corrupt("its curves are of other lengths than those beside it", channel.name, 0)
-            length = counts.reshape(outer)
+            length = np.maximum(length, counts)
         points = int(length.max(initial=0))
         for channel in channels:
-            per_segment = [self.channel(header, channel.name) for header in headers]
+            there = self.stored(headers, channel.name)
+            per_segment = [self.channel(h, channel.name) if k in there else channel for k, h in enumerate(headers)]
             for label, slot, title in self.wanted(channel, variables, names):
                 unit = channel.slots[slot][2]
                 if any(c.dtype != channel.dtype or c.slots.get(slot, ("",))[-1] != unit for c in per_segment):
@@ -395,7 +398,10 @@ class _Reader:
                     self.path, members[channel.name], outer, points, channel.dtype, scales, stamp(self.path)
                 )
                 variables[label] = xr.Variable(dims, lazy(array), {"units": base, "long_name": title})  # type: ignore[arg-type]
-        variables["length"] = xr.Variable(dims[:-1], length, {"units": "1", "long_name": "Points recorded"})
+        computed = dict.fromkeys(name for some in listed for name in some if name not in names)
+        for label, name in zip(identifiers(computed, [*coords, *variables]), computed, strict=True):
+            variables[label] = self.computed(headers, name, points)
+        variables["length"] = common.segment_lengths(length, dims[:-1])
         if grid is not None and len(places) < nx * ny:
             there = np.isin(np.arange(nx * ny), list(places.values())).reshape(ny, nx)
             variables["measured"] = xr.Variable(("y", "x"), there, {"units": "1", "long_name": "Measured pixels"})
@@ -405,13 +411,43 @@ class _Reader:
             coords["duration"] = coordinate("segment", np.array(stated), name="time", units="s", long_name="Duration")
         return common.dataset(variables, coords, self.metadata(), **frame, **self.attributes(channels, headers))
 
-    def check_scales(self, index: int, channels: Sequence[Channel]) -> None:
+    def check_scales(self, index: int, headers: Sequence[Properties], channels: Sequence[Channel]) -> None:
         """Where each curve has its own scales, those of the last must be those of the first."""
         last = list(self.curves)[-1]
         if not self.shared and last != index:
-            header = self.segment(last, 0)
-            if any(self.channel(header, channel.name) != channel for channel in channels):
-                raise UnsupportedVariant("the curves of the map are scaled differently", path=self.path)
+            for channel in channels:
+                number = self.stored(headers, channel.name)[0]
+                if number < self.curves[last] and self.channel(self.segment(last, number), channel.name) != channel:
+                    raise UnsupportedVariant("the curves of the map are scaled differently", path=self.path)
+
+    def property_of(self, header: Properties, name: str, key: str) -> str:
+        """What a segment, or the part it shares with others, says of a channel's data."""
+        reference = header.get(f"channel.{name}.lcd-info.*")
+        source, prefix = (header, f"channel.{name}.") if reference is None else (self.shared, f"lcd-info.{reference}.")
+        return header.get(f"channel.{name}.data.{key}") or source.get(f"{prefix}data.{key}") or ""
+
+    def stored(self, headers: Sequence[Properties], name: str) -> list[int]:
+        """The segments in which a channel was recorded."""
+        return [
+            number
+            for number, header in enumerate(headers)
+            if name in header.get("channels.list", "").split()
+            and self.property_of(header, name, "type") not in _COMPUTED
+        ]
+
+    def computed(self, headers: Sequence[Properties], name: str, points: int) -> xr.Variable:
+        """A channel that the header states: one number, or a start and a step."""
+        values = np.full((len(headers), points), np.nan)
+        for number, header in enumerate(headers):
+            said = {key: self.property_of(header, name, key) for key in ("type", "value", "start", "step")}
+            if said["type"] == "constant-data":
+                values[number] = real(said["value"], name, self.cursor, offset=0)
+            elif said["type"] == "raster-data":
+                start, step = (real(said[key], name, self.cursor, offset=0) for key in ("start", "step"))
+                values[number] = start + step * np.arange(points)
+        unit = next(filter(None, (self.property_of(header, name, "unit.unit") for header in headers)), "")
+        factor, base = to_base(unit)
+        return xr.Variable(("segment", "point"), values * factor, {"units": base, "long_name": name})
 
     def members(
         self, headers: Sequence[Properties], name: str, places: Mapping[int, int], outer: tuple[int, ...]
@@ -419,7 +455,7 @@ class _Reader:
         """The members of a channel in the order of the grid and its segments."""
         result: list[_zip.Member | None] = [None] * math.prod(outer)
         for index, place in places.items():
-            for number in range(self.curves[index]):
+            for number in set(range(self.curves[index])) & set(self.stored(headers, name)):
                 file = headers[number].get(f"channel.{name}.data.file.name", f"channels/{name}.dat")
                 whole = f"{self.base(index)}segments/{number}/{file}"
                 if whole not in self.found:

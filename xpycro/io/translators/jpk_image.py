@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from xpycro.errors import NotThisFormat, UnsupportedVariant
@@ -88,23 +89,25 @@ def _image(path: str, cursor: Cursor, pages: list[_tiff.Directory]) -> xr.Datase
     if not stored:
         raise UnsupportedVariant("a file without images beside its preview", path=path)
     coords: dict[str, Any] = common.image_coordinates(nx, ny, width, height)
-    groups: dict[tuple[str, str], list[Page]] = {}
+    groups: dict[tuple[str, str, int], list[Page]] = {}
     for page in stored:
-        groups.setdefault((page.channel, page.algorithm), []).append(page)
+        copy = 0
+        while page.backward in (one.backward for one in groups.get((page.channel, page.algorithm, copy), [])):
+            copy += 1  # the same channel once more
+        groups.setdefault((page.channel, page.algorithm, copy), []).append(page)
     variables = {}
-    names = identifiers([channel for channel, _ in groups], [*coords, "direction"])
+    names = identifiers([channel for channel, *_ in groups], [*coords, "direction"])
     for name, some in zip(names, groups.values(), strict=True):
         attrs = {"algorithm": some[0].algorithm} if some[0].algorithm else {}
         units, title = to_base(some[0].unit)[1], some[0].title
-        if [page.backward for page in some] == [False, True] and some[0].unit == some[1].unit:
+        if len(some) == 2 and some[0].unit == some[1].unit:
             coords["direction"] = common.direction_coordinate()
-            raw = common.stack([page.raw for page in some])
+            raw = common.stack([page.raw for page in sorted(some, key=lambda page: page.backward)])
             variables[name] = common.lazy_variable(("direction", "y", "x"), raw, title, units, **attrs)
-        elif len(some) == 1:
-            said = common.DIRECTIONS[some[0].backward]
-            variables[name] = common.lazy_variable(("y", "x"), some[0].raw, title, units, direction=said, **attrs)
-        else:
-            raise cursor.corrupt(f"{some[0].channel!r} comes {len(some)} times", "tag 32848", 0)
+            continue
+        for label, page in zip(identifiers([name] * len(some), [*coords, *variables]), some, strict=True):
+            said, units = common.DIRECTIONS[page.backward], to_base(page.unit)[1]
+            variables[label] = common.lazy_variable(("y", "x"), page.raw, page.title, units, direction=said, **attrs)
     started = first.text(_STARTED, cursor, "")
     return common.dataset(
         variables,
@@ -142,7 +145,9 @@ def _page(
         raise cursor.corrupt(f"no slot is named {wanted[:40]!r}", "tag 32897", 0)
     unit = page.text(code + 18, cursor, "")
     scale, _ = to_base(unit)
-    raw = RawArray.contiguous(path, offset, dtype, shape, factor=factor * scale, constant=constant * scale)
+    raw = RawArray.contiguous(
+        path, offset, dtype, shape, factor=factor * scale, constant=constant * scale, target=np.float64
+    )
     algorithm = re.search(r"^algorithm\.object-name\.(?:base-object-name\.)?fancy-name : (.*)$",
                           page.text(_ALGORITHM, cursor, ""), re.MULTILINE)  # fmt: skip
     return Page(

@@ -26,7 +26,10 @@ __all__ = ["scan"]
 
 Sections = dict[str, dict[str, str]]
 
+_FREE = ("Comment", "Comments", "Remark", "Sample", "Description")  # keys whose text the user writes
+
 _BLOCK = re.compile(r"DataSet-(\d+):(\d+)")
+_SCAN = re.compile(r"(?:(\d+)\w\w )?scan (forward|backward)", re.IGNORECASE)  # "Scan forward", "2nd scan backward"
 _SEGMENTS = {
     "spec forward": "approach", "spec fwd": "approach", "spec fwd pause": "pause", "spec forward pause": "pause",
     "spec backward": "retract", "spec bwd": "retract", "spec bwd pause": "pause", "spec backward pause": "pause",
@@ -96,15 +99,19 @@ def scan(path: str) -> dict[str, xr.Dataset]:
     for block in blocks:
         frames.setdefault(block.frame, []).append(block)
     groups: dict[str, xr.Dataset] = {}
-    images = {name: some for name, some in frames.items() if name.lower().startswith("scan")}
     segments = {name: some for name, some in frames.items() if name.lower() in _SEGMENTS}
-    if images:
-        groups["image"] = _image(images, sections, cursor)
+    passes: dict[str, dict[str, list[Block]]] = {}
+    for name, some in frames.items():
+        scanned = _SCAN.fullmatch(name.strip())
+        if scanned:  # the second pass of a line is a group of its own
+            passes.setdefault(f"image_{scanned[1]}" if scanned[1] else "image", {})[scanned[2].lower()] = some
+        elif name.lower().startswith("scan"):
+            raise cursor.corrupt(f"a frame {name[:40]!r}: expected 'Scan forward' or 'Scan backward'", "Frame", 0)
+        elif name not in segments:
+            groups[identifier(name)] = _sweep(some, sections)
+    groups = {name: _image(some, sections, cursor) for name, some in passes.items()} | groups
     if segments:
         groups["curves"] = _curves(segments, sections, cursor)
-    for name, some in frames.items():
-        if name not in images and name not in segments:
-            groups[identifier(name)] = _sweep(some, sections)
     return {"": next(iter(groups.values()))} if len(groups) == 1 else groups
 
 
@@ -119,6 +126,7 @@ def _sections(content: bytes, cursor: Cursor) -> Sections:
         text = content.decode("latin-1")
     sections: Sections = {}
     section: dict[str, str] = {}
+    last = ""
     for line in text.replace("\r", "").split("\n"):
         if line.startswith("["):
             name = line.strip()[1:-1]
@@ -127,9 +135,14 @@ def _sections(content: bytes, cursor: Cursor) -> Sections:
             section = sections.setdefault(name, {})
         elif line.strip():
             key, equals, value = line.partition("=")
-            if not equals or key in section:
+            if equals and key not in section:
+                section[key] = value.strip()
+            elif section and last in _FREE:  # a comment may have several lines
+                section[last] += "\n" + line.strip()
+                continue
+            else:
                 raise cursor.corrupt(f"the line {line[:40]!r} is damaged or comes twice", "header", 0)
-            section[key] = value.strip()
+            last = key
     return sections
 
 
@@ -238,14 +251,12 @@ def _axis(block: Block, number: int, cursor: Cursor) -> float | None:
 
 
 def _image(frames: Mapping[str, list[Block]], sections: Sections, cursor: Cursor) -> xr.Dataset:
-    """Images: channels over ``(direction, y, x)``."""
+    """Images: channels over ``(direction, y, x)``; `frames` by direction."""
     first = next(iter(frames.values()))[0]
-    known = {"scan forward": "forward", "scan backward": "backward"}
+    ways = {block.frame: way for way, some in frames.items() for block in some}
     for block in (block for some in frames.values() for block in some):
         if (block.points, block.lines) != (first.points, first.lines):
             raise cursor.corrupt(f"{block.name} has {block.points} x {block.lines} pixels", "Points, Lines", 0)
-        if block.frame.lower() not in known:
-            raise cursor.corrupt(f"a frame {block.frame[:40]!r}: expected one of {list(known)}", "Frame", 0)
     coords: dict[str, Any] = common.image_coordinates(
         first.points, first.lines, _axis(first, 0, cursor), _axis(first, 1, cursor)
     )
@@ -253,7 +264,7 @@ def _image(frames: Mapping[str, list[Block]], sections: Sections, cursor: Cursor
     partners = _partners(frames, cursor)
     names = identifiers([some[0].name for some in partners], [*coords, "direction"])
     for name, some in zip(names, partners, strict=True):
-        by = {known[block.frame.lower()]: block for block in some}
+        by = {ways[block.frame]: block for block in some}
         units, title = to_base(some[0].unit)[1], some[0].name
         parts = [by[said].raw for said in common.DIRECTIONS if said in by]
         if len(parts) > 1:
@@ -287,10 +298,8 @@ def _curves(frames: Mapping[str, list[Block]], sections: Sections, cursor: Curso
         identifier(label): coordinate(
             ("segment", "point"), swept, units=units, long_name=label, dimension_type="spectral"
         ),
-        "length": coordinate(
-            "segment", np.array([frames[frame][0].points for frame in frames]), units="1", long_name="Points recorded"
-        ),
     }
+    variables["length"] = common.segment_lengths([frames[frame][0].points for frame in frames])
     return common.dataset(variables, coords, sections, data_type="curves", **_attributes(sections))
 
 
