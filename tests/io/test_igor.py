@@ -226,7 +226,7 @@ def test_a_force_curve_of_two_approaches(tmp_path):
 
 
 def test_an_unknown_footer_is_no_damage_unless_numbers_moved(tmp_path):
-    content, data = _curve(tail=b"\x00\x01PREVIEW" * 9)
+    content, data = _curve(tail=b"\x00\x01PREVIEW" * 19)
     np.testing.assert_array_equal(wave(_write(tmp_path, content))[""].z_piezo.values, data[:, 0])
     with pytest.raises(CorruptFile):
         wave(_write(tmp_path, content[:400] + content[396:]))

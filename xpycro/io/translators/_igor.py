@@ -20,6 +20,7 @@ __all__ = ["Wave", "is_asylum", "note_items", "parse", "parse_wave"]
 _TYPES = {0x02: "f4", 0x04: "f8", 0x08: "i1", 0x10: "i2", 0x20: "i4", 0x80: "i8"}
 _COMPLEX = {"f4": "c8", "f8": "c16"}
 _LABEL = 32
+_FOOTER = 64  # bytes of the smallest footer: fewer are a slip
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _EPOCH = datetime(1904, 1, 1)
 
@@ -227,7 +228,8 @@ def _check_end(cursor: Cursor, note: str) -> None:
     if starts and lengths:
         whole = min(starts) == declared and size - len(footer) - max(starts) in lengths
     else:
-        whole = is_asylum(note_items(note)) and not _CONTROL.search(note)
+        footer_like = length is not None or size - declared >= _FOOTER
+        whole = footer_like and is_asylum(note_items(note)) and not _CONTROL.search(note)
     if not whole:
         raise cursor.corrupt(
             f"the header declares {declared} bytes and what follows up to {size} does not fit", "end", declared
