@@ -70,12 +70,30 @@ def _nanosurf(head: bytes, path: str) -> bool:
     return head.startswith(b"[DataSet]") and b"GroupCount=" in head
 
 
+def _wsxm(head: bytes) -> str:
+    """Which file of WSxM it is; empty where it is none. Movies may call themselves images."""
+    if not head.startswith(b"WSxM file copyright"):
+        return ""
+    for mark, kind in ((b"Number of points per ramp:", "volume"), (b"Number of Frames:", "movie")):
+        if mark in head:
+            return kind
+    return "image" if b"\nSxM Image file" in head[:200] else "curve" if b"Number of points:" in head else ""
+
+
 def _wsxm_image(head: bytes, path: str) -> bool:
-    return head.startswith(b"WSxM file copyright") and b"\nSxM Image file" in head[:200]
+    return _wsxm(head) == "image"
 
 
 def _wsxm_curve(head: bytes, path: str) -> bool:
-    return head.startswith(b"WSxM file copyright") and b"Number of points:" in head and not _wsxm_image(head, path)
+    return _wsxm(head) == "curve"
+
+
+def _wsxm_volume(head: bytes, path: str) -> bool:
+    return _wsxm(head) == "volume"
+
+
+def _wsxm_movie(head: bytes, path: str) -> bool:
+    return _wsxm(head) == "movie"
 
 
 _TIFF = (b"II*\0", b"MM\0*")
@@ -214,6 +232,15 @@ for _format in (
     Format(
         "wsxm_curve", (".cur",), _wsxm_curve, "xpycro.io.translators.wsxm:curve",
         "WSxM curves as text", "Nanotec Cervantes and others through WSxM", lazy="no", verified="facts only",
+    ),
+    Format(
+        "wsxm_volume", (".gsi",), _wsxm_volume, "xpycro.io.translators.wsxm_stack:volume",
+        "WSxM spectroscopy over a grid", "Nanotec Cervantes and others through WSxM", lazy="block",
+        verified="facts only",
+    ),
+    Format(
+        "wsxm_movie", (".mpp", ".mov"), _wsxm_movie, "xpycro.io.translators.wsxm_stack:movie",
+        "WSxM movies", "Nanotec Cervantes and others through WSxM", lazy="block", verified="facts only",
     ),
     Format(
         "park_tiff", (".tiff", ".tif"), _park, "xpycro.io.translators.park:image",

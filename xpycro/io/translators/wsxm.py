@@ -20,16 +20,16 @@ from xpycro.io.translators import _common as common
 from xpycro.schema import coordinate, identifier, identifiers
 from xpycro.units import to_base
 
-__all__ = ["curve", "image"]
+__all__ = ["curve", "image", "read_header"]
 
 Header = dict[str, dict[str, str]]
 
-_DTYPES = {"short": "<i2", "integer": "<i2", "float": "<f4", "double": "<f8"}
+_DTYPES = {"short": "<i2", "integer": "<i2", "float": "<f4", "simple": "<f4", "double": "<f8"}
 _END = b"[Header end]"
 _KINDS = ("FZ", "IV", "IZ", "DI", "Generic", "FV")  # second lines of curve files begin with one of these or end "file"
 
 
-def _header(cursor: Cursor) -> tuple[str, Header]:
+def read_header(cursor: Cursor) -> tuple[str, Header]:
     """The kind of file, and the sections of the header; the cursor is left on the first byte of data."""
     cursor.expect(b"WSxM file copyright", "magic")
     cursor.line("magic", limit=200)
@@ -61,12 +61,12 @@ def _quantity(text: str, field: str, cursor: Cursor) -> tuple[float, str]:
     return real(number, field, cursor, offset=0) * factor, base
 
 
-def _get(header: Header, section: str, key: str) -> str:
+def get(header: Header, section: str, key: str) -> str:
     return header.get(section, {}).get(key, "")
 
 
 def _optional(header: Header, section: str, key: str, cursor: Cursor) -> tuple[float, str] | None:
-    text = _get(header, section, key)
+    text = get(header, section, key)
     return _quantity(text, key, cursor) if re.match(r"[-+]?[\d.]", text) else None
 
 
@@ -75,19 +75,19 @@ def _size(header: Header, key: str, cursor: Cursor) -> float | None:
     return found[0] if found and found[1] == "m" else None
 
 
-def _attributes(header: Header, cursor: Cursor) -> dict[str, Any]:
+def attributes(header: Header, cursor: Cursor) -> dict[str, Any]:
     setpoint = _optional(header, "Control", "Set Point", cursor)
     bias = _optional(header, "Control", "Topography Bias", cursor)
-    angle = _get(header, "Control", "Angle") or _get(header, "Control", "Rotation")
+    angle = get(header, "Control", "Angle") or get(header, "Control", "Rotation")
     offsets = [_optional(header, "Control", key, cursor) for key in ("X Offset", "Y Offset")]
-    acquired = re.sub(r"[.,](?=\d{1,3}$)\d+", "", _get(header, "General Info", "Acquisition time"))
-    head = _get(header, "General Info", "Head type")
+    acquired = re.sub(r"[.,](?=\d{1,3}$)\d+", "", get(header, "General Info", "Acquisition time"))
+    head = get(header, "General Info", "Head type")
     modality = {"AFM": "atomic force microscopy", "STM": "scanning tunnelling microscopy"}
     return {
         "modality": modality.get(head.upper(), "scanning probe microscopy"),
         "instrument": " ".join(filter(None, ("WSxM", head))),
         "acquired": common.iso_time(acquired.replace(",", " ")),
-        "title": _get(header, "Miscellaneous", "Comments") or None,
+        "title": get(header, "Miscellaneous", "Comments") or None,
         "scan_angle": math.radians(real(angle.split()[0], "Angle", cursor, offset=0)) if angle else None,
         "scan_center_x": offsets[0][0] if offsets[0] else None,
         "scan_center_y": offsets[1][0] if offsets[1] else None,
@@ -134,61 +134,86 @@ def image(path: str) -> dict[str, xr.Dataset]:
     I. Horcas et al., Rev. Sci. Instrum. 78, 013705 (2007). WSxM file specifications, https://spmimages.ftmc.uam.es
     """
     with Cursor(path) as cursor:
-        kind, header = _header(cursor)
+        kind, header = read_header(cursor)
         if kind != "SxM Image file":
             raise NotThisFormat(f"the second line is {kind[:40]!r}: expected 'SxM Image file'", path=path, field="kind")
         return {"": _image(path, cursor, header)}
 
 
 def _image(path: str, cursor: Cursor, header: Header) -> xr.Dataset:
-    stated = _get(header, "General Info", "Image Data Type") or "short"
+    dtype, shape = numbers(path, cursor, header)
+    check_size(cursor, shape, dtype)
+    raw, units = scaled(path, cursor, header, cursor.position, dtype, shape)
+    coords = coordinates(header, shape, cursor)
+    channel = get(header, "General Info", "Acquisition channel") or "Topography"
+    direction = get(header, "General Info", "X scanning direction").lower()
+    attrs = {"direction": direction} if direction in common.DIRECTIONS else {}
+    name = identifiers([channel], coords)[0]
+    return common.dataset(
+        {name: common.lazy_variable(("y", "x"), raw, channel, units, **attrs)},
+        coords,
+        header,
+        data_type="image",
+        scan_direction=get(header, "General Info", "Y scanning direction").lower() or None,
+        **attributes(header, cursor),
+    )
+
+
+def numbers(path: str, cursor: Cursor, header: Header) -> tuple[np.dtype, tuple[int, int]]:
+    """The type of the numbers, rows and columns."""
+    stated = get(header, "General Info", "Image Data Type").lower() or "short"
     if stated not in _DTYPES:
         raise UnsupportedVariant(
             f"numbers of type {stated[:40]!r}: expected one of {list(_DTYPES)}", path=path, field="Image Data Type"
         )
-    dtype = np.dtype(_DTYPES[stated])
-    nx, ny = (
-        integer(_get(header, "General Info", f"Number of {key}"), f"Number of {key}", cursor, low=1, offset=0)
-        for key in ("columns", "rows")
+    ny, nx = (
+        integer(get(header, "General Info", f"Number of {key}"), f"Number of {key}", cursor, low=1, offset=0)
+        for key in ("rows", "columns")
     )
-    nbytes = cursor.block((ny, nx), dtype.itemsize, "Number of rows, columns")
+    return np.dtype(_DTYPES[stated]), (ny, nx)
+
+
+def check_size(cursor: Cursor, shape: tuple[int, ...], dtype: np.dtype) -> int:
+    """The bytes of the planes, which are all that is left of the file."""
+    nbytes = cursor.block(shape, dtype.itemsize, "Number of rows, columns")
     if nbytes != cursor.remaining:
-        raise cursor.corrupt(f"{cursor.remaining - nbytes} bytes more than {nx} x {ny} {stated}", "data")
+        raise cursor.corrupt(
+            f"{cursor.remaining - nbytes} bytes more than {' x '.join(map(str, shape))} of {dtype}", "data"
+        )
+    return nbytes
+
+
+def coordinates(header: Header, shape: tuple[int, int], cursor: Cursor) -> dict[str, Any]:
+    """``y, x`` from the amplitudes of the scan."""
+    return common.image_coordinates(
+        shape[1], shape[0], _size(header, "X Amplitude", cursor), _size(header, "Y Amplitude", cursor)
+    )
+
+
+def scaled(
+    path: str, cursor: Cursor, header: Header, start: int, dtype: np.dtype, shape: tuple[int, ...]
+) -> tuple[RawArray, str]:
+    """Planes in physical units, columns turned to ascend, and the unit."""
     amplitude = _optional(header, "General Info", "Z Amplitude", cursor)
     if amplitude is None:
         raise cursor.corrupt("the header lacks the Z amplitude", "Z Amplitude", 0)
-    factor, base = to_base(_get(header, "General Info", "Z Amplitude").partition(" ")[2])
+    factor, base = to_base(get(header, "General Info", "Z Amplitude").partition(" ")[2])
     if dtype.kind == "i":
-        factor = _per_count(path, cursor, header, amplitude[0], dtype, (ny, nx))
-    raw = RawArray.contiguous(
-        path, cursor.position, dtype, (ny, nx), factor=factor, target=np.float64 if dtype.kind == "i" else dtype
-    ).flip(1)
-    coords = common.image_coordinates(
-        nx, ny, _size(header, "X Amplitude", cursor), _size(header, "Y Amplitude", cursor)
-    )
-    channel = _get(header, "General Info", "Acquisition channel") or "Topography"
-    direction = _get(header, "General Info", "X scanning direction").lower()
-    attrs = {"direction": direction} if direction in common.DIRECTIONS else {}
-    name = identifiers([channel], coords)[0]
-    return common.dataset(
-        {name: common.lazy_variable(("y", "x"), raw, channel, base, **attrs)},
-        coords,
-        header,
-        data_type="image",
-        scan_direction=_get(header, "General Info", "Y scanning direction").lower() or None,
-        **_attributes(header, cursor),
-    )
+        factor = _per_count(path, start, cursor, header, amplitude[0], dtype, shape)
+    target = np.float64 if dtype.kind == "i" else dtype
+    raw = RawArray.contiguous(path, start, dtype, shape, factor=factor, target=target)
+    return raw.flip(len(shape) - 1), base
 
 
 def _per_count(
-    path: str, cursor: Cursor, header: Header, amplitude: float, dtype: np.dtype, shape: tuple[int, int]
+    path: str, start: int, cursor: Cursor, header: Header, amplitude: float, dtype: np.dtype, shape: tuple[int, ...]
 ) -> float:
     """Physical units a count: the amplitude over the counts that it spans."""
-    low, high = (_get(header, "Miscellaneous", key) for key in ("Minimum", "Maximum"))
+    low, high = (get(header, "Miscellaneous", key) for key in ("Minimum", "Maximum"))
     if low and high:
         span = real(high, "Maximum", cursor, offset=0) - real(low, "Minimum", cursor, offset=0)
     else:
-        counts = RawArray.contiguous(path, cursor.position, dtype, shape).read()
+        counts = RawArray.contiguous(path, start, dtype, shape).read()
         span = float(counts.max()) - float(counts.min())
     if span < 0:
         raise cursor.corrupt("the minimum lies above the maximum", "Minimum", 0)
@@ -225,23 +250,23 @@ def curve(path: str) -> dict[str, xr.Dataset]:
     *Laziness*: read whole.
     """
     with Cursor(path) as cursor:
-        kind, header = _header(cursor)
-        if kind == "SxM Image file" or not _get(header, "General Info", "Number of points"):
+        kind, header = read_header(cursor)
+        if kind == "SxM Image file" or not get(header, "General Info", "Number of points"):
             raise NotThisFormat(f"the second line is {kind[:40]!r}: not a curve", path=path, field="kind")
         points, lines = (
-            integer(_get(header, "General Info", f"Number of {key}"), f"Number of {key}", cursor, low=1, offset=0)
+            integer(get(header, "General Info", f"Number of {key}"), f"Number of {key}", cursor, low=1, offset=0)
             for key in ("points", "lines")
         )
         cursor.need(4 * points * lines, "Number of points, lines")  # two digits and two separators at the least
         table = _table(cursor, points, 2 * lines)
     swept, values = table[:, 0::2].T, table[:, 1::2].T
     x_name, y_name = (_axis_text(header, axis) for axis in "XY")
-    x_factor, x_units = to_base(_get(header, "General Info", "X axis unit"))
-    y_factor, y_units = to_base(_get(header, "General Info", "Y axis unit"))
+    x_factor, x_units = to_base(get(header, "General Info", "X axis unit"))
+    y_factor, y_units = to_base(get(header, "General Info", "Y axis unit"))
     dim, labels = "sweep", np.arange(lines)
     if x_units == "m" and lines == 2:
         order = ["approach", "retract"]
-        first = _get(header, "Miscellaneous", "First Forward").lower()
+        first = get(header, "Miscellaneous", "First Forward").lower()
         dim, labels = "segment", np.array(order[::-1] if first == "no" else order)
     x_label = "z" if x_units == "m" else "bias" if x_units == "V" else identifier(x_name)
     coords = {
@@ -252,13 +277,13 @@ def curve(path: str) -> dict[str, xr.Dataset]:
     }
     name = identifiers([y_name], coords)[0]
     variable = xr.Variable((dim, "point"), values * y_factor, {"units": y_units, "long_name": y_name})
-    ds = common.dataset({name: variable}, coords, header, data_type="curves", kind=kind, **_attributes(header, cursor))
+    ds = common.dataset({name: variable}, coords, header, data_type="curves", kind=kind, **attributes(header, cursor))
     return {"": ds}
 
 
 def _axis_text(header: Header, axis: str) -> str:
     """``"V[#x]"`` without its placeholder."""
-    return _get(header, "General Info", f"{axis} axis text").split("[")[0].strip() or f"{axis} axis"
+    return get(header, "General Info", f"{axis} axis text").split("[")[0].strip() or f"{axis} axis"
 
 
 def _table(cursor: Cursor, rows: int, columns: int) -> np.ndarray:
