@@ -158,6 +158,14 @@ def _mdt(head: bytes, path: str) -> bool:
     return head.startswith(b"\x01\xb0\x93\xff")
 
 
+def _ntmdt_text(head: bytes, path: str) -> bool:
+    if not path.lower().endswith(".txt") or not head[:1].strip(b"-+ 0123456789") == b"":
+        return False
+    from xpycro.io.translators.ntmdt_text import is_curve
+
+    return is_curve(head)
+
+
 def _anasys(head: bytes, path: str) -> bool:
     packed = head.startswith(b"\x1f\x8b") and path.lower().endswith(".axz")
     return packed or b"anasysinstruments" in head.replace(b"\0", b"")[:1000].lower()
@@ -292,6 +300,10 @@ for _format in (
     Format(
         "ntmdt_mdt", (".mdt",), _mdt, "xpycro.io.translators.ntmdt:frames",
         "NT-MDT images, arrays and point spectroscopy", "NT-MDT AFM and Raman", lazy="block", verified="real file",
+    ),
+    Format(
+        "ntmdt_text", (".txt",), _ntmdt_text, "xpycro.io.translators.ntmdt_text:curve",
+        "NT-MDT force curves exported as text", "NT-MDT AFM", lazy="no", verified="real file",
     ),
     Format(
         "anasys", (".axz", ".axd"), _anasys, "xpycro.io.translators.anasys:document",
