@@ -105,7 +105,7 @@ def test_images_of_two_sizes_are_two_groups(tmp_path):
     ("scale", "factor", "units"),
     [
         (r"V [Sens. Log] (0.0003 log(Pa)/LSB) 6.5536 log(Pa)", 1e-4, "log(Pa)"),
-        (r"V [Sens. Phase] (0.0055 \xba/LSB) 360 \xba".encode().decode("unicode_escape"), np.pi / 32768, "rad"),
+        (rb"V [Sens. Phase] (0.0055 \xba/LSB) 360 \xba".decode("unicode_escape"), np.pi / 32768, "rad"),
         (r"V (0.0003 nA/LSB) 65.536 nA", 1e-12, "A"),
         (r"V [Sens. Gone] (0.0003 V/LSB) 65.536 V", 1e-3, "V"),
         (r"C [2:Z scale] 0.5", 1.0, "1"),

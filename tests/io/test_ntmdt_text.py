@@ -1,4 +1,4 @@
-"""Force curves that NT-MDT Nova exported as text: the real file against INDEX.tsv, synthetic ones against their truth."""
+"""Force curves exported as text by NT-MDT Nova: the real file against INDEX.tsv, synthetic ones."""
 
 from __future__ import annotations
 
@@ -52,7 +52,12 @@ def test_branches_run_in_time_and_fillings_are_left_out(tmp_path, comma, end):
 
 
 def test_other_tables_are_not_taken_for_curves(tmp_path):
-    for text in (b"1.0\t2.0\n" * 9, b"1.0\t2.0\t3.0\n" * 9, b"x\ty\tz\n1.0\t2.0\t3.0\n", b"1 2 3\n2 3 4\n3 4 5\n4 5 6\n"):
+    for text in (
+        b"1.0\t2.0\n" * 9,
+        b"1.0\t2.0\t3.0\n" * 9,
+        b"x\ty\tz\n1.0\t2.0\t3.0\n",
+        b"1 2 3\n2 3 4\n3 4 5\n4 5 6\n",
+    ):
         with pytest.raises(NotThisFormat):
             open_file(write(tmp_path, text))
     content, _ = build()

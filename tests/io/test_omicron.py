@@ -54,7 +54,7 @@ LINEAR = ("TFF_Linear1D", {"Factor": 2e9, "Offset": 100.0})
 
 def build(
     folder, nx=5, ny=3, *, back=True, down=False, written=None, channel="Z", unit="m", extra=None, seed=0,
-    transfer=LINEAR, count=None,
+    transfer=LINEAR, count=None, scanner=None,
 ):  # fmt: skip
     """A run of one data file; `written` lines of it."""
     size = count or nx * ny * (1 + back) * (1 + down)
@@ -69,7 +69,7 @@ def build(
         "XYScanner": {
             "Points": (nx, "--"), "Lines": (ny, "--"), "Width": (1e-7, "Meter"), "Height": (6e-8, "Meter"),
             "X_Retrace": (back, "--"), "Y_Retrace": (down, "--"), "X_Offset": (1e-8, "Meter"), "Angle": (30, "Degree"),
-            "Enable_Subgrid": (False, "--"),
+            "Y_Offset": (2e-8, "Meter"), "Enable_Subgrid": (False, "--"), **(scanner or {}),
         },
         "GapVoltageControl": {"Voltage": (0.1, "Volt")},
         "Regulator": {"Setpoint_1": (3e-10, "Ampere")},
@@ -167,6 +167,83 @@ def test_spectra(tmp_path):
     assert ds.x.item() == 1.5e-8 and ds.y.item() == 2.5e-8
 
 
+def build_volume(folder, *, back=True, down=False, both=True, mode=0, written=None, points=4):
+    """Spectra on every second pixel of every third line of 7 x 5: (2, 4) spectra a scan."""
+    settings = {
+        "Device_1_Start": (-1.0, "Volt"), "Device_1_End": (1.0, "Volt"), "Device_1_Points": (points, "--"),
+        "Enable_Device_1_Ramp_Reversal": (both, "--"),
+    }  # fmt: skip
+    grid = {
+        "Points": (7, "--"), "Lines": (5, "--"), "Enable_Subgrid": (True, "--"), "Subgrid_X": (2, "--"),
+        "Subgrid_Y": (3, "--"), "Subgrid_Match_Mode": (mode, "--"),
+    }  # fmt: skip
+    ways = 2 if back and mode == 0 else 1
+    path, stored, _ = build(
+        folder, points, written, channel="I(V)", unit="A", extra={"Spectroscopy": settings}, scanner=grid, back=back,
+        down=down, count=2 * 4 * points * ways * (1 + down) * (1 + both), written=written,
+    )  # fmt: skip
+    return path, ((stored - 100.0) / 2e9).reshape(1 + down, 2, ways, 4, 1 + both, points)
+
+
+@pytest.mark.parametrize("back", [True, False])
+@pytest.mark.parametrize("down", [True, False])
+@pytest.mark.parametrize("both", [True, False])
+@pytest.mark.parametrize("mode", [0, 1, 2])
+def test_spectra_over_a_grid(tmp_path, back, down, both, mode):
+    path, truth = build_volume(tmp_path, back=back, down=down, both=both, mode=mode)
+    ds = matrix(path)[""]
+    ways = [0, 1] if back and mode == 0 else [1] if back and mode == 2 else [0]
+    assert len(ds.data_vars) == len(ways) * (1 + down)
+    for turned in range(1 + down):
+        for k, way in enumerate(ways):
+            expected = truth[turned, :, k]  # (y, x, ramp forth and back, point)
+            expected = expected[:, ::-1] if way else expected
+            expected = expected[::-1] if turned else expected
+            name = "i" + ("_backward" if way else "") + ("_down" if turned else "")
+            found = ds[name].values if both else ds[name].values[None]
+            np.testing.assert_allclose(found[0], expected[:, :, 0], rtol=1e-12)
+            if both:
+                np.testing.assert_allclose(found[1], expected[:, :, 1, ::-1], rtol=1e-12)
+    np.testing.assert_allclose(ds.x.values, np.arange(4) * 2e-7 / 7)
+    np.testing.assert_allclose(ds.y.values, np.arange(2) * 3 * 6e-8 / 5)
+    assert schema.problems(ds) == []
+
+
+@pytest.mark.parametrize("down", [True, False])
+@pytest.mark.parametrize("mode", [0, 1, 2])
+def test_spectra_over_a_grid_equal_another_reader(tmp_path, mode, down):
+    access = pytest.importorskip("access2thematrix", reason="the extra access2theMatrix is not installed")
+    path, _ = build_volume(tmp_path, mode=mode, down=down)
+    reader = access.MtrxData()
+    reader.open(path)
+    ds = matrix(path)[""]
+    for name, traces in reader.volume_scan.items():
+        way, vertical = name.split("/")
+        label = "i" + "_backward" * (way == "backward") + "_down" * (vertical == "down")
+        for side, key in enumerate(("trace", "retrace")):
+            np.testing.assert_allclose(ds[label].values[side], traces[key], rtol=1e-12)
+
+
+def test_an_interrupted_grid_ends_in_nan(tmp_path):
+    path, truth = build_volume(tmp_path, back=False, written=5)
+    values = matrix(path)[""].i.values
+    np.testing.assert_allclose(values[0, 0, :2], truth[0, 0, 0, :2, 0], rtol=1e-12)
+    assert np.isfinite(values).sum() == 5 * 4 and np.isnan(values[:, 1]).all()
+
+
+def test_other_curves(tmp_path):
+    """A frequency sweep, and one of a signal that the parameters do not describe."""
+    sweep = {"FrequencyPhaseDetector": {
+        "Start": (1e4, "Hertz"), "End": (2e4, "Hertz"), "Points": (6, "--")}}  # fmt: skip
+    path, stored, _ = build(tmp_path, channel="Amplitude(f)", unit="V", extra=sweep, count=6)
+    ds = matrix(path)[""]
+    assert ds.amplitude.dims == ("frequency",) and ds.frequency.values[-1] == 2e4
+    path, stored, _ = build(tmp_path, channel="I(t)", unit="A", count=6)
+    ds = matrix(path)[""]
+    assert ds.i.dims == ("point",)
+    np.testing.assert_allclose(ds.i.values, (stored - 100.0) / 2e9, rtol=1e-12)
+
+
 def test_what_is_missing_or_of_another_kind_is_said(tmp_path):
     path, *_ = build(tmp_path)
     with pytest.raises(UnsupportedVariant, match="parameter file"):
@@ -191,6 +268,12 @@ def test_opening_reads_no_numbers(data_file, monkeypatch):
     assert read == []
     ds.z.isel(direction=1, y=7).load()
     assert sum(read) == 400 * 4
+
+
+def test_mutants_of_spectra_over_a_grid_are_refused_or_read_right(tmp_path):
+    path, truth = build_volume(tmp_path)
+    name, content = path.rpartition("/")[2], (tmp_path / path.rpartition("/")[2]).read_bytes()
+    assert fuzzing.run(matrix, content, len(content) - 4 * truth.size, tmp_path, name)["refused"] > 30
 
 
 def test_mutants_are_refused_or_read_right(tmp_path):

@@ -18,7 +18,8 @@ def _header(kind, dtype, nx, ny, general, rest=()):
     lines = ["WSxM file copyright UAM", kind, "Image header size: 0", "", "[Control]", "", "    Set Point: 1 nA",
              "    X Amplitude: 500 nm", "    Y Amplitude: 0.6 µm", "", "[General Info]", "",
              "    Acquisition channel: Current", f"    Image Data Type: {dtype}", f"    Number of columns: {nx}",
-             f"    Number of rows: {ny}", *general, "    Z Amplitude: 20 nm", "", *rest, "", "[Header end]", ""]  # fmt: skip
+             f"    Number of rows: {ny}", *general, "    Z Amplitude: 20 nm", "", *rest, "",
+             "[Header end]", ""]  # fmt: skip
     return "\r\n".join(lines).encode("latin-1")
 
 

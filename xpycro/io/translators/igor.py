@@ -51,8 +51,8 @@ def wave(path: str) -> dict[str, xr.Dataset]:
     dict of str to Dataset
         One group. An Asylum image has one variable a channel over ``(y, x)``, or ``(direction, y, x)`` where trace and
         retrace of a channel were saved. An Asylum force curve has one variable a channel over ``(segment, point)``,
-        curves of unequal length padded with NaN and ``length(segment)`` kept, with ``time``; ``force`` where the note has a spring constant. Any other wave is
-        one variable, its axes named by their units.
+        segments of unequal length padded with NaN and ``length(segment)`` kept, with ``time``, and ``force`` where the
+        note has a spring constant. Any other wave is one variable, its axes named by their units.
 
     Raises
     ------

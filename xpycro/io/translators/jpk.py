@@ -403,8 +403,8 @@ class _Reader:
             variables[label] = self.computed(headers, name, points)
         variables["length"] = common.segment_lengths(length, dims[:-1])
         if grid is not None and len(places) < nx * ny:
-            there = np.isin(np.arange(nx * ny), list(places.values())).reshape(ny, nx)
-            variables["measured"] = xr.Variable(("y", "x"), there, {"units": "1", "long_name": "Measured pixels"})
+            known = np.isin(np.arange(nx * ny), list(places.values())).reshape(ny, nx)
+            variables["measured"] = xr.Variable(("y", "x"), known, {"units": "1", "long_name": "Measured pixels"})
         if len(self.curves) == 1:
             stated = [real(h.get("force-segment-header.duration", "nan") or "0", "duration", self.cursor, offset=0)
                       for h in headers]  # fmt: skip

@@ -68,7 +68,7 @@ def read(path: str) -> dict[str, xr.Dataset]:
         if not images and not forces:
             raise cursor.corrupt("the header describes no image and no force curve", "header", 0)
         _check_extent([*images, *forces], merged, cursor)
-        groups = {}
+        groups: dict[str, xr.Dataset] = {}
         if images:
             groups |= _images(path, cursor, images, merged, metadata)
         if forces:

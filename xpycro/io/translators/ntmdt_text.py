@@ -94,7 +94,7 @@ def curve(path: str) -> dict[str, xr.Dataset]:
 
 
 def _table(cursor: Cursor) -> np.ndarray:
-    rows = []
+    rows: list[list[float]] = []
     while cursor.remaining:
         line = cursor.line("numbers", limit=1000)
         cells = line.split("\t")

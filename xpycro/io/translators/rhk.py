@@ -316,7 +316,7 @@ def _images(some: Sequence[Page], settings: str) -> xr.Dataset:
         by = {_DIRECTIONS.get(page.header["scan"], ""): page for page in group}
         if len(group) == 2 and set(by) == {"right", "left"}:
             coords["direction"] = common.direction_coordinate()
-            raw: RawArray | StackedArray = common.stack([_oriented(by["right"]), _oriented(by["left"])])
+            raw: Any = common.stack([_oriented(by["right"]), _oriented(by["left"])])
             units = to_base(_unit(group[0].texts, "z_units"))[1]
             variables[name] = common.lazy_variable(("direction", "y", "x"), raw, group[0].label, units)
             continue
