@@ -28,6 +28,7 @@ __all__ = [
     "from_matrix",
     "is_lazy",
     "lazily",
+    "map_and_reduce",
     "map_observations",
     "rechunked",
     "reduce",
@@ -342,7 +343,13 @@ def reduce(
     pieces = [ordered.data.to_delayed().ravel()]
     pieces += [rechunked(lazily(o), layout).data.to_delayed().ravel() for o in aligned]
     evaluate = delayed(_evaluate, pure=True)
-    level = [evaluate(function, n_signal, kwargs, *piece) for piece in zip(*pieces, strict=True)]
+    return _tree([evaluate(function, n_signal, kwargs, *piece) for piece in zip(*pieces, strict=True)], combine, finish)
+
+
+def _tree(level: list[Any], combine: Callable[[Any, Any], Any], finish: Callable[..., Any] | None) -> Any:
+    """Delayed values combined in pairs, in a fixed order."""
+    from dask import delayed
+
     join = delayed(combine, pure=True)
     while len(level) > 1:
         pairs = [join(a, b) for a, b in zip(level[::2], level[1::2], strict=False)]
@@ -413,9 +420,84 @@ def map_observations(
         rows = _rows_first(function, n_signal, kwargs, _observation_first(data, dims).values, *values)
         return xr.DataArray(rows, dims=(new, *observed), coords=coords)
 
-    import dask.array
     from dask import delayed
 
+    layout, grid, pieces = _pieces(data, dims, observed, aligned)
+    evaluate = delayed(_rows_first, pure=True)
+    shared = {name: _one_block(value) for name, value in kwargs.items()}
+    blocks_of = np.empty(grid, object)
+    for place in np.ndindex(*grid):
+        blocks_of[place] = evaluate(function, n_signal, shared, *[piece[place] for piece in pieces])
+    return xr.DataArray(_assembled(blocks_of, layout, size, dtype), dims=(new, *observed), coords=coords)
+
+
+def map_and_reduce(
+    function: Callable[..., tuple[np.ndarray, Any]],
+    data: xr.DataArray,
+    dims: Sequence[str],
+    new: str,
+    size: int,
+    dtype: Any,
+    combine: Callable[[Any, Any], Any],
+    *,
+    finish: Callable[..., Any] | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+) -> tuple[xr.DataArray, Any]:
+    """What `map_observations` and what `reduce` give, from one evaluation of each block.
+
+    Parameters
+    ----------
+    function : callable
+        ``function((n, features), **kwargs)`` gives the rows (n, size) and a value for `combine`.
+    data, dims, new, size, dtype, kwargs
+        As in `map_observations`.
+    combine, finish
+        As in `reduce`.
+
+    Returns
+    -------
+    DataArray
+        As of `map_observations`.
+    object
+        As of `reduce`.
+
+    Examples
+    --------
+    >>> import numpy as np, operator, xarray as xr
+    >>> da = xr.DataArray(np.arange(6.0).reshape(3, 2), dims=("x", "bias"))
+    >>> both = lambda block: (2 * block, block.sum())
+    >>> rows, total = map_and_reduce(both, da, ["bias"], "twice", 2, float, operator.add)
+    >>> rows.isel(x=2).values, float(total)
+    (array([ 8., 10.]), 15.0)
+
+    Notes
+    -----
+    *Laziness*: lazy, one pass; whoever asks for one of the two has the block evaluated for both.
+    """
+    n_signal, kwargs = len(dims), dict(kwargs or {})
+    observed = [str(d) for d in data.dims if d not in dims]
+    coords = {n: c for n, c in data.coords.items() if not set(c.dims) & set(dims)}
+    if not is_lazy(data):
+        rows, value = _rows_and_value(function, n_signal, kwargs, _observation_first(data, dims).values)
+        return xr.DataArray(rows, dims=(new, *observed), coords=coords), finish(value) if finish else value
+
+    from dask import delayed
+
+    layout, grid, (pieces,) = _pieces(data, dims, observed, [])
+    evaluate = delayed(_rows_and_value, pure=True, nout=2)
+    rows_of = np.empty(grid, object)
+    values: list[Any] = []
+    for place in np.ndindex(*grid):
+        rows_of[place], value = evaluate(function, n_signal, kwargs, pieces[place])
+        values.append(value)
+    rows = xr.DataArray(_assembled(rows_of, layout, size, dtype), dims=(new, *observed), coords=coords)
+    return rows, _tree(values, combine, finish)
+
+
+def _pieces(
+    data: xr.DataArray, dims: Sequence[str], observed: Sequence[str], others: Sequence[xr.DataArray]
+) -> tuple[dict[str, tuple[int, ...]], tuple[int, ...], list[np.ndarray]]:
+    """Lazy data and values per observation as grids of delayed blocks: sizes along dims, shape of the grid, grids."""
     ordered = _observation_first(whole(data, dims), dims)
     if ordered.chunks is None:
         ordered = ordered.chunk({d: -1 for d in ordered.dims})
@@ -423,16 +505,19 @@ def map_observations(
     grid = tuple(len(layout[d]) for d in observed)
     # optimized one by one, blocks that wait for a first pass (`after`) would each bring a renamed copy of that pass
     pieces = [ordered.data.to_delayed(optimize_graph=False).reshape(grid)]
-    pieces += [rechunked(lazily(o), layout).data.to_delayed(optimize_graph=False).reshape(grid) for o in aligned]
-    evaluate = delayed(_rows_first, pure=True)
-    shared = {name: _one_block(value) for name, value in kwargs.items()}
-    blocks_of = np.empty(grid, object)
-    for place in np.ndindex(*grid):
-        value = evaluate(function, n_signal, shared, *[piece[place] for piece in pieces])
-        shape = (size, *(layout[d][i] for d, i in zip(observed, place, strict=True)))
-        blocks_of[place] = dask.array.from_delayed(value, shape=shape, dtype=dtype)
-    joined = dask.array.block(blocks_of.tolist()) if grid else blocks_of[()]
-    return xr.DataArray(joined, dims=(new, *observed), coords=coords)
+    pieces += [rechunked(lazily(o), layout).data.to_delayed(optimize_graph=False).reshape(grid) for o in others]
+    return layout, grid, pieces
+
+
+def _assembled(blocks_of: np.ndarray, layout: Mapping[str, tuple[int, ...]], size: int, dtype: Any) -> Any:
+    """A grid of delayed blocks (size, ...) as one dask array."""
+    import dask.array
+
+    arrays = np.empty(blocks_of.shape, object)
+    for place in np.ndindex(*blocks_of.shape):
+        shape = (size, *(sizes[i] for sizes, i in zip(layout.values(), place, strict=True)))
+        arrays[place] = dask.array.from_delayed(blocks_of[place], shape=shape, dtype=dtype)
+    return dask.array.block(arrays.tolist()) if arrays.shape else arrays[()]
 
 
 def _one_block(value: Any) -> Any:
@@ -446,6 +531,11 @@ def _rows_first(function: Callable[..., Any], n_signal: int, kwargs: Mapping[str
     data, *others = pieces
     rows = function(_flat(data, n_signal), *[np.asarray(o).reshape(-1) for o in others], **kwargs)
     return np.ascontiguousarray(rows.T).reshape(rows.shape[1], *data.shape[: data.ndim - n_signal])
+
+
+def _rows_and_value(function: Callable[..., Any], n_signal: int, kwargs: Mapping[str, Any], data: Any) -> Any:
+    rows, value = function(_flat(data, n_signal), **kwargs)
+    return np.ascontiguousarray(rows.T).reshape(rows.shape[1], *data.shape[: data.ndim - n_signal]), value
 
 
 def from_delayed(value: Any, shape: Sequence[int], dtype: Any) -> Any:

@@ -3,8 +3,7 @@
 May import numpy, xarray, scipy and numba (inside functions), engine and the base floor; not its siblings.
 """
 
-from xpycro.processing.diffraction.phase import center, dpc, find_rotation, integrate
-from xpycro.processing.diffraction.reductions import (
+from xpycro.processing.diffraction.kinds import (
     CenterOfMass,
     MaxPattern,
     MeanPattern,
@@ -12,11 +11,14 @@ from xpycro.processing.diffraction.reductions import (
     Reduction,
     StdPattern,
     VirtualDetector,
+)
+from xpycro.processing.diffraction.phase import center, dpc, find_rotation, integrate
+from xpycro.processing.diffraction.running import run
+from xpycro.processing.diffraction.single import (
     center_of_mass,
     max_pattern,
     mean_pattern,
     radial_profile,
-    run,
     std_pattern,
     virtual_detector,
 )

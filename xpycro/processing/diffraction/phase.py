@@ -12,7 +12,7 @@ import xarray as xr
 
 from xpycro.engine import chunked
 from xpycro.engine.axes import along, plane_of, real_numbers
-from xpycro.processing.diffraction.reductions import detector_dims
+from xpycro.processing.diffraction.detector import detector_dims
 from xpycro.provenance import recorded
 from xpycro.schema import pick
 from xpycro.units import combine_units

@@ -1,0 +1,240 @@
+"""Each reduction as a function of its own.
+
+May import numpy, xarray, the base floor, `run` and the kinds beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from xpycro.processing.diffraction.kinds import (
+    CenterOfMass,
+    MaxPattern,
+    MeanPattern,
+    RadialProfile,
+    StdPattern,
+    VirtualDetector,
+)
+from xpycro.processing.diffraction.running import run
+from xpycro.provenance import recorded
+
+__all__ = ["center_of_mass", "max_pattern", "mean_pattern", "radial_profile", "std_pattern", "virtual_detector"]
+
+
+@recorded("diffraction.virtual_detector")
+def virtual_detector(
+    data: xr.DataArray | xr.Dataset,
+    outer: float = np.inf,
+    inner: float = 0.0,
+    *,
+    center: tuple[float, float] = (0.0, 0.0),
+    mask: xr.DataArray | None = None,
+    variable: str | None = None,
+    dims: Sequence[str] | None = None,
+    exclude: xr.DataArray | None = None,
+) -> xr.DataArray:
+    """The image of a virtual detector: disk, annulus or mask.
+
+    Parameters
+    ----------
+    data, variable, dims, exclude
+        As in `run`.
+    outer, inner, center, mask
+        As in `VirtualDetector`.
+
+    Returns
+    -------
+    DataArray
+        Over the positions, the sum in units of the data.
+
+    Notes
+    -----
+    *Laziness*: lazy, one pass; for several reductions use `run`.
+
+    Examples
+    --------
+    >>> scan = xr.DataArray(np.ones((2, 2, 5, 5)), dims=("y", "x", "ky", "kx"))
+    >>> float(virtual_detector(scan, outer=1, center=(2, 2))[0, 0])
+    5.0
+    """
+    item = VirtualDetector(outer, inner, center, mask)
+    return run(data, [item], variable=variable, dims=dims, exclude=exclude)[item.name]
+
+
+@recorded("diffraction.center_of_mass")
+def center_of_mass(
+    data: xr.DataArray | xr.Dataset,
+    outer: float = np.inf,
+    *,
+    center: tuple[float, float] = (0.0, 0.0),
+    variable: str | None = None,
+    dims: Sequence[str] | None = None,
+    exclude: xr.DataArray | None = None,
+) -> xr.Dataset:
+    """Where the intensity of each pattern lies.
+
+    Parameters
+    ----------
+    data, variable, dims, exclude
+        As in `run`.
+    outer, center
+        As in `CenterOfMass`.
+
+    Returns
+    -------
+    Dataset
+        ``com_ky``, ``com_kx`` (named as the dims) over the positions, in the detector's units: cycles per metre, not
+        radian.
+
+    Notes
+    -----
+    *Laziness*: lazy, one pass.
+
+    Examples
+    --------
+    >>> scan = xr.DataArray(np.ones((2, 2, 5, 5)), dims=("y", "x", "ky", "kx"))
+    >>> float(center_of_mass(scan).com_kx[0, 0])
+    2.0
+    """
+    return run(data, [CenterOfMass(outer, center)], variable=variable, dims=dims, exclude=exclude)
+
+
+@recorded("diffraction.radial_profile")
+def radial_profile(
+    data: xr.DataArray | xr.Dataset,
+    width: float | None = None,
+    outer: float | None = None,
+    *,
+    center: tuple[float, float] = (0.0, 0.0),
+    variable: str | None = None,
+    dims: Sequence[str] | None = None,
+    exclude: xr.DataArray | None = None,
+) -> xr.DataArray:
+    """The mean over rings, a profile for each position.
+
+    Parameters
+    ----------
+    data, variable, dims, exclude
+        As in `run`.
+    width, outer, center
+        As in `RadialProfile`.
+
+    Returns
+    -------
+    DataArray
+        Over the positions and ``k`` (middles of the rings), in units of the data.
+
+    Notes
+    -----
+    *Laziness*: lazy, one pass.
+
+    Examples
+    --------
+    >>> scan = xr.DataArray(np.ones((2, 2, 5, 5)), dims=("y", "x", "ky", "kx"))
+    >>> radial_profile(scan, center=(2, 2))[0, 0].values
+    array([1., 1.])
+    """
+    item = RadialProfile(width, outer, center)
+    return run(data, [item], variable=variable, dims=dims, exclude=exclude)["radial_profile"]
+
+
+@recorded("diffraction.mean_pattern")
+def mean_pattern(
+    data: xr.DataArray | xr.Dataset,
+    *,
+    variable: str | None = None,
+    dims: Sequence[str] | None = None,
+    exclude: xr.DataArray | None = None,
+) -> xr.DataArray:
+    """The mean of each detector pixel over all positions.
+
+    Parameters
+    ----------
+    data, variable, dims, exclude
+        As in `run`.
+
+    Returns
+    -------
+    DataArray
+        Over the detector's dims, in the units of the data.
+
+    Notes
+    -----
+    *Laziness*: lazy, one pass.
+
+    Examples
+    --------
+    >>> scan = xr.DataArray(np.arange(4.0).reshape(2, 2, 1, 1), dims=("y", "x", "ky", "kx"))
+    >>> float(mean_pattern(scan)[0, 0])
+    1.5
+    """
+    return run(data, [MeanPattern()], variable=variable, dims=dims, exclude=exclude)["mean_pattern"]
+
+
+@recorded("diffraction.max_pattern")
+def max_pattern(
+    data: xr.DataArray | xr.Dataset,
+    *,
+    variable: str | None = None,
+    dims: Sequence[str] | None = None,
+    exclude: xr.DataArray | None = None,
+) -> xr.DataArray:
+    """The largest value of each detector pixel over all positions.
+
+    Parameters
+    ----------
+    data, variable, dims, exclude
+        As in `run`.
+
+    Returns
+    -------
+    DataArray
+        As of `mean_pattern`.
+
+    Notes
+    -----
+    *Laziness*: lazy, one pass.
+
+    Examples
+    --------
+    >>> scan = xr.DataArray(np.array([[[[1.0]], [[3.0]]]]), dims=("y", "x", "ky", "kx"))
+    >>> float(max_pattern(scan)[0, 0])
+    3.0
+    """
+    return run(data, [MaxPattern()], variable=variable, dims=dims, exclude=exclude)["max_pattern"]
+
+
+@recorded("diffraction.std_pattern")
+def std_pattern(
+    data: xr.DataArray | xr.Dataset,
+    *,
+    variable: str | None = None,
+    dims: Sequence[str] | None = None,
+    exclude: xr.DataArray | None = None,
+) -> xr.DataArray:
+    """The standard deviation of each detector pixel over all positions (divided by their number).
+
+    Parameters
+    ----------
+    data, variable, dims, exclude
+        As in `run`.
+
+    Returns
+    -------
+    DataArray
+        As of `mean_pattern`.
+
+    Notes
+    -----
+    *Laziness*: lazy, one pass.
+
+    Examples
+    --------
+    >>> scan = xr.DataArray(np.array([[[[1.0]], [[3.0]]]]), dims=("y", "x", "ky", "kx"))
+    >>> float(std_pattern(scan)[0, 0])
+    1.0
+    """
+    return run(data, [StdPattern()], variable=variable, dims=dims, exclude=exclude)["std_pattern"]
