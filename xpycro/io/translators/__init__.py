@@ -334,4 +334,5 @@ for _format in (
 ):  # fmt: skip
     register(_format)
 
+importlib.import_module("xpycro.io.translators._spectroscopy_rows")
 importlib.import_module("xpycro.io.translators._em_rows")  # last: it ends with what claims any HDF5 left over

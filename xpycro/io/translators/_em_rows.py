@@ -107,13 +107,6 @@ def _starts(magic: bytes) -> Any:
     return sniff
 
 
-def _starts_any(*magics: bytes) -> Any:
-    def sniff(head: bytes, path: str) -> bool:
-        return head.startswith(magics)
-
-    return sniff
-
-
 def _never(head: bytes, path: str) -> bool:
     return False
 
@@ -234,14 +227,10 @@ BRIDGED = (
             lazy="partly", guess=False),
     _bridge("bruker_bcf", (".bcf",), _starts(b"AAMVHFSS"), "bruker", "Esprit EDS maps", "Bruker", lazy="partly"),
     _bridge("bruker_spx", (".spx",), _contains(b"<TRTSpectrum"), "bruker", "Esprit EDS spectra", "Bruker"),
-    _bridge("renishaw_wdf", (".wdf",), _starts(b"WDF1"), "renishaw", "WiRE Raman spectra and maps", "Renishaw"),
     _bridge("jeol", (".asw", ".pts", ".eds"), _jeol, "jeol", "Analysis Station projects, maps, spectra", "JEOL",
             lazy="partly"),
     _bridge("phenom_elid", (".elid",), _elid, "phenom", "Element Identification projects", "Phenom"),
-    _bridge("digitalsurf", (".sur", ".pro"), _starts_any(b"DIGITAL SURF", b"DSCOMPRESSED"), "digitalsurf",
-            "MountainsMap surfaces and spectra", "Digital Surf, Attolight"),
     _bridge("pantarhei", (".prz",), _prz, "pantarhei", "Panta Rhei data", "CEOS"),
-    _bridge("jobinyvon", (".xml",), _contains(b"<LSX_Data"), "jobinyvon", "LabSpec Raman spectra and maps", "Horiba"),
     _bridge("trivista", (".tvf",), _contains(b"TriVista-File"), "trivista", "TriVista spectra", "S&I"),
     _bridge("hamamatsu", (".img",), _hamamatsu, "hamamatsu", "streak camera images", "Hamamatsu"),
     _bridge("dens", (".dens",), _digiheater, "dens", "heater logs", "DENSsolutions"),

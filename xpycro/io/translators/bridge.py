@@ -28,11 +28,10 @@ __all__ = ["PLUGINS", "read", "signal_of"]
 
 # the module of rsciio, by the name of the format here
 PLUGINS: Mapping[str, str] = {
-    "bruker": "bruker", "dens": "dens", "digitalsurf": "digitalsurf", "edax": "edax", "hamamatsu": "hamamatsu",
-    "impulse": "impulse", "jeol": "jeol", "jobinyvon": "jobinyvon", "mrcz": "mrcz", "pantarhei": "pantarhei",
-    "phenom": "phenom", "protochips": "protochips", "quadstar": "quadstar", "renishaw": "renishaw",
-    "semper": "semper", "topspin": "topspin", "trivista": "trivista", "tvips": "tvips", "velox": "emd",
-    "zspy": "zspy",
+    "bruker": "bruker", "dens": "dens", "edax": "edax", "hamamatsu": "hamamatsu", "impulse": "impulse",
+    "jeol": "jeol", "mrcz": "mrcz", "pantarhei": "pantarhei", "phenom": "phenom", "protochips": "protochips",
+    "quadstar": "quadstar", "semper": "semper", "topspin": "topspin", "trivista": "trivista", "tvips": "tvips",
+    "velox": "emd", "zspy": "zspy",
 }  # fmt: skip
 _FORBIDDEN = frozenset({"netcdf"})
 
@@ -200,18 +199,15 @@ def _plain(value: Any) -> Any:
 
 bruker = functools.partial(read, plugin="bruker")
 dens = functools.partial(read, plugin="dens")
-digitalsurf = functools.partial(read, plugin="digitalsurf")
 edax = functools.partial(read, plugin="edax")
 hamamatsu = functools.partial(read, plugin="hamamatsu")
 impulse = functools.partial(read, plugin="impulse")
 jeol = functools.partial(read, plugin="jeol")
-jobinyvon = functools.partial(read, plugin="jobinyvon")
 mrcz = functools.partial(read, plugin="mrcz")
 pantarhei = functools.partial(read, plugin="pantarhei")
 phenom = functools.partial(read, plugin="phenom")
 protochips = functools.partial(read, plugin="protochips")
 quadstar = functools.partial(read, plugin="quadstar")
-renishaw = functools.partial(read, plugin="renishaw")
 semper = functools.partial(read, plugin="semper")
 topspin = functools.partial(read, plugin="topspin")
 trivista = functools.partial(read, plugin="trivista")

@@ -1,0 +1,89 @@
+"""The rows of the format table for optical, electron and mass spectroscopies, and how each is recognised. No parser."""
+
+from __future__ import annotations
+
+import os
+
+from xpycro.io.formats import Format, register
+
+_T = "xpycro.io.translators."
+
+
+def _renishaw(head: bytes, path: str) -> bool:
+    return head.startswith(b"WDF1")
+
+
+def _digitalsurf(head: bytes, path: str) -> bool:
+    return head.startswith((b"DIGITAL SURF", b"DSCOMPRESSED"))
+
+
+def _labspec(head: bytes, path: str) -> bool:
+    return b"<LSX_Data" in head
+
+
+def _galactic(head: bytes, path: str) -> bool:
+    from xpycro.io.translators.galactic import is_spc
+
+    return path.lower().endswith(".spc") and is_spc(head, os.path.getsize(path) if os.path.exists(path) else 0)
+
+
+def _andor(head: bytes, path: str) -> bool:
+    return head.startswith(b"Andor Technology Multi-Channel File")
+
+
+def _witec(head: bytes, path: str) -> bool:
+    return head.startswith(b"//Exported ASCII-File")
+
+
+def _vamas(head: bytes, path: str) -> bool:
+    return head.startswith(b"VAMAS Surface Chemical Analysis")
+
+
+def _phi(head: bytes, path: str) -> bool:
+    return head.startswith(b"SOFH")
+
+
+def _tdms(head: bytes, path: str) -> bool:
+    return head.startswith(b"TDSm")
+
+
+for _format in (
+    Format(
+        "renishaw_wdf", (".wdf",), _renishaw, _T + "renishaw:spectra", "WiRE Raman spectra, series and maps",
+        "Renishaw inVia and Virsa", lazy="block", verified="real file",
+    ),
+    Format(
+        "digitalsurf", (".sur", ".pro"), _digitalsurf, _T + "digitalsurf:objects",
+        "MountainsMap surfaces, profiles and hyperspectral maps", "Attolight, profilometers", lazy="partly",
+        verified="real file",
+    ),
+    Format(
+        "jobinyvon", (".xml",), _labspec, _T + "jobinyvon:spectra", "LabSpec Raman spectra and maps", "Horiba",
+        verified="real file",
+    ),
+    Format(
+        "galactic_spc", (".spc",), _galactic, _T + "galactic:spectra", "GRAMS spectra and maps",
+        "infrared and Raman spectrometers", lazy="partly", verified="real file",
+    ),
+    Format(
+        "andor_sif", (".sif",), _andor, _T + "andor:frames", "Solis spectra and images", "Andor cameras", lazy="block",
+        extra="formats", verified="real file",
+    ),
+    Format(
+        "witec_txt", (".txt",), _witec, _T + "witec:spectra", "WITec spectra exported as text", "WITec alpha300",
+        verified="real file",
+    ),
+    Format(
+        "vamas", (".vms", ".vamas"), _vamas, _T + "vamas:blocks", "VAMAS (ISO 14976) spectra",
+        "XPS, AES, SIMS of any maker", verified="real file",
+    ),
+    Format(
+        "phi_spe", (".spe",), _phi, _T + "phi:regions", "MultiPak photoelectron spectra", "PHI VersaProbe, Quantera",
+        lazy="block", verified="real file",
+    ),
+    Format(
+        "tdms", (".tdms",), _tdms, _T + "tdms:channels", "LabVIEW measurement files", "anything built with LabVIEW",
+        extra="formats", verified="real file",
+    ),
+):  # fmt: skip
+    register(_format)
