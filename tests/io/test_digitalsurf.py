@@ -15,7 +15,8 @@ from xpycro.io.translators.digitalsurf import objects
 
 
 def build(
-    data, *, kind=2, compressed=False, special=0, z_min=None, comment=b"", spectral=0, unit=b"um", z=(0.5, 3.0), code=None,
+    data, *, kind=2, compressed=False, special=0, z_min=None, comment=b"", spectral=0, unit=b"um", z=(0.5, 3.0),
+    code=None,
 ):  # fmt: skip
     """One object; returns (bytes, data block)."""
     data = np.asarray(data)

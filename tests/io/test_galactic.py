@@ -24,8 +24,8 @@ def build(
     data = np.atleast_2d(data)
     flags = (4 if len(data) > 1 else 0) | (0x80 if axis is not None else 0) | (0x40 if own else 0) | (1 if short else 0)
     head = bytearray(512)
-    struct.pack_into(order + "BBBbiddi", head, 0, flags, 0x4B if order == "<" else 0x4C, 0, -128 if floats else exponent,
-                     data.shape[1], first, last, len(data))  # fmt: skip
+    version, exponent = 0x4B if order == "<" else 0x4C, -128 if floats else exponent
+    struct.pack_into(order + "BBBbiddi", head, 0, flags, version, 0, exponent, data.shape[1], first, last, len(data))
     struct.pack_into("BBBB", head, 28, x, y, z, 0)
     struct.pack_into(order + "I", head, 32, (1994 << 20) | (8 << 16) | (26 << 11) | (16 << 6) | 45)
     head[45:51] = b"Bruker"

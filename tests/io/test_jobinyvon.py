@@ -36,7 +36,8 @@ def build(data, axes, unit="1/cm"):
     body += said("Title", "sample") + said("Acquired", "19.08.2022 09:30:34") + said("Exposure (s)", 2.5, "5")
     matrix = "".join(numbers(row, "LSX_Row", f'Index="{n}"') for n, row in enumerate(rows))
     text = '<?xml version="1.0" encoding="UTF-8"?>\n<LSX_Data>\n<LSX_Tree Format="9" ID="0x6D746164" Size="12">\n'
-    text += f'{body}\n</LSX_Tree>\n<LSX_Matrix Format="6" ID="0x7D6CD4DB" Size="{rows.size}">{matrix}</LSX_Matrix>\n</LSX_Data>\n'
+    text += f'{body}\n</LSX_Tree>\n<LSX_Matrix Format="6" ID="0x7D6CD4DB" Size="{rows.size}">{matrix}</LSX_Matrix>\n'
+    text += "</LSX_Data>\n"
     return text.encode()
 
 

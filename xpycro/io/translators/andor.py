@@ -89,7 +89,9 @@ def _header(path: str) -> dict[str, Any]:
             warnings.simplefilter("ignore")
             _, header = sif_parser.np_open(_Ending(file), lazy="memmap")
     except Exception as error:  # whatever a foreign parser raises on a damaged file
-        raise CorruptFile(f"sif_parser cannot read it ({type(error).__name__}: {str(error)[:200]})", path=path) from error
+        raise CorruptFile(
+            f"sif_parser cannot read it ({type(error).__name__}: {str(error)[:200]})", path=path
+        ) from error
     return dict(header)
 
 

@@ -16,7 +16,7 @@ import xarray as xr
 
 from xpycro.errors import NotThisFormat, UnsupportedVariant
 from xpycro.io.cursor import Cursor, inflate
-from xpycro.io.rawarray import RawArray, StackedArray
+from xpycro.io.rawarray import RawArray
 from xpycro.io.translators import _common as common
 from xpycro.schema import coordinate, identifier, identifiers
 from xpycro.units import to_base

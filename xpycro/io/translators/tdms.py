@@ -51,7 +51,7 @@ def channels(path: str) -> dict[str, xr.Dataset]:
     try:
         import nptdms
     except ImportError as error:
-        raise MissingExtra("nptdms", "formats", "reading LabVIEW files") from error
+        raise MissingExtra("npTDMS", "formats", "reading LabVIEW files") from error
     try:
         with nptdms.TdmsFile.open(path) as file:
             said = _plain(file.properties)
