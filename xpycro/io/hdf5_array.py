@@ -18,7 +18,7 @@ from xarray.core import indexing
 
 from xpycro.errors import CorruptFile
 from xpycro.io.hdf5_guard import check_filters, reading
-from xpycro.io.rawarray import _Backend, stamp
+from xpycro.io.rawarray import StackedArray, _Backend, stamp
 
 __all__ = ["H5Array", "H5Table", "array", "lazy", "table", "variable"]
 
@@ -328,14 +328,14 @@ def table(
     )  # fmt: skip
 
 
-def lazy(raw: H5Array | H5Table) -> indexing.LazilyIndexedArray:
+def lazy(raw: H5Array | H5Table | StackedArray) -> indexing.LazilyIndexedArray:
     """What goes into an `xarray.Variable`: lazily indexed, nothing read."""
     return indexing.LazilyIndexedArray(_Backend(raw))  # type: ignore[arg-type]
 
 
 def variable(
     dims: Sequence[str],
-    raw: H5Array | H5Table,
+    raw: H5Array | H5Table | StackedArray,
     long_name: str,
     units: str,
     chunks: Sequence[int] | None = None,
@@ -346,7 +346,7 @@ def variable(
     `chunks` are those of the dataset, in its own axis order; they become the preferred chunks.
     """
     made = xr.Variable(tuple(dims), lazy(raw), {"units": units, "long_name": long_name, **attrs})
-    made.encoding["source"] = raw.path
+    made.encoding["source"] = raw.parts[0].path if isinstance(raw, StackedArray) else raw.path
     if chunks is not None and isinstance(raw, H5Array):
         made.encoding["preferred_chunks"] = {dim: int(chunks[a]) for dim, a in zip(dims, raw.order, strict=True)}
     return made

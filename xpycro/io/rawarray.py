@@ -262,9 +262,9 @@ class RawArray:
         span = sum((shape[a] - 1) * abs(strides[a]) for a in axes) + self.dtype.itemsize
         return span == needed or span <= _GAP or (span <= 4 * needed and span <= _SPAN)
 
-    def _rows(self, starts: np.ndarray, span: int) -> tuple[bytearray, int | None]:
+    def _rows(self, starts: np.ndarray, span: int) -> tuple[np.ndarray, int | None]:
         """The bytes of each start, and the byte from which on some are missing (None where all are there)."""
-        rows = bytearray(len(starts) * span)
+        rows = np.empty(len(starts) * span, np.uint8)  # a bytearray would be filled with zeros first
         view = memoryview(rows)
         limit, missing = self.end, None
         with open(self.path, "rb", buffering=0) as handle:
@@ -273,6 +273,7 @@ class RawArray:
                 length = span
                 if limit is not None and start + span > limit:
                     length, missing = max(0, limit - start), limit
+                    rows[number * span + length : (number + 1) * span] = 0
                 if length and start + length > size:
                     raise CorruptFile(
                         f"the file has {size} bytes and had {self.stamp[0]} when it was opened: it has been truncated",
@@ -303,12 +304,12 @@ class StackedArray:
 
     Attributes
     ----------
-    parts : tuple of RawArray, StackedArray or PaddedArray
+    parts : tuple of RawArray, StackedArray, or another array with ``read``, ``shape`` and ``result_dtype``
     axis : int
         Where the new axis lies.
     """
 
-    parts: tuple[RawArray | StackedArray | PaddedArray, ...]
+    parts: tuple[Any, ...]
     axis: int = 0
 
     @property

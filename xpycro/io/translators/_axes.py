@@ -31,10 +31,11 @@ _SPELLED = {
 _INCH = 25.4e-3
 _COUNTED = 1 << 24  # an axis that only counts gets no coordinate beyond this many points
 _SPACE = re.compile(r"\s+")
+_TYPESET = re.compile(r"[${}~]|\\(?:mathrm|rm|text|,)")
 _X = {"x", "width", "r_x", "rnx", "x axis", "column", "columns", "fast"}
 _Y = {"y", "height", "r_y", "rny", "y axis", "row", "rows", "slow", "lines"}
-_KX = {"kx", "q_x", "qx", "dx", "q_nx", "k_x"}
-_KY = {"ky", "q_y", "qy", "dy", "q_ny", "k_y"}
+_KX = {"kx", "q_x", "qx", "dx", "q_nx", "k_x", "u"}
+_KY = {"ky", "q_y", "qy", "dy", "q_ny", "k_y", "v"}
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,8 @@ def axis_units(text: str | None) -> tuple[float, str]:
     plain = _SPACE.sub(" ", (text or "").strip().replace("\0", "")).strip()
     if plain.startswith("[") and plain.endswith("]"):
         plain = plain[1:-1].replace("_", "")
+    if plain.startswith("$") or "{" in plain:  # as it is typeset: $A^{-1}$
+        plain = _TYPESET.sub("", plain.replace("\\AA", "A").replace("\\mu", "u")).strip()
     if plain.lower() in _UNKNOWN:
         return 1.0, ""
     plain = _SPELLED.get(plain.lower(), plain)
@@ -152,7 +155,7 @@ def _named(axis: Axis, base: str) -> str:
         return "wavenumber"
     if "wavelength" in name:
         return "wavelength"
-    if base == "1/m" or (base in ("rad", "degree", "", "m") and name in _KX | _KY and base != "m"):
+    if base == "1/m" or (base in ("rad", "degree", "") and name in _KX | _KY):
         return "kx" if name in _KX or name.endswith("x") else "ky" if name in _KY or name.endswith("y") else "k"
     if base == "rad":
         return "k"

@@ -25,7 +25,7 @@ class PackedFrames:
 
     Attributes
     ----------
-    raw : RawArray
+    part : RawArray
         (..., row, stored number).
     unpack : callable
         Of the stored numbers of some frames, the frames; of a module's own or a partial of one, so that it pickles.
@@ -44,7 +44,7 @@ class PackedFrames:
     array([[1, 2, 3]], dtype=uint8)
     """
 
-    raw: RawArray
+    part: RawArray
     unpack: Callable[[np.ndarray], np.ndarray]
     frame: tuple[int, int]
     dtype: np.dtype
@@ -52,12 +52,12 @@ class PackedFrames:
     @property
     def shape(self) -> tuple[int, ...]:
         """The frames, then rows and columns."""
-        return (*self.raw.shape[:-2], *self.frame)
+        return (*self.part.shape[:-2], *self.frame)
 
     @property
     def ndim(self) -> int:
         """Number of axes."""
-        return self.raw.ndim
+        return self.part.ndim
 
     @property
     def result_dtype(self) -> np.dtype:
@@ -67,25 +67,25 @@ class PackedFrames:
     @property
     def path(self) -> str:
         """Of the file."""
-        return self.raw.path
+        return self.part.path
 
     def flip(self, axis: int) -> PackedFrames:
         """The frames in the other order along an axis before the rows."""
         if axis >= self.ndim - 2:
             raise ValueError("rows and columns of packed frames are not turned round")
-        return replace(self, raw=self.raw.flip(axis))
+        return replace(self, part=self.part.flip(axis))
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
         function = self.unpack
         options = sorted(function.keywords.items()) if isinstance(function, functools.partial) else []
         name = (function.func if isinstance(function, functools.partial) else function).__name__
-        return ("xpycro.PackedFrames", name, *options, self.frame, self.dtype.str, *self.raw.__dask_tokenize__())
+        return ("xpycro.PackedFrames", name, *options, self.frame, self.dtype.str, *self.part.__dask_tokenize__())
 
     def read(self, key: Any = ()) -> np.ndarray:
         """The numbers that a basic index names; the frames it touches are read whole."""
         key = key if isinstance(key, tuple) else (key,)
         key = key + (slice(None),) * (self.ndim - len(key))
-        frames = self.unpack(self.raw.read(key[: self.ndim - 2]))
+        frames = self.unpack(self.part.read(key[: self.ndim - 2]))
         inner = (slice(None),) * (frames.ndim - 2) + key[self.ndim - 2 :]
         return np.ascontiguousarray(frames[inner], dtype=self.dtype)
 

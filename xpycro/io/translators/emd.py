@@ -21,6 +21,7 @@ from xpycro.io.translators._signals import Signal, collect
 __all__ = ["read"]
 
 _DATA = ("data", "datacube", "realslice", "diffractionslice", "depth_slice")
+_NAMED = 4096  # names of an axis
 # py4DSTEM and Prismatic count x along the first axis of an image, which is shown downwards
 _NAMES = {"rx": "y", "ry": "x", "qx": "ky", "qy": "kx", "r_nx": "y", "r_ny": "x", "q_nx": "ky", "q_ny": "kx"}
 
@@ -95,8 +96,10 @@ def _axis(path: str, group: Any, name: str, size: int) -> Axis:
     stored = group[name]
     label, units = h5.text(stored.attrs.get("name")), h5.text(stored.attrs.get("units"))
     dim = _NAMES.get(label.lower(), "")
-    if stored.dtype.kind not in "fiu":  # a list of names: the axis counts
-        return Axis(size, label, None, dim=dim)
+    if stored.dtype.kind not in "fiu":  # a list of names
+        names = h5.tidy(np.asarray(stored[()])) if stored.size == size <= _NAMED else None
+        values = np.array(names, dtype=str) if isinstance(names, list) and len(names) == size else None
+        return Axis(size, label, None, values=values, dim="channel" if label == "_labels_" else dim)
     values = np.asarray(stored[()], float).ravel()
     if values.size == size:
         return Axis(size, label, units, values=values, dim=dim)

@@ -12,15 +12,19 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xpycro.errors import CorruptFile, NotThisFormat
+from xpycro.errors import CorruptFile, NotThisFormat, UnsupportedVariant
 from xpycro.io import hdf5_array
 from xpycro.io.hdf5_guard import opened
+from xpycro.io.rawarray import StackedArray
 from xpycro.io.translators import _h5tools as h5
 from xpycro.io.translators._axes import Axis, data_units, layout
 from xpycro.io.translators._common import iso_time
 from xpycro.io.translators._signals import Signal, collect
+from xpycro.schema import coordinate
 
 __all__ = ["modality_of", "read", "said_of", "split_quantity"]
+
+_COLOURS = {"R": "red", "G": "green", "B": "blue", "A": "alpha"}
 
 
 def read(path: str, *, trust: bool = False, isolate: bool = False) -> dict[str, xr.Dataset]:
@@ -37,7 +41,8 @@ def read(path: str, *, trust: bool = False, isolate: bool = False) -> dict[str, 
     Returns
     -------
     dict of str to Dataset
-        One group for each experiment. Navigation dims before signal dims; images are turned so that ``y`` runs upwards.
+        One group for each experiment; those of ragged arrays, which have no grid, are left out. Navigation dims before
+        signal dims, the colours of a picture along ``channel``; images are turned so that ``y`` runs upwards.
 
     Raises
     ------
@@ -54,11 +59,11 @@ def read(path: str, *, trust: bool = False, isolate: bool = False) -> dict[str, 
     with opened(path, trust=trust, isolate=isolate) as (file, contents):
         if "Experiments" not in contents.groups and "/Experiments" not in contents.groups:
             raise NotThisFormat("the group Experiments is missing", path=path)
-        signals = [
-            _experiment(path, file, f"/Experiments/{name}", contents.missing)
-            for name in file["Experiments"]
-            if f"/Experiments/{name}/data" in contents.datasets
-        ]
+        held = [n for n in file["Experiments"] if f"/Experiments/{n}/data" in contents.datasets]
+        gridded = [n for n in held if file[f"/Experiments/{n}/data"].dtype.kind != "O"]
+        if held and not gridded:
+            raise UnsupportedVariant(f"{held} hold ragged arrays, which have no grid", path=path, field="Experiments")
+        signals = [_experiment(path, file, f"/Experiments/{name}", contents.missing) for name in gridded]
         if not signals:
             raise CorruptFile("no experiment holds data", path=path, field="Experiments")
         return collect(signals, {}, apart=True)
@@ -68,7 +73,9 @@ def _experiment(path: str, file: Any, where: str, missing: Mapping[str, str]) ->
     group, data = file[where], file[f"{where}/data"]
     if f"{where}/data" in missing:
         raise CorruptFile(f"its data lie in {missing[f'{where}/data']!r}, which is not there", path=path, field=where)
-    if data.dtype.kind not in "fciub":
+    colours = data.dtype.names or ()
+    kinds = {data.dtype[name].str[1:] for name in colours}
+    if data.dtype.kind not in "fciub" and not (kinds <= {"u1", "u2"} and colours):
         raise CorruptFile(f"data of type {data.dtype}", path=path, field=f"{where}/data")
     header = h5.metadata(group, skip=frozenset(["data", *(name for name in group if name.startswith("axis-"))]))
     record = str(_deep(header, "metadata", "Signal", "record_by") or "")
@@ -84,11 +91,18 @@ def _experiment(path: str, file: Any, where: str, missing: Mapping[str, str]) ->
     quantity = str(_deep(header, "metadata", "Signal", "quantity") or "")
     label, unit = split_quantity(quantity)
     factor, base = data_units(unit)
-    raw = hdf5_array.array(data, order=laid.order, flip=laid.flip, factor=factor)
     title = str(_deep(header, "metadata", "General", "title") or where.rsplit("/", 1)[-1])
-    made = hdf5_array.variable(laid.dims, raw, label or title, base, data.chunks)
+    coords = dict(laid.coords)
+    parts = [
+        hdf5_array.array(data, order=laid.order, flip=laid.flip, factor=factor, field=name) for name in colours or ("",)
+    ]
+    if colours:
+        made = hdf5_array.variable((*laid.dims, "channel"), StackedArray(tuple(parts), data.ndim), label or title, base)
+        coords["channel"] = coordinate("channel", np.array([_COLOURS.get(name, name) for name in colours]))
+    else:
+        made = hdf5_array.variable(laid.dims, parts[0], label or title, base, data.chunks)
     metadata = header.get("metadata", {})
-    return Signal(title, made, laid.coords, header, said_of(metadata if isinstance(metadata, dict) else {}), title)
+    return Signal(title, made, coords, header, said_of(metadata if isinstance(metadata, dict) else {}), title)
 
 
 def split_quantity(text: str) -> tuple[str, str]:

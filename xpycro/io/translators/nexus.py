@@ -5,6 +5,7 @@ May import numpy, xarray, schema and io below, h5py inside functions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -92,6 +93,15 @@ def _word(group: Any, name: str) -> str | None:
     if not isinstance(found, h5py.Dataset) or found.dtype.kind not in "OS" or found.size != 1:
         return None
     return h5.text(np.asarray(found[()])) or None
+
+
+def _number(group: Any, name: str, default: float) -> float:
+    """A number that stands alone in a dataset."""
+    found = _dataset(group, name)
+    if found is None or found.dtype.kind not in "fiu" or found.size != 1:
+        return default
+    value = float(np.asarray(found[()]).ravel()[0])
+    return value if math.isfinite(value) and (value or not default) else default
 
 
 def _list(value: Any) -> list[str]:
@@ -189,7 +199,11 @@ def _signal(path: str, group: Any, where: str, name: str, data: Any) -> list[Sig
     for source, said in ((data, label), (errors, f"{label} errors")):
         if source is None or source.shape != data.shape or source.dtype.kind not in "fiu" + "c" * (source is data):
             continue
-        raw = hdf5_array.array(source, order=laid.order, flip=laid.flip, factor=factor)
+        gain, start = (
+            _number(group, f"{name}_{word}", default) for word, default in (("scaling_factor", 1.0), ("offset", 0.0))
+        )
+        start = start if source is data else 0.0  # the physical number is stored * gain + start
+        raw = hdf5_array.array(source, order=laid.order, flip=laid.flip, factor=factor * gain, constant=factor * start)
         made = hdf5_array.variable(laid.dims, raw, said, base, source.chunks)
         result.append(Signal(said, made, coords, h5.attributes(source), group=where))
     return result

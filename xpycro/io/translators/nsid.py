@@ -96,7 +96,12 @@ def _axis(path: str, main: Any, number: int) -> Axis:
         )
     said = h5.attributes(scale)
     kind = str(said.get("dimension_type", "")).upper()
-    name = str(said.get("name") or label or scale.name.rsplit("/", 1)[-1])
+    lost = "loss" in str(said.get("quantity", "")).lower() or h5.text(main.attrs.get("modality")).upper() == "EELS"
+    name = (
+        "Energy loss"
+        if lost and kind == "SPECTRAL"
+        else str(said.get("name") or label or scale.name.rsplit("/", 1)[-1])
+    )
     signal = kind in _SIGNAL if kind and kind != "UNKNOWN" else None
     units = str(said.get("units", ""))
     if kind == "SPATIAL" and units == h5.text(main.attrs.get("units")) and axis_units(units)[1] != "m":

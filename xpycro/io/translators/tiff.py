@@ -170,7 +170,10 @@ def _check(path: str, series: Any) -> None:
             if offset < 0 or count < 0 or offset + count > size:
                 raise CorruptFile("a strip lies beyond the end: truncated", path=path, offset=min(offset, size))
         held = sum(page.databytecounts)
-        if keyframe.compression == 1 and held < keyframe.nbytes and series.dataoffset is None:
+        packed = (
+            keyframe.nbytes * keyframe.bitspersample // (8 * np.dtype(keyframe.dtype).itemsize)
+        )  # rows may be padded
+        if keyframe.compression == 1 and held < packed and series.dataoffset is None:
             raise CorruptFile(f"a page declares {keyframe.nbytes} bytes and holds {held}: truncated", path=path)
         if keyframe.nbytes > max(held, 1) * _RATIO:
             raise CorruptFile(f"a page declares {keyframe.nbytes} bytes and holds {held}", path=path)
