@@ -265,7 +265,7 @@ class RawArray:
     def _rows(self, starts: np.ndarray, span: int) -> tuple[np.ndarray, int | None]:
         """The bytes of each start, and the byte from which on some are missing (None where all are there)."""
         rows = np.empty(len(starts) * span, np.uint8)  # a bytearray would be filled with zeros first
-        view = memoryview(rows)
+        view = rows.data
         limit, missing = self.end, None
         with open(self.path, "rb", buffering=0) as handle:
             size = os.fstat(handle.fileno()).st_size
