@@ -1,4 +1,4 @@
-"""Every model from its own start against SciPy from the truth; coverage of the errors; clusters, previews, images."""
+"""Starts from clusters, previews, images, backgrounds, own functions; how right the models are: test_accuracy.py."""
 
 from __future__ import annotations
 
@@ -6,106 +6,17 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from tests.analysis import accuracy
 from xpycro.analysis import models
 from xpycro.analysis.fit import fit
 from xpycro.engine.results import evaluate, residual
 
 X = np.linspace(0.1, 10, 128)
-PEAK = [(8, 15), (3, 7)]  # amplitude, center
-LEVEL, SLOPE = (-1, 1), (-0.1, 0.1)
-# Ranges from which the truths are drawn.
-CASES = {
-    "gaussian + linear": [*PEAK, (0.3, 1), LEVEL, SLOPE],
-    "lorentzian + constant": [*PEAK, (0.3, 1), LEVEL],
-    "voigt + linear": [*PEAK, (0.3, 0.8), (0.2, 0.6), LEVEL, SLOPE],
-    "pseudo_voigt + constant": [*PEAK, (0.4, 1), (0.2, 0.8), LEVEL],
-    "split_gaussian + constant": [*PEAK, (0.3, 1), (0.3, 1), LEVEL],
-    "split_lorentzian + constant": [*PEAK, (0.3, 1), (0.3, 1), LEVEL],
-    "doniach_sunjic + constant": [*PEAK, (0.3, 0.6), (0.05, 0.3), LEVEL],
-    "fano + linear": [(4, 10), (3, 7), (0.3, 0.8), (-2.5, 2.5), LEVEL, SLOPE],
-    "power_law": [(5, 20), (0.5, 2)],
-    "exponential + constant": [(5, 20), (0.5, 4), LEVEL],
-    "double_exponential": [(5, 20), (0.3, 0.8), (5, 20), (3, 6)],
-    "stretched_exponential": [(5, 20), (0.7, 4), (0.5, 1.2)],
-    "arctan_step + constant": [(5, 20), (3, 7), (0.1, 0.8), LEVEL],
-    "erf_step + linear": [(5, 20), (3, 7), (0.1, 0.8), LEVEL, SLOPE],
-    "fermi_edge + constant": [(5, 20), (3, 7), (0.1, 0.8), LEVEL],
-    "logistic + constant": [(5, 20), (3, 7), (0.1, 0.8), LEVEL],
-    "sho_amplitude": [(0.2, 0.5), (4, 7), (8, 40)],
-    "gaussian + gaussian + linear": [(5, 10), (2, 4), (0.3, 0.7), (5, 10), (6, 8), (0.3, 0.7), LEVEL, SLOPE],
-    "gaussian + gaussian + gaussian + linear": [
-        (5, 10), (2.5, 3.2), (0.4, 0.6), (5, 10), (4.3, 5), (0.4, 0.6), (5, 10), (6, 6.7), (0.4, 0.6), LEVEL, SLOPE
-    ],
-    "lorentzian + gaussian + exponential": [
-        (5, 10), (2, 4), (0.3, 0.7), (5, 10), (6, 8), (0.3, 0.7), (5, 20), (2, 6)
-    ],
-}  # fmt: skip
 
 
-def simulated(name, n, seed=0):
-    rng = np.random.default_rng(seed)
-    model = models.parse(name)
-    truth = np.stack([rng.uniform(low, high, n) for low, high in CASES[name]], axis=-1)
-    clean = model.evaluate(X, *(truth[:, j, None] for j in range(truth.shape[1])))
-    noise = np.ptp(clean, axis=1) / 20
-    data = clean + noise[:, None] * rng.normal(size=clean.shape)
-    return model, truth, xr.DataArray(data, {"energy": X}, ("position", "energy"))
-
-
-def scipys_cost(model, data, truth):
-    from scipy.optimize import least_squares
-
-    lower = np.array([p.lower for p in model.parameters.values()])
-    upper = np.array([p.upper for p in model.parameters.values()])
-    begin = np.clip(truth, np.where(lower == 0, 1e-9, lower), upper)
-    return least_squares(
-        lambda p: data - model.evaluate(X, *p), begin, bounds=(lower, upper), x_scale="jac", ftol=1e-12, xtol=1e-12,
-        gtol=1e-12, max_nfev=400,
-    ).cost  # fmt: skip
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_minimum_is_no_worse_than_scipys_from_the_truth(name):
-    # the full 500 pixels a model: see the published table; here enough to notice a broken start
-    n = 12
-    model, truth, da = simulated(name, n)
-    result = fit(da, model)
-    ours = 0.5 * result.residual_rms.values**2 * X.size
-    theirs = np.array([scipys_cost(model, da.values[i], truth[i]) for i in range(n)])
-    assert (ours <= theirs * (1 + 1e-6)).all()
-    assert result.converged.all()
-
-
-def coverage(name, truth, sigma, n=5000, x=X):
-    rng = np.random.default_rng(7)
-    model = models.parse(name)
-    clean = model.evaluate(x, *truth)
-    noise = rng.normal(size=(n, x.size)) * sigma
-    if model.is_complex:
-        noise = noise + 1j * rng.normal(size=(n, x.size)) * sigma
-    da = xr.DataArray(clean + noise, {"energy": x}, ("position", "energy"))
-    result = fit(da, model, dim="energy", sigma=sigma, absolute_sigma=True)
-    assert float(result.converged.mean()) > 0.999
-    pulls = {p: ((result[p] - t) / result[f"{p}_stderr"]) for p, t in zip(model.parameters, truth, strict=True)}
-    return pulls
-
-
-@pytest.mark.parametrize(
-    ("name", "truth", "sigma"),
-    [
-        ("gaussian", (10, 5, 0.8), 0.5),
-        ("lorentzian", (10, 5, 0.8), 0.3),
-        ("voigt", (10, 5, 0.7, 0.5), 0.1),
-        ("exponential", (10, 2.0), 0.3),
-        ("gaussian + linear", (10, 5, 0.8, 1, 0.1), 0.5),
-        ("sho", (0.3, 5, 15, 0.7), 0.1),
-    ],
-)
-def test_coverage_of_one_standard_error(name, truth, sigma):
-    for parameter, pull in coverage(name, truth, sigma).items():
-        inside = float((np.abs(pull) < 1).mean())
-        assert inside == pytest.approx(0.683, abs=0.02), parameter
-        assert float(pull.std()) == pytest.approx(1.0, abs=0.04), parameter
+def simulated(name, n):
+    model, truth, data = accuracy.simulated(accuracy.CASES[name], n)
+    return model, truth, accuracy.labelled(data, X)[0]
 
 
 def test_start_from_clusters():

@@ -6,11 +6,13 @@ import holoviews as hv
 import numpy as np
 import pytest
 import xarray as xr
+from bokeh.models import ColumnDataSource
 
+import xpycro as xp
 from tests.viz import samples
 from xpycro.engine import results
 from xpycro.errors import DimensionError, MissingSource
-from xpycro.viz import plot, report, style
+from xpycro.viz import plot, report, static_fit, style
 
 
 def elements(drawn, kind):
@@ -59,6 +61,45 @@ def test_fit_needs_its_data():
         plot.auto(fit)
     with pytest.raises(ValueError, match="one dim more"):
         plot.fit(fit, data.isel(bias=0))
+
+
+@pytest.fixture(scope="module")
+def windowed():
+    """Peaks on an axis that reads in keV, fitted in a window that would read in eV; one spectrum is noise."""
+    rng = np.random.default_rng(0)
+    energy = np.linspace(300.0, 2300.0, 401)
+    values = 50 * np.exp(-0.5 * ((energy - 500) / 20) ** 2) + rng.normal(size=(2, 3, 401))
+    values[0, 1] = rng.normal(size=401)
+    coords = {"energy": ("energy", energy, {"units": "eV"}), "y": [0.0, 1.0], "x": [0.0, 1.0, 2.0]}
+    data = xr.DataArray(values, coords, ("y", "x", "energy"), "intensity", {"units": "counts"})
+    return xp.fit(data, "gaussian + constant", window=(400, 600)), data
+
+
+def test_curve_of_a_window_lies_on_the_axis_of_the_data(windowed):
+    fit, data = windowed
+    curve = static_fit.fit_curve(fit, static_fit.around(fit, data))
+    assert float(curve.energy.min()) == 300 and float(curve.energy.max()) == 700  # half a window to either side
+    inside = (curve.energy >= 400) & (curve.energy <= 600)
+    np.testing.assert_allclose(curve[1, 1, inside], results.evaluate(fit)[1, 1])
+    assert bool(curve[1, 1, ~inside].isnull().all())
+    page = static_fit.fit_explorer(fit, data)
+    (figure,) = page.select({"name": "spectrum 0"})
+    scatter, line = (r.data_source.data["energy"] for r in figure.renderers)
+    np.testing.assert_array_equal(scatter, line)
+    assert np.ptp(scatter) == pytest.approx(400 if figure.xaxis[0].axis_label.endswith("(eV)") else 0.4)
+    hv.render(plot.fit(fit, data), backend="bokeh")
+
+
+def test_why_a_pixel_has_no_values_is_said(windowed):
+    fit, data = windowed
+    page = static_fit.fit_explorer(fit, data)
+    (table,) = [s.data["html"] for s in page.select({"type": ColumnDataSource}) if "html" in s.data]
+    assert "not converged: indistinguishable from background" in table[1] and "nan" not in table[1]
+    assert "not converged" not in table[0]
+    held = xp.fit(data, "gaussian + constant", window=(400, 600), bounds={"gaussian_center": (510, 600)})
+    one = plot.fit(held.isel(y=1, x=1), data.isel(y=1, x=1))
+    title = hv.Store.lookup_options("bokeh", one, "plot").kwargs["title"]
+    assert "gaussian center 510 eV (at its bound)" in title and "±" in title
 
 
 def test_fit_of_one_spectrum(monkeypatch):

@@ -5,7 +5,8 @@ May import numpy, the solver and the models; no xarray, no dask.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import functools
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -119,14 +120,18 @@ def _solve_general(
             columns[begin] = begin + len(term.own_parameters)
         begin += len(term.own_parameters)
     if not columns:
-        return solve(problem, x, y, sigma=sigma, start=start)
-    free = solve_harmonic(replace(problem, covariance=False), x[0], y, sigma=sigma)
-    estimate = np.where(np.isnan(free.parameters), [np.nan, x.mean(), 50.0, 0.0], free.parameters)
+        return _solve_in_steps(model, problem, x, y, sigma, start)
     start = np.array(np.broadcast_to(start, (len(y), start.shape[1])))
-    for first, end in columns.items():
-        part = start[:, first + 1 : end]
-        part[...] = np.where(np.isnan(part), estimate[:, 1:], part)
-    solution = solve(problem, x, y, sigma=sigma, start=start)
+    free = solve_harmonic(replace(problem, covariance=False), x[0], y, sigma=sigma)
+    solution = solve(problem, x, y, sigma=sigma, start=_oscillating(start, free, columns, x))
+    failed = np.flatnonzero(~converged(solution) & np.isfinite(y).any(axis=-1))
+    if len(model.terms) > 1 and failed.size:  # once more without the background, as the middle of the values shows it
+        part = y[failed] - np.nanmedian(y[failed].real, axis=-1, keepdims=True)
+        part = part - 1j * np.nanmedian(part.imag, axis=-1, keepdims=True)
+        weight = sigma if sigma is None or len(sigma) == 1 else sigma[failed]
+        again = solve_harmonic(replace(problem, covariance=False), x[0], part, sigma=weight)
+        again = solve(problem, x, y[failed], sigma=weight, start=_oscillating(start[failed], again, columns, x))
+        _take(solution, again, failed, converged(again))
     for first in columns:
         phase = first + 3
         if np.isinf(problem.lower[phase]) and np.isinf(problem.upper[phase]) and not problem.fixed[phase]:
@@ -140,6 +145,66 @@ def _solve_general(
     return solution
 
 
+def _oscillating(start: np.ndarray, free: Solution, columns: dict[int, int], x: np.ndarray) -> np.ndarray:
+    """Starts of the oscillators among the terms, where none is given, from their free fit."""
+    estimate = np.where(np.isnan(free.parameters), [np.nan, x.mean(), 50.0, 0.0], free.parameters)
+    start = start.copy()
+    for first, end in columns.items():
+        part = start[:, first + 1 : end]
+        part[...] = np.where(np.isnan(part), estimate[:, 1:], part)
+    return start
+
+
+def _solve_in_steps(
+    model: models.Model, problem: Problem, x: np.ndarray, y: np.ndarray, sigma: np.ndarray | None, start: np.ndarray
+) -> Solution:
+    """Terms that have a simpler form are fitted with it first; the starts that follow from it compete by their cost."""
+    held, starts_of, begin = list(problem.fixed), [], 0
+    simple = np.array(np.broadcast_to(start, (len(y), start.shape[1])))
+    for term in model.terms:
+        names = [p.name for p in term.own_parameters]
+        places = {name: begin + j for j, name in enumerate(names)}
+        own = {places[name]: value for name, value in term.simpler.items()}
+        if own and not any(problem.fixed[j] or problem.tied[j] >= 0 or not np.isnan(start[:, j]).all() for j in own):
+            for j, value in own.items():
+                held[j], simple[:, j] = True, value
+            starts_of.append((term, places))
+        begin += len(names)
+    if not starts_of or not len(y):
+        return solve(problem, x, y, sigma=sigma, start=start)
+    first = solve(replace(problem, fixed=tuple(held), covariance=False), x, y, sigma=sigma, start=simple).parameters
+    offers = [(places, term.from_simpler({name: first[:, j] for name, j in places.items()}))
+              for term, places in starts_of]  # fmt: skip
+    found = []
+    for attempt in range(max(len(starts) for _, starts in offers)):
+        begun = np.array(np.broadcast_to(start, simple.shape))
+        for places, starts in offers:
+            for name, values in starts[attempt % len(starts)].items():
+                column = begun[:, places[name]]
+                column[...] = np.where(np.isnan(column), values, column)
+        found.append(solve(problem, x, y, sigma=sigma, start=begun))
+    return functools.reduce(_better, found)
+
+
+def _better(one: Solution, other: Solution) -> Solution:
+    """Pixel by pixel the converged one of lower cost; into the first."""
+    wins = converged(other) & (~converged(one) | (other.cost < one.cost))
+    _take(one, other, np.arange(len(wins)), wins)
+    return one
+
+
+def _take(target: Solution, source: Solution, rows: np.ndarray, wins: np.ndarray) -> None:
+    """Overwrite `rows` of the target by the source's where it wins."""
+    for field in fields(target):
+        values = getattr(target, field.name)
+        if len(values):
+            values[rows[wins]] = getattr(source, field.name)[wins]
+
+
+def converged(solution: Solution) -> np.ndarray:
+    return np.isin(solution.status, [s for s in Status if s.converged])
+
+
 def _plain(problem: Problem, model: models.Model) -> bool:
     """Whether nothing but the default bounds constrains the fit."""
     default = tuple(p.lower for p in model.parameters.values())
@@ -150,7 +215,6 @@ def _plain(problem: Problem, model: models.Model) -> bool:
 def _summary(solution: Solution, problem: Problem) -> list[np.ndarray]:
     count = problem.n_fitted
     n = solution.n_points
-    converged = np.isin(solution.status, [s for s in Status if s.converged])
     with np.errstate(all="ignore"):
         rms = np.sqrt(solution.sum_of_squares * problem.quadratures / n)
         if problem.loss not in (Loss.LINEAR, Loss.POISSON):  # robust losses are no likelihoods
@@ -160,7 +224,16 @@ def _summary(solution: Solution, problem: Problem) -> list[np.ndarray]:
         else:  # the noise is one parameter more
             likelihood = n * np.log(2 * solution.cost / n)
             aic, bic = likelihood + 2 * (count + 1), likelihood + (count + 1) * np.log(n)
-    parts = [*solution.parameters.T, *solution.errors.T, rms, solution.r2, aic, bic, converged, solution.status]
+    parts = [
+        *solution.parameters.T,
+        *solution.errors.T,
+        rms,
+        solution.r2,
+        aic,
+        bic,
+        converged(solution),
+        solution.status,
+    ]
     parts.append(solution.iterations)
     if problem.covariance:
         parts.append(solution.covariance)

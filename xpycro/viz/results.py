@@ -14,7 +14,6 @@ import numpy as np
 import xarray as xr
 
 from xpycro import provenance, schema
-from xpycro.engine import results as _results
 from xpycro.viz import curves, pictures, static, static_fit, style
 from xpycro.viz import parts as _parts
 from xpycro.viz.live import Channel, callback, channels_of, linked
@@ -411,7 +410,7 @@ def fit(result: xr.Dataset, data: xr.DataArray | None = None, *, size: int = 200
     nav = schema.plane_dims(r2) or tuple(str(d) for d in r2.dims[-1:])
     rest = [str(d) for d in r2.dims if d not in nav]
     view, _ = _parts.first(result, rest)
-    measured = measured.isel(dict.fromkeys(rest, 0)).transpose(*nav, *signal)
+    measured = static_fit.around(result, measured.isel(dict.fromkeys(rest, 0)).transpose(*nav, *signal))
     names = [*static_fit.fit_parameters(result), "r2"]
     axes, places, place_names = static.navigator(view["r2"], nav)
     shape = [r2.sizes[d] for d in nav]
@@ -479,7 +478,7 @@ def _fitted(
     axes, places, place_names = where
     at = dict(zip(nav, map(int, np.unravel_index(pixel, [measured.sizes[d] for d in nav])), strict=True))
     one = view.isel({d: slice(i, i + 1) for d, i in at.items()})
-    model = style.read(_results.evaluate(one).transpose(*nav, signal)).reshape(-1)
+    model = style.read(static_fit.fit_curve(one, measured).transpose(*nav, signal)).reshape(-1)
     values, shown = channel.apply(style.read(measured.isel(at)))
     curve, _ = channel.apply(model)
     place = place_names[pixel] if place_names else ", ".join(
@@ -494,7 +493,7 @@ def _data_and_curve(ax: style.Axis, values: np.ndarray, curve: np.ndarray, shown
     hv = style.backend()
     kdim, vdim = hv.Dimension((ax.dim, ax.label), unit=ax.unit), hv.Dimension(("value", shown.label), unit=shown.unit)
     dots = hv.Scatter((ax.values, values), kdim, vdim, label="data").opts(
-        backend="bokeh", color="#7f7f7f", size=5, alpha=0.7
+        backend="bokeh", color="#7f7f7f", size=5 if values.size < 300 else 3, alpha=0.7
     )
     line = curves.curve(ax, curve, shown, label="fit", color=style.CATEGORIES[3], framewise=True)
     return style.dress(hv.Overlay([dots, line]), show_legend=False, frame_width=300, frame_height=230, padding=0.05)
@@ -502,20 +501,24 @@ def _data_and_curve(ax: style.Axis, values: np.ndarray, curve: np.ndarray, shown
 
 def _describe(one: xr.Dataset, names: list[str]) -> str:
     words = []
+    errors = {
+        name: float(style.read(one[f"{name}_stderr"]).reshape(-1)[0]) for name in names if f"{name}_stderr" in one
+    }
     for name in names:
         values = style.read(one[name]).reshape(-1)
         shown = style.quantity(one[name], values)
-        text = f"{values[0] * shown.factor:.4g}"
-        error = style.read(one[f"{name}_stderr"]).reshape(-1)[0] if f"{name}_stderr" in one else math.nan
-        text += f" ± {error * shown.factor:.2g}" if math.isfinite(error) else ""
-        words.append(f"{'r²' if name == 'r2' else name.replace('_', ' ')} {text} {shown.unit or ''}".strip())
+        error = errors[name] * shown.factor if name in errors else None
+        some = any(map(math.isfinite, errors.values()))
+        text = static_fit.value_text(values[0] * shown.factor, error, shown.unit, some)
+        words.append(f"{'r²' if name == 'r2' else name.replace('_', ' ')} {text}")
     words = [" · ".join(words[i : i + 2]) for i in range(0, len(words), 2)]
-    converged = "converged" not in one or bool(np.asarray(one["converged"].values).reshape(-1)[0])
-    return "\n".join(words) + ("" if converged else " · not converged")
+    verdict = str(static_fit.outcome(one).reshape(-1)[0])
+    return "\n".join([*words, verdict] if verdict else words)
 
 
 def _one_fit(result: xr.Dataset, measured: xr.DataArray, signal: str) -> Any:
-    model = style.read(_results.evaluate(result))
+    measured = static_fit.around(result, measured)
+    model = style.read(static_fit.fit_curve(result, measured))
     panels = []
     names = [*static_fit.fit_parameters(result), "r2"]
     raw = style.read(measured.transpose(signal))

@@ -27,7 +27,7 @@ from xpycro.viz.static import (
 
 FIT_BUDGET = 900_000
 
-__all__ = ["fit_explorer", "fit_parameters"]
+__all__ = ["around", "fit_curve", "fit_explorer", "fit_parameters", "outcome", "value_text"]
 
 
 def fit_parameters(fit: xr.Dataset) -> list[str]:
@@ -38,6 +38,53 @@ def fit_parameters(fit: xr.Dataset) -> list[str]:
     if not parameters:
         parameters = [n for n in names if n not in (*required, *optional) and not n.endswith("_stderr")]
     return parameters
+
+
+def around(fit: xr.Dataset, measured: xr.DataArray) -> xr.DataArray:
+    """The data of the fitted window and of half as much to either side of it."""
+    name = str(fit.attrs.get("fitted_axis", ""))
+    if name not in fit.coords or name not in measured.coords or measured.coords[name].ndim != 1:
+        return measured
+    axis, fitted = measured.coords[name], fit.coords[name].values
+    margin = 0.5 * float(np.ptp(fitted))
+    keep = np.flatnonzero((axis.values >= fitted.min() - margin) & (axis.values <= fitted.max() + margin))
+    return measured if keep.size in (0, axis.size) else measured.isel({axis.dims[0]: keep})
+
+
+def fit_curve(fit: xr.Dataset, measured: xr.DataArray) -> xr.DataArray:
+    """The fitted curves over the whole signal axis of the data, NaN outside of the window that was fitted."""
+    from xpycro.engine import results
+
+    name = str(fit.attrs.get("fitted_axis", ""))
+    if name not in fit.coords or name not in measured.coords:
+        return results.evaluate(fit)
+    axis, fitted = measured.coords[name], fit.coords[name]
+    curve = results.evaluate(fit, xr.DataArray(axis.values, dims=axis.dims, attrs=axis.attrs))
+    inside = (curve[name] >= float(fitted.min())) & (curve[name] <= float(fitted.max()))
+    return curve.where(inside).assign_coords({name: axis})
+
+
+def outcome(fit: xr.Dataset) -> np.ndarray:
+    """What to say of each pixel, besides its values: nothing, or why it did not converge."""
+    if "converged" not in fit:
+        return np.full(fit["r2"].shape, "", dtype=object)
+    said = np.where(np.asarray(fit["converged"].values, bool), "", "not converged").astype(object)
+    if "status" in fit and "flag_meanings" in fit["status"].attrs:
+        attrs = fit["status"].attrs
+        meanings = dict(zip(np.atleast_1d(attrs["flag_values"]), str(attrs["flag_meanings"]).split(), strict=True))
+        status = np.asarray(fit["status"].values)
+        for value, meaning in meanings.items():
+            said[(status == value) & (said != "")] = f"not converged: {meaning.replace('_', ' ')}"
+    return said
+
+
+def value_text(value: float, error: float | None, unit: str | None, some: bool) -> str:
+    """A value with its error; without one where `some` others have theirs, it lies at its bound."""
+    if not np.isfinite(value):
+        return "–"
+    text = f"{value:.4g}" if error is None or not np.isfinite(error) else f"{value:.4g} ± {error:.2g}"
+    bound = " (at its bound)" if some and error is not None and not np.isfinite(error) else ""
+    return f"{text} {unit or ''}".rstrip() + bound
 
 
 def fit_explorer(
@@ -75,8 +122,6 @@ def fit_explorer(
     from bokeh.models import ColumnDataSource, CustomJS
     from bokeh.models.widgets import Div
 
-    from xpycro.engine import results
-
     measured = provenance.source_data(fit, data, purpose="the fit explorer")
     names = fit_parameters(fit)
     r2 = fit["r2"]
@@ -86,10 +131,10 @@ def fit_explorer(
             f"data= has the dims {[str(d) for d in measured.dims]} and the fit's maps {[str(d) for d in r2.dims]}: "
             "data= must be the array that was fitted, with one dim more"
         )
-    measured = measured.transpose(*r2.dims, *signal_dims)
+    measured = around(fit, measured.transpose(*r2.dims, *signal_dims))
     nav = schema.plane_dims(r2) or tuple(str(d) for d in r2.dims[-1:])
     roles = _parts.Parts(nav, signal_dims[0], tuple(str(d) for d in r2.dims if d not in nav))
-    model = results.evaluate(fit).transpose(*measured.dims)
+    model = fit_curve(fit, measured).transpose(*measured.dims)
     cells = 2 if measured.dtype.kind == "c" else 1
     small = _parts.cube(measured, roles, budget=budget // 2, average=False)
     small_model = _parts.cube(
@@ -100,7 +145,6 @@ def fit_explorer(
     axes, places, place_names = navigator(small.data, nav)
     full_axes, full_places, _ = navigator(maps_["r2"], nav)
     signal = style.axis(small.data, roles.signal)
-    model_signal = style.axis(small_model.data, roles.signal)
     charts, heads = [], []
     for name in [*names, "r2"]:
         da = maps_[name].copy(data=style.read(maps_[name]))
@@ -108,13 +152,17 @@ def fit_explorer(
         shown = style.quantity(da, values, label="r²" if name == "r2" else None)
         if values.ndim == 1 and place_names is not None:
             values = values[None]
-        charts.append(draw_map(values * shown.factor, da, full_axes, full_places, shown.title, size, shown))
+        chart = draw_map(values * shown.factor, da, full_axes, full_places, shown.title, size, shown)
+        if not np.isfinite(values).any():
+            chart.figure.right = []  # a colour bar of nothing
+        charts.append(chart)
         heads.append((name, shown))
     rows = _readouts(fit, roles, small.data, heads)
     score = np.asarray(maps_["r2"].values, dtype=float)
     pixels = places.shape[1]
     index = _same_pixels(maps_["r2"], small.data, nav)
-    good = np.flatnonzero(np.isfinite(score.reshape(-1)[index]))
+    fitted = np.all([np.isfinite(style.read(maps_[name])).reshape(-1) for name in names], axis=0)
+    good = np.flatnonzero(fitted[index] if fitted[index].any() else np.isfinite(score.reshape(-1)[index]))
     i = int(good[np.argmin(np.abs(good - (pixels + places.shape[1] ** 0.5) / 2))]) if good.size else 0
     cursor = ColumnDataSource({"x": [places[0, i]], "y": [places[1, i]], "i": [i]})
     rings([c.figure for c in charts], cursor)
@@ -123,11 +171,11 @@ def fit_explorer(
         key: [] for key in ("cubes", "models", "points", "point_fields", "curves", "curve_fields", "labels")
     }
     pairs = list(zip(_channels(small.data), _channels(small_model.data), strict=True))
-    for part, fitted in pairs:
+    for part, modelled in pairs:
         values = part.values.reshape(pixels, -1)
         shown = style.quantity(part, values)
         values = (values * shown.factor).astype(np.float32)
-        curve = (fitted.values.reshape(pixels, -1) * shown.factor).astype(np.float32)
+        curve = (modelled.values.reshape(pixels, -1) * shown.factor).astype(np.float32)
         where = (
             f"{axes[0].text_at(places[0, i])}, {axes[1].text_at(places[1, i])}"
             if place_names is None
@@ -136,7 +184,6 @@ def fit_explorer(
         figure, dots, line = _data_and_fit(
             signal,
             values[i],
-            model_signal,
             curve[i],
             shown,
             f"{shown.label} at {where}",
@@ -168,8 +215,8 @@ def fit_explorer(
     note = ", ".join(filter(None, [small.note]))
     if note:
         text += f" Shown: {note}."
-    if not np.isfinite(score).all():
-        text += " Grey: no data, or the fit failed."
+    if not fitted.all():
+        text += " Grey: no data, or not converged." if fitted.any() else " No pixel converged."
     figures = [c.figure for c in charts]
     grid = [row(*figures[j : j + cols]) for j in range(0, len(figures), cols)]
     return column(*grid, row(*spectra), readout, caption(text))
@@ -183,18 +230,17 @@ def _same_pixels(whole: xr.DataArray, part: xr.DataArray, nav: Sequence[str]) ->
 
 
 def _data_and_fit(
-    signal: style.Axis, measured: np.ndarray, model_signal: style.Axis, fitted: np.ndarray, shown: style.Quantity,
-    title: str, width: int,
-) -> tuple[Any, Any, Any]:  # fmt: skip
+    signal: style.Axis, measured: np.ndarray, fitted: np.ndarray, shown: style.Quantity, title: str, width: int
+) -> tuple[Any, Any, Any]:
     hv = style.backend()
     kdim, vdim = (
         hv.Dimension((signal.dim, signal.label), unit=signal.unit),
         hv.Dimension(("value", shown.label), unit=shown.unit),
     )
     dots = hv.Scatter((signal.values, measured.astype(float)), kdim, vdim, label="data").opts(
-        backend="bokeh", color="#7f7f7f", size=5, alpha=0.7
+        backend="bokeh", color="#7f7f7f", size=5 if measured.size < 300 else 3, alpha=0.7
     )
-    line = hv.Curve((model_signal.values, fitted.astype(float)), kdim, vdim, label="fit").opts(
+    line = hv.Curve((signal.values, fitted.astype(float)), kdim, vdim, label="fit").opts(
         backend="bokeh", color=style.CATEGORIES[3], line_width=2.2
     )
     drawn = style.dress(
@@ -228,21 +274,17 @@ def _readouts(
             arrays.append(style.read(da).reshape(-1)[index] * shown.factor)
         assert arrays[0] is not None
         columns.append((name, shown, arrays[0], arrays[1]))
-    failed = np.zeros(columns[0][2].size, dtype=bool)
-    if "converged" in fit:
-        da, _ = _parts.first(fit["converged"], roles.rest)
-        failed = ~np.asarray(_parts.ascending(da.transpose(*roles.nav), roles.nav).values, bool).reshape(-1)[index]
+    first, _ = _parts.first(fit[[n for n in ("r2", "converged", "status") if n in fit]], roles.rest)
+    said = outcome(_parts.ascending(first.transpose(*roles.nav), roles.nav)).reshape(-1)[index]
     lines = []
-    for i in range(failed.size):
+    for i, verdict in enumerate(said):
         words = []
+        some = any(e is not None and np.isfinite(e[i]) for _, _, _, e in columns)
         for name, shown, values, errors in columns:
             label = "r²" if name == "r2" else name.replace("_", " ")
-            text = f"{values[i]:.4g}"
-            if errors is not None and np.isfinite(errors[i]):
-                text += f" ± {errors[i]:.2g}"
-            said = f"<b>{html.escape(label)}</b> {html.escape(text)} {html.escape(shown.unit or '')}"
-            said = said.replace(" -", " −")
-            words.append(f"<span style='white-space:nowrap'>{said}</span>")
-        flag = " &nbsp; <b style='color:#b00020'>not converged</b>" if failed[i] else ""
+            text = value_text(values[i], None if errors is None else errors[i], shown.unit, some)
+            said_of = f"<b>{html.escape(label)}</b> {html.escape(text)}"
+            words.append(f"<span style='white-space:nowrap'>{said_of.replace(' -', ' −')}</span>")
+        flag = f" &nbsp; <b style='color:#b00020'>{html.escape(verdict)}</b>" if verdict else ""
         lines.append(" &nbsp;· ".join(words) + flag)
     return lines

@@ -91,6 +91,8 @@ class Model:
     formula: ClassVar[str] = ""
     is_complex: ClassVar[bool] = False
     ndim: ClassVar[int] = 1
+    # values of own parameters with which the model is a simpler one, whose fit leads to the starts of `from_simpler`
+    simpler: ClassVar[Mapping[str, float]] = {}
 
     @property
     def own_parameters(self) -> tuple[Parameter, ...]:
@@ -107,6 +109,10 @@ class Model:
 
     def starts(self, x: np.ndarray) -> Sequence[Mapping[str, float]]:
         """Starts to try for parameters that neither a peak nor a number gives, on the axis `x`."""
+        return ()
+
+    def from_simpler(self, found: Mapping[str, np.ndarray]) -> Sequence[Mapping[str, np.ndarray]]:
+        """Starts of own parameters from those of the simpler model, all to be tried."""
         return ()
 
     def check_axis(self, x: np.ndarray) -> None:

@@ -248,8 +248,9 @@ class SkewedGaussian(Shape):
         amplitude("value at the centre"),
         center(),
         _width("sigma", 1 / FWHM, "standard deviation without skew"),
-        _pure("skew", 0.3, -30.0, 30.0, "skew; beyond 30 a step cannot be told from a steeper one"),
+        _pure("skew", 0.0, -30.0, 30.0, "skew; beyond 30 a step cannot be told from a steeper one"),
     )
+    simpler: ClassVar[Mapping[str, float]] = {"skew": 0.0}
 
     def function(self, x: np.ndarray, amplitude: Any, center: Any, sigma: Any, skew: Any) -> np.ndarray:
         from scipy.special import erf
@@ -257,8 +258,15 @@ class SkewedGaussian(Shape):
         u = (x - center) / sigma
         return amplitude * np.exp(-0.5 * u**2) * (1 + erf(skew * u / np.sqrt(2.0)))
 
-    def starts(self, x: np.ndarray) -> Sequence[Mapping[str, float]]:
-        return [{"skew": value} for value in (-5.0, -1.5, 0.3, 1.5, 5.0)]
+    def from_simpler(self, found: Mapping[str, np.ndarray]) -> Sequence[Mapping[str, np.ndarray]]:
+        """Of the mean and standard deviation of the gaussian, with a tail to either side."""
+        starts = []
+        for skew in (-2.0, 2.0):
+            delta = skew / np.sqrt(1 + skew**2)
+            sigma = found["sigma"] / np.sqrt(1 - 2 * delta**2 / np.pi)
+            shifted = found["center"] - sigma * delta * np.sqrt(2 / np.pi)
+            starts.append({"center": shifted, "sigma": sigma, "skew": np.full(sigma.shape, skew)})
+        return starts
 
     @staticmethod
     def area(amplitude: Any, sigma: Any) -> Any:
