@@ -35,6 +35,7 @@ _HOMES = {
     "lab_frame": "xpycro.io.frame:lab_frame",
     "lattice": "xpycro.processing.lattice",
     "layout": "xpycro.io.store:layout_of",
+    "loops": "xpycro.analysis.loops",
     "models": "xpycro.analysis.models",
     "open": "xpycro.io.opening:open",
     "open_many": "xpycro.io.many:open_many",

@@ -1,7 +1,7 @@
 """What type checkers see of the package: the public names, each from its room."""
 
 from xpycro import accessor, errors, simulate
-from xpycro.analysis import models
+from xpycro.analysis import loops, models
 from xpycro.analysis.fit import fit
 from xpycro.analysis.fit_quality import derived, fit_compare
 from xpycro.engine.results import evaluate, project, reconstruct, residual
@@ -44,6 +44,7 @@ __all__ = [
     "lab_frame",
     "lattice",
     "layout",
+    "loops",
     "models",
     "open",
     "open_many",

@@ -15,6 +15,7 @@ import xarray as xr
 
 from xpycro.analysis import fit as _fit
 from xpycro.analysis import fit_quality as _fit_quality
+from xpycro.analysis import loops as _loops
 from xpycro.engine import results as _results
 from xpycro.io import export as _export
 from xpycro.io import store as _store
@@ -150,6 +151,16 @@ class Lattice(_Forwarding):
     strain = _forward(_lattice.strain)
 
 
+class Loops(_Forwarding):
+    """Switching loops: from oscillator fits to loops, their parameters, and what these say."""
+
+    __slots__ = ()
+    derived = _forward(_loops.derived)
+    fit = _forward(_loops.fit)
+    forc_density = _forward(_loops.forc_density)
+    project = _forward(_loops.project)
+
+
 class Plot(_Forwarding):
     """Pictures and explorers; calling it picks what suits the object."""
 
@@ -234,6 +245,7 @@ class _LabelledAccessor(_Forwarding):
     history = property(lambda self: _history(self._obj), doc="How the object was made: `xp.history` of it.")
     image = property(lambda self: Image(self._obj), doc=Image.__doc__)
     lattice = property(lambda self: Lattice(self._obj), doc=Lattice.__doc__)
+    loops = property(lambda self: Loops(self._obj), doc=Loops.__doc__)
     plot = property(lambda self: Plot(self._obj), doc=Plot.__doc__)
     register = property(lambda self: Register(self._obj), doc=Register.__doc__)
     spectra = property(lambda self: Spectra(self._obj), doc=Spectra.__doc__)

@@ -75,6 +75,47 @@ def test_a_band_excitation_grid(tmp_path, slow_first):
     assert schema.problems(ds) == []
 
 
+def test_band_excitation_has_the_names_of_its_raw_folder(tmp_path):
+    """Field, direction and FORC as the old translators wrote them; 0 is in field, 1 out of field."""
+    frequency, low = np.linspace(3e5, 4e5, 5), np.array([-1.0, -2.0])
+    spectra = product(
+        ("Frequency", "Hz", frequency), ("DC_Offset", "V", np.arange(4)), ("Field", "", [0, 1]), ("FORC", "", [0, 1])
+    )
+    label, units, index, _ = spectra[1]
+    forc = spectra[3][2]
+    spectra[1] = (
+        label,
+        units,
+        index,
+        np.array([0.0, 1.0, 0.0, 0.0])[index] + np.array([0, 0, 0, 1])[index] * low[forc],
+    )
+    cube = (np.arange(6 * 80) * (1 + 1j)).astype("c8").reshape(6, 80)
+    path = write(tmp_path / "be.h5", cube, raster(3, 2), spectra, quantity="Piezoresponse", units="V")
+    with h5py.File(path, "a") as file:
+        file.attrs["data_type"] = "BEPSData"
+    ds = usid.read(path)[""]
+    assert ds.response.dims == ("y", "x", "forc", "field", "step", "frequency")
+    assert list(ds.field.values) == ["in", "out"] and ds.bias.dims == ("forc", "step")
+    np.testing.assert_allclose(ds.bias, [[0, 1, 0, -1], [0, 1, 0, -2]])
+    np.testing.assert_array_equal(ds.response.values.reshape(6, 80), cube)
+    assert schema.problems(ds) == []
+
+
+def test_an_earlier_oscillator_fit_can_be_projected(tmp_path):
+    import xpycro as xp
+
+    fields = ["Amplitude [V]", "Frequency [Hz]", "Quality Factor", "Phase [rad]", "R2 Criterion"]
+    record = np.ones((6, 8), [(name, "f4") for name in fields])
+    record["Phase [rad]"] = np.where(np.arange(8) < 4, 0.3, 0.3 - np.pi)
+    bias = product(("DC_Offset", "V", [0.0, 1.0, 2.0, 1.0, 0.0, -1.0, -2.0, -1.0]))
+    path = write(tmp_path / "fit.h5", record, raster(3, 2), bias, name="Fit")
+    with h5py.File(path, "a") as file:
+        file.attrs["data_type"] = "BEPSData"
+    ds = usid.read(path)[""]
+    assert "resonance_frequency" in ds and ds.amplitude.dims == ("y", "x", "step")
+    np.testing.assert_allclose(xp.loops.project(ds).response[0, 0], [1] * 4 + [-1] * 4, atol=1e-6)
+
+
 def test_compound_data_become_variables(tmp_path):
     record = np.zeros((6, 2), [("Amplitude [V]", "f4"), ("Frequency [Hz]", "f4"), ("R2", "f4")])
     record["R2"] = np.arange(12).reshape(6, 2)

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from tests.conftest import raise_if_dask_computes
-from xpycro.simulate import band_excitation
+from xpycro.analysis.loops import model
+from xpycro.errors import StoreError
+from xpycro.simulate import band_excitation, write_band_excitation
 from xpycro.simulate.band_excitation import sho_response
 
 
@@ -53,7 +55,76 @@ def test_domains_turn_the_phase_by_pi():
     assert np.unique(up).item() - np.unique(down).item() == pytest.approx(np.pi)
 
 
-@pytest.mark.parametrize("bad", [{"shape": (0, 4)}, {"n_frequencies": 1}, {"band": (2.0, 1.0)}, {"chunks": {"x": 2}}])
+def static(ds):
+    """Signed response of each step, from spectra divided by the oscillator's own curve and the drive."""
+    gain = sho_response(
+        ds.frequency.values, np.ones(ds.true_domain.shape), ds.true_resonance_frequency.values,
+        ds.true_quality_factor.values, np.full(ds.true_domain.shape, ds.attrs["true_phase_offset"]),
+    )  # fmt: skip
+    gain = gain * ds.excitation.values
+    gain = gain.reshape(*gain.shape[:2], *[1] * (ds.response.ndim - 3), -1)
+    return (ds.response.values * gain.conj()).sum(-1).real / (np.abs(gain) ** 2).sum(-1)
+
+
+def test_each_step_follows_the_pixels_loop_in_and_out_of_field():
+    ds = band_excitation((3, 4), 32, mode="dc", n_steps=16, n_cycles=2, field="both", signal_to_noise=1e9,
+                         drive_ripple=0.3)  # fmt: skip
+    found = static(ds)
+    bias = ds.bias.values
+    rising = np.append(np.diff(bias), bias[0] - bias[-1]) > 0
+    p = [ds[f"true_{name}"].values[..., None] for name in model.PARAMETERS]
+    out = model.loop(bias, rising, *p) * ds.true_polarity.values[..., None]
+    on = ds.true_electrostatic_slope.values[..., None] * (bias - ds.true_surface_potential.values[..., None])
+    for cycle in range(2):
+        np.testing.assert_allclose(found[:, :, cycle, 1], out, atol=1e-9)
+        np.testing.assert_allclose(found[:, :, cycle, 0], out + on, atol=1e-9)
+    assert set(np.unique(ds.true_polarity)) == {-1.0, 1.0}
+
+
+def test_reversal_curves_open_only_beyond_the_coercive_bias():
+    ds = band_excitation((2, 2), 16, mode="dc", n_steps=64, n_forc=10, signal_to_noise=1e9)
+    found, bias = static(ds) * ds.true_polarity.values[..., None, None], ds.bias.values
+    # from saturation, curve 0 turns long before much switches back
+    height = ds.true_height.values
+    assert (np.ptp(found[:, :, 0], axis=-1) < 0.2 * height).all()
+    full = found[:, :, -1]
+    np.testing.assert_allclose(np.ptp(full, axis=-1), height, rtol=0.1)
+    assert (np.diff(bias.min(axis=1)) < 0).all() and np.ptp(bias.max(axis=1)) == 0
+
+
+def test_a_sweep_of_the_drive_is_linear_in_it():
+    ds = band_excitation((2, 2), 16, mode="ac", n_steps=16, signal_to_noise=1e9)
+    found = static(ds)
+    np.testing.assert_allclose(found / found[..., -1:], np.broadcast_to(np.linspace(0, 1, 8), found.shape), atol=1e-6)
+
+
+def test_switching_spectra_are_the_same_lazily():
+    options = {"mode": "dc", "n_steps": 8, "field": "both", "seed": 3}
+    eager = band_excitation((5, 3), 8, **options)
+    with raise_if_dask_computes():
+        lazy = band_excitation((5, 3), 8, chunks={"y": 2}, **options)
+    np.testing.assert_array_equal(lazy.response.compute(), eager.response)
+
+
+def test_the_writer_names_what_it_cannot_write(tmp_path):
+    ds = band_excitation((2, 2), 8, mode="dc", n_steps=8)
+    with pytest.raises(ValueError, match="triangle"):
+        write_band_excitation(ds.assign_coords(bias=ds.bias**2), tmp_path / "a")
+    with pytest.raises(ValueError, match="dims"):
+        write_band_excitation(ds.rename(step="time"), tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").write_text("")
+    with pytest.raises(StoreError, match="not empty"):
+        write_band_excitation(ds, tmp_path / "full")
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{"shape": (0, 4)}, {"n_frequencies": 1}, {"band": (2.0, 1.0)}, {"chunks": {"x": 2}}, {"mode": "bad"},
+     {"n_steps": 6, "mode": "dc"}, {"n_cycles": 0, "mode": "dc"}, {"field": "off", "mode": "dc"},
+     {"bias_amplitude": -1.0, "mode": "dc"}],
+)  # fmt: skip
 def test_bad_arguments_name_themselves(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         band_excitation(**{"shape": (4, 4), "n_frequencies": 8, **bad})

@@ -25,6 +25,7 @@ _homes: dict[str, str] = {
     "decomposition": "xpycro.processing.decompose",
     "clustering": "xpycro.processing.cluster",
     "fit": "xpycro.analysis.fit_curves",
+    "loop_fit": "xpycro.analysis.loops",
 }
 
 

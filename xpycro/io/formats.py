@@ -61,6 +61,8 @@ class Format:
         ``"real file"``, ``"facts only"`` (written from a description, no file to try) or ``"bridge"``.
     guess : bool
         Whether plain `xarray.open_dataset` may choose engine "pycro" for it; False where other engines claim the file.
+    folder : bool
+        Whether a measurement is a folder of files: then `sniff` is asked about folders too, with an empty head.
 
     Examples
     --------
@@ -79,6 +81,7 @@ class Format:
     extra: str = ""
     verified: str = "facts only"
     guess: bool = True
+    folder: bool = False
 
     def translator(self) -> Translator:
         """The function that reads it, imported now."""
@@ -223,14 +226,17 @@ def suffix_of(path: str) -> str:
 
 
 def head_of(path: str) -> bytes:
-    """The first bytes of a file, as sniffers see them."""
+    """The first bytes of a file, as sniffers see them; of a folder none."""
+    if os.path.isdir(path):
+        return b""
     with open(path, "rb") as handle:
         return handle.read(HEAD)
 
 
 def by_content(path: str, head: bytes, table: Iterable[Format]) -> list[Format]:
     """The formats that recognise the content; those whose suffix fits come first."""
-    fitting = [f for f in table if f.sniff(head, path)]
+    is_folder = os.path.isdir(path)
+    fitting = [f for f in table if (f.folder or not is_folder) and f.sniff(head, path)]
     return sorted(fitting, key=lambda f: suffix_of(path) not in f.suffixes)
 
 
@@ -265,6 +271,13 @@ def identify(path: str | os.PathLike[str], format: str | None = None) -> Format:
     fitting = by_content(path, head, table.values())
     if fitting:
         return fitting[0]
+    if os.path.isdir(path):
+        known_folders = [f.name for f in table.values() if f.folder]
+        raise NotThisFormat(
+            f"no known format is a folder like this (folders are read as {known_folders}); xp.open reads one file, "
+            "xp.open_many the files of a folder",
+            path=path,
+        )
     suffix = suffix_of(path)
     named = [f for f in table.values() if suffix in f.suffixes]
     if len(named) == 1:

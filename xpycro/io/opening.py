@@ -23,19 +23,19 @@ Chunks = Literal["auto"] | Mapping[str, int] | None
 
 
 def checked_path(path: str | os.PathLike[str]) -> str:
-    """The path as text, which must be a file.
+    """The path as text, which must be a file, or a folder that is one measurement.
 
     Raises
     ------
     FileNotFoundError
         If it does not exist; the message has near names of the folder.
     IsADirectoryError
-        If it is a folder.
+        If it is a folder that no format takes.
     """
     text = os.fspath(path)
-    if os.path.isdir(text):
+    if os.path.isdir(text) and not formats.by_content(text, b"", formats.known().values()):
         raise IsADirectoryError(
-            f"{text!r} is a folder: open reads one file; xp.open_many reads several, xp.translate also raw folders"
+            f"{text!r} is a folder, and none that is one measurement: xp.open_many reads the files of a folder"
         )
     if not os.path.exists(text):
         raise FileNotFoundError(f"no file {text!r}{_near_names(text)}")
@@ -142,6 +142,7 @@ def open(
     Parameters
     ----------
     path : path-like
+        A file, or a folder where the format takes one.
     group : str, optional
         Which grid, of a file that holds several.
     format : str, optional

@@ -18,7 +18,7 @@ from xarray.core import indexing
 
 from xpycro.errors import CorruptFile
 
-__all__ = ["PaddedArray", "RawArray", "StackedArray", "lazy", "read_block", "stamp"]
+__all__ = ["ComplexArray", "PaddedArray", "RawArray", "StackedArray", "lazy", "read_block", "stamp"]
 
 _SPAN = 1 << 24  # a block with gaps is read in pieces of this at most
 _GAP = 1 << 14  # what is this close is read in one go, gaps included
@@ -294,8 +294,9 @@ class RawArray:
         if (self.factor, self.constant) == (1.0, 0.0):
             return stored.astype(dtype)
         working = np.result_type(stored.dtype.newbyteorder("="), np.float64)
-        values = stored.astype(working) * self.factor
-        return (values + self.constant if self.constant else values).astype(dtype)
+        with np.errstate(invalid="ignore"):  # a signalling NaN is a NaN
+            values = stored.astype(working) * self.factor
+            return (values + self.constant if self.constant else values).astype(dtype)
 
 
 @dataclass(frozen=True)
@@ -405,10 +406,57 @@ class PaddedArray:
         return whole[..., key[-1]]
 
 
+@dataclass(frozen=True)
+class ComplexArray:
+    """Real and imaginary parts that lie in different places, as one complex array.
+
+    Attributes
+    ----------
+    real, imaginary : RawArray or StackedArray
+        Of one shape.
+    """
+
+    real: RawArray | StackedArray
+    imaginary: RawArray | StackedArray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of each part."""
+        return self.real.shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def result_dtype(self) -> np.dtype:
+        """dtype of what is handed out."""
+        return np.result_type(self.real.result_dtype, self.imaginary.result_dtype, np.complex64)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what is handed out when read whole."""
+        return math.prod(self.shape) * self.result_dtype.itemsize
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        return ("xpycro.ComplexArray", *self.real.__dask_tokenize__(), *self.imaginary.__dask_tokenize__())
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        return self.read(key)
+
+    def read(self, key: Any = ()) -> np.ndarray:
+        """The numbers that a basic index names."""
+        real = self.real.read(key)
+        result = np.empty(real.shape, self.result_dtype)
+        result.real, result.imag = real, self.imaginary.read(key)
+        return result
+
+
 class _Backend(BackendArray):
     """The form in which xarray indexes one of the arrays above."""
 
-    def __init__(self, raw: RawArray | StackedArray | PaddedArray) -> None:
+    def __init__(self, raw: RawArray | StackedArray | PaddedArray | ComplexArray) -> None:
         self.raw = raw
         self.shape = raw.shape
         self.dtype = raw.result_dtype
@@ -420,6 +468,6 @@ class _Backend(BackendArray):
         return self.raw.__dask_tokenize__()
 
 
-def lazy(raw: RawArray | StackedArray | PaddedArray) -> indexing.LazilyIndexedArray:
+def lazy(raw: RawArray | StackedArray | PaddedArray | ComplexArray) -> indexing.LazilyIndexedArray:
     """What goes into an `xarray.Variable`: lazily indexed, nothing read."""
     return indexing.LazilyIndexedArray(_Backend(raw))

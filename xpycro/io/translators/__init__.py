@@ -191,6 +191,16 @@ def _matrix(head: bytes, path: str) -> bool:
     return head.startswith(b"ONTMATRX0101")
 
 
+def _band_excitation(head: bytes, path: str) -> bool:
+    import os
+
+    if os.path.isdir(path):
+        names = [name.lower() for name in os.listdir(path)[:100_000]]
+        parameters = any(name.endswith(".txt") and "parm" in name for name in names)
+        return parameters and any(name.endswith(".dat") and "real" in name for name in names)
+    return b"<BE parameters>" in head or b"<grid parameters>" in head
+
+
 def _spip(head: bytes, path: str) -> bool:
     return head.lstrip().startswith(b"#") and b"x-pixels" in head and b"y-pixels" in head
 
@@ -249,6 +259,15 @@ for _format in (
     Format(
         "wsxm_movie", (".mpp", ".mov"), _wsxm_movie, "xpycro.io.translators.wsxm_stack:movie",
         "WSxM movies", "Nanotec Cervantes and others through WSxM", lazy="block", verified="facts only",
+    ),
+    Format(
+        "band_excitation", (".txt",), _band_excitation, "xpycro.io.translators.band_excitation:odf",
+        "band-excitation folder (BE line, BEPS) of the old data format", "CNMS band excitation", lazy="block",
+        verified="facts only", folder=True,
+        options={
+            "phase_check": "how many spectra are looked at for the sign of the phase (64; 0 reads no data)",
+            "incomplete": "True: read an aborted scan; what is missing is NaN and flagged",
+        },
     ),
     Format(
         "park_tiff", (".tiff", ".tif"), _park, "xpycro.io.translators.park:image",

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xpycro.io.rawarray import PaddedArray, RawArray, StackedArray, lazy
+from xpycro.io.rawarray import ComplexArray, PaddedArray, RawArray, StackedArray, lazy
 from xpycro.schema import coordinate, encode_metadata
 
 __all__ = ["DIRECTIONS", "dataset", "image_coordinates", "iso_time", "lazy_variable",
@@ -23,13 +23,18 @@ DIRECTIONS = ("forward", "backward")
 
 
 def lazy_variable(
-    dims: Sequence[str], raw: RawArray | StackedArray | PaddedArray, long_name: str, units: str, **attrs: Any
+    dims: Sequence[str],
+    raw: RawArray | StackedArray | PaddedArray | ComplexArray,
+    long_name: str,
+    units: str,
+    **attrs: Any,
 ) -> xr.Variable:
     """A variable that reads its numbers from the file when they are used."""
     variable = xr.Variable(tuple(dims), lazy(raw), {"units": units, "long_name": long_name, **attrs})
     first: Any = raw
     while not isinstance(first, RawArray):
-        first = first.parts[0] if isinstance(first, StackedArray) else first.part
+        inner = "real" if isinstance(first, ComplexArray) else "part"
+        first = first.parts[0] if isinstance(first, StackedArray) else getattr(first, inner)
     variable.encoding["source"] = first.path
     return variable
 

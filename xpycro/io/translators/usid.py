@@ -59,7 +59,9 @@ def read(path: str, *, trust: bool = False, isolate: bool = False) -> dict[str, 
         Main datasets that share their positions and spectra are variables of one Dataset, the fields of a compound one
         too. Dims are named after the labels (``y, x, frequency, bias, cycle``...), slow before fast; a sparse set of
         points has the dim ``position``; an unfinished raster is filled with NaN. What analyses left in the file
-        (groups ``<dataset>-<tool>_000``) keeps its path in its group name.
+        (groups ``<dataset>-<tool>_000``) keeps its path in its group name. Band-excitation data get the names that
+        their raw folder has: ``response``, ``field`` "in" (0) and "out" (1), ``direction``; of earlier oscillator
+        fits ``resonance_frequency``.
 
     Raises
     ------
@@ -85,10 +87,28 @@ def read(path: str, *, trust: bool = False, isolate: bool = False) -> dict[str, 
         header = {k: v for k, v in header.items() if k in root or isinstance(v, dict)}
         kind = str(root.get("data_type", "")) or None
         acquired = root.get("experiment_date")
-        return collect(
+        groups = collect(
             signals, header, modality="scanning probe microscopy", data_type=kind, instrument=root.get("instrument"),
             acquired=None if acquired is None else str(acquired), title=root.get("sample_name"),
         )  # fmt: skip
+    return {name: _band_excitation(ds) for name, ds in groups.items()} if (kind or "").startswith("BE") else groups
+
+
+def _band_excitation(ds: xr.Dataset) -> xr.Dataset:
+    """Band-excitation data under the names that its raw folder gets: response, field in and out, direction."""
+    names = [str(n) for n, v in ds.data_vars.items() if v.dtype.kind == "c" and "frequency" in v.dims]
+    renamed = {names[0]: "response"} if len(names) == 1 and "response" not in ds.variables else {}
+    if {"amplitude", "frequency", "quality_factor", "phase"} <= set(map(str, ds.data_vars)):
+        renamed["frequency"] = "resonance_frequency"  # the oscillator fits of earlier software
+    for dim, labels in (("field", ("in", "out")), ("direction", ("forward", "backward"))):
+        if (
+            dim in ds.coords
+            and dim in ds.dims
+            and ds[dim].dtype.kind in "iuf"
+            and np.isin(ds[dim].values, (0, 1)).all()
+        ):
+            ds = ds.assign_coords({dim: coordinate(dim, np.array(labels)[ds[dim].values.astype(int)])})
+    return ds.rename(renamed)
 
 
 def _tables(file: Any, mains: Sequence[str]) -> set[str]:
