@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pytest
 
-from tests.io import samples
+from tests.io import fuzzing, samples
 from xpycro import schema
-from xpycro.errors import CorruptFile, NotThisFormat, UnsupportedVariant
+from xpycro.errors import CorruptFile, NotThisFormat
 from xpycro.io.translators.gwyddion import simple_field
 from xpycro.io.translators.gwyddion_native import container
 
@@ -72,9 +74,40 @@ def test_real_container(data_file):
     assert schema.decode_metadata(ds.attrs["original_metadata"])["/0/data"]["xreal"] == 128.0
 
 
-def test_old_container_is_refused_by_name(data_file):
-    with pytest.raises(UnsupportedVariant, match=r"GWYO.*save it with Gwyddion 2"):
-        container(str(data_file("gwyddion/GwiddionReader_chip.gwy")))
+def test_real_old_container_equals_the_same_surface_in_another_file(data_file):
+    ds = container(str(data_file("gwyddion/GwiddionReader_chip.gwy")))[""]
+    field = simple_field(str(data_file("gwyddion/GwiddionReader_chip.gsf")))[""]
+    np.testing.assert_array_equal(ds.channel_0.values.astype("f4"), field.topography.values)
+    np.testing.assert_allclose(ds.x.values, field.x.values)
+    assert ds.channel_0.attrs["units"] == ds.y.attrs["units"] == "m" and schema.problems(ds) == []
+
+
+def old_container(nx=6, ny=4):
+    """A container of Gwyddion 1: items begin with the number of their type, units carry a prefix that means nothing."""
+    image = np.random.default_rng(0).normal(size=(ny, nx))
+    field = samples.gwy_object(
+        "GwyDataField", xres=nx, yres=ny, xreal=3e-9, yreal=4e-9, si_unit_x=samples.gwy_unit("nm"),
+        si_unit_z=samples.gwy_unit("nm"), data=image[::-1],
+    )  # fmt: skip
+    body = struct.pack("<I", 0x40) + b"/0/base/palette\0Blue\0" + struct.pack("<I", 0x50) + b"/0/data\0" + field
+    body += struct.pack("<I", 0x3C) + b"/0/base/min\0" + struct.pack("<d", 1.0)
+    content = b"GWYOGwyContainer\0" + struct.pack("<I", len(body)) + body
+    start = content.index(image[::-1].tobytes())
+    return content, (start, start + image.nbytes), image
+
+
+def test_old_container(tmp_path):
+    content, _, image = old_container()
+    path = tmp_path / "old.gwy"
+    path.write_bytes(content)
+    ds = container(str(path))[""]
+    np.testing.assert_array_equal(ds.channel_0.values, image)
+    np.testing.assert_allclose(ds.y.values, np.arange(4) * 1e-9)
+
+
+def test_mutants_of_an_old_container_are_refused_or_read_right(tmp_path):
+    content, block, _ = old_container(7, 6)
+    assert fuzzing.run(container, content, block, tmp_path, "old.gwy")["refused"] > 30
 
 
 def test_everything_a_container_holds(tmp_path):

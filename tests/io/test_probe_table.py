@@ -26,7 +26,6 @@ FOLDERS = (
 # refused, and the words that say why
 REFUSED = {
     "bruker_nanoscope/reference_raw.csv": "no known format",
-    "gwyddion/GwiddionReader_chip.gwy": "GWYO",
     "omicron_mtrx/20201111_0001.mtrx": "parameter file",
 }
 # sizes of the first grid that INDEX.tsv states, or that follow from the bytes it states
@@ -37,6 +36,7 @@ SIZES = {
     "bruker_nanoscope/full_multiple_images.txt": {"y": 512, "x": 512},
     "createc_dat/A250320.191933.dat": {"y": 512, "x": 512},
     "gwyddion/GwiddionReader_chip.gsf": {"y": 300, "x": 300},
+    "gwyddion/GwiddionReader_chip.gwy": {"y": 300, "x": 300},
     "gwyddion/test.gwy": {"y": 128, "x": 128},
     "gxsm_nc/chigwell009-M-Xp-Topo.nc": {"y": 64, "x": 64},
     "igor_ibw/AR_20211011.ibw": {"y": 128, "x": 128},

@@ -27,6 +27,7 @@ __all__ = ["container"]
 _DEPTH = 32
 _ITEMS = 1_000_000
 _NUMBERS = {"b": "u1", "c": "u1", "i": "<i4", "q": "<i8", "d": "<f8"}
+_OLD = {0x10: "c", 0x14: "b", 0x18: "i", 0x28: "q", 0x3C: "d", 0x40: "s", 0x50: "o"}  # of Gwyddion 1, by GLib's type
 _ARRAYS = {"C": "u1", "I": "<i4", "Q": "<i8", "D": "<f8"}
 _DIM_OF_UNIT = {
     "V": "bias", "m": "z", "Hz": "frequency", "s": "time", "eV": "energy", "1/cm": "wavenumber", "A": "step",
@@ -57,8 +58,9 @@ class Object:
 class _Parser:
     """Walks the tree; the number of items in all and the depth are limited."""
 
-    def __init__(self, cursor: Cursor) -> None:
+    def __init__(self, cursor: Cursor, *, encoding: str = "utf-8") -> None:
         self.cursor = cursor
+        self.encoding = encoding
         self.count = 0
 
     def object(self, stop: int, depth: int) -> Object:
@@ -80,12 +82,28 @@ class _Parser:
                 raise cursor.corrupt("runs over the end of its object", key[:80])
         return Object(kind, items, start)
 
-    def value(self, key: str, end: int, depth: int) -> Any:
+    def old_container(self) -> Object:
+        """The outermost object of Gwyddion 1, whose items begin with their type; those inside are as today."""
+        cursor, start = self.cursor, self.cursor.position
+        kind = self.string("object name", cursor.size)
+        size = cursor.integer("<u4", f"size of {kind[:40]}")
+        if size != cursor.remaining:
+            raise cursor.corrupt(f"{size} bytes announced, {cursor.remaining} there: truncated", kind[:40])
+        items: dict[str, Any] = {}
+        while cursor.remaining:
+            code = cursor.integer("<u4", "item type")
+            key = self.string("item name", cursor.size)
+            if code not in _OLD or key in items:
+                raise cursor.corrupt(f"an item of type {code:#x}, or one that comes twice", key[:40])
+            items[key] = self.value(key[:80], cursor.size, 0, _OLD[code])
+        return Object(kind, items, start)
+
+    def value(self, key: str, end: int, depth: int, kind: str = "") -> Any:
         cursor = self.cursor
         self.count += 1
         if self.count > _ITEMS:
             raise cursor.corrupt(f"more than {_ITEMS} items", key)
-        kind = cursor.read(1, key).decode("latin-1")
+        kind = kind or cursor.read(1, key).decode("latin-1")
         if kind in _NUMBERS:
             value = cursor.number(_NUMBERS[kind], key)
             return bool(value) if kind == "b" else value
@@ -112,7 +130,7 @@ class _Parser:
 
     def string(self, field: str, end: int) -> str:
         limit = max(0, end - self.cursor.position - 1)
-        return self.cursor.until(b"\0", field, limit=limit).decode("utf-8", "replace")
+        return self.cursor.until(b"\0", field, limit=limit).decode(self.encoding, "replace")
 
 
 def _plain(value: Any) -> Any:
@@ -145,7 +163,7 @@ def container(path: str) -> dict[str, xr.Dataset]:
     Raises
     ------
     UnsupportedVariant
-        For containers of Gwyddion 1 (``GWYO``), and where a file holds nothing of the above.
+        Where a file holds nothing of the above.
     CorruptFile
         If sizes contradict each other or the file.
 
@@ -158,17 +176,15 @@ def container(path: str) -> dict[str, xr.Dataset]:
     Gwyddion user guide, "Gwyddion Native Data Files".
     """
     with Cursor(path) as cursor:
-        if cursor.peek(4) == b"GWYO":
-            raise UnsupportedVariant(
-                "a container of Gwyddion 1 (GWYO): open and save it with Gwyddion 2, then read the new file", path=path
-            )
-        cursor.expect(b"GWYP", "magic")
-        root = _Parser(cursor).object(cursor.size, 0)
+        old = cursor.peek(4) == b"GWYO"
+        cursor.expect(b"GWYO" if old else b"GWYP", "magic")
+        parser = _Parser(cursor, encoding="latin-1" if old else "utf-8")
+        root = parser.old_container() if old else parser.object(cursor.size, 0)
         if root.kind != "GwyContainer":
             raise cursor.corrupt(f"the outermost object is a {root.kind[:40]}", "GwyContainer", root.offset)
         if cursor.remaining:
             raise cursor.corrupt(f"{cursor.remaining} bytes follow the container", "GwyContainer")
-        reader = _Reader(path, cursor, root)
+        reader = _Reader(path, cursor, root, old)
         groups = reader.images() | reader.volumes() | reader.spectra() | reader.clouds() | reader.graphs()
     if not groups:
         raise UnsupportedVariant("the container holds no channel, volume, spectra, points or graph", path=path)
@@ -182,8 +198,8 @@ def _numbered(base: str, number: int) -> str:
 class _Reader:
     """Makes Datasets of the objects of one container."""
 
-    def __init__(self, path: str, cursor: Cursor, root: Object) -> None:
-        self.path, self.cursor, self.root = path, cursor, root
+    def __init__(self, path: str, cursor: Cursor, root: Object, old: bool) -> None:
+        self.path, self.cursor, self.root, self.old = path, cursor, root, old
         self.metadata = _plain(root)
 
     def of(self, pattern: str, kind: str) -> list[tuple[int, str, Object]]:
@@ -223,9 +239,10 @@ class _Reader:
 
     def unit(self, obj: Object, key: str) -> tuple[float, str]:
         """Factor and base unit of an item that is a GwySIUnit; dimensionless where there is none."""
-        item = obj.items.get(key)
+        item = obj.items.get(key) or obj.items.get({"si_unit_xy": "si_unit_x"}.get(key, ""))  # as Gwyddion 1 spells it
         text = item.items.get("unitstr", "") if isinstance(item, Object) else ""
-        return to_base(text if isinstance(text, str) else "")
+        factor, base = to_base(text if isinstance(text, str) else "")
+        return 1.0 if self.old else factor, base  # Gwyddion 1 wrote base units whatever prefix its unit has
 
     def title(self, key: str, default: str) -> str:
         for candidate in (f"{key}/title", f"{key}/data/title"):
