@@ -88,19 +88,27 @@ def test_voltages_and_directions(tmp_path):
     assert np.isnan(ds.current[..., 0, :]).all() and int(ds.measured.sum()) == 18
 
 
+@pytest.mark.parametrize("room", [0, 3, 20])
+def test_other_room_after_the_planes(tmp_path, room):
+    content, start, truth = samples.createc_image(9, 8)
+    numbers = np.concatenate([[0], truth.ravel(), np.zeros(room)]).astype("<f4")
+    ds = image(_write(tmp_path, content[:start] + zlib.compress(numbers.tobytes())))[""]
+    np.testing.assert_allclose(ds.topography.values, truth[0, ::-1] * 10 * 0.0005e-10, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "field"),
     [
         (b"Num.X=6", b"Num.X=7", r"Num\.X"),
         (b"Channels=2", b"Channels=4", "data"),
-        (b"Num.Y=4\r", b"Num.Y=99999\r", r"Num\.Y"),
+        (b"Num.Y=20\r", b"Num.Y=99999\r", r"Num\.Y"),
         (b"Channels=2", b"Channels=60000", r"Num\.X, Num\.Y"),
         (b"GainPre 10^=9", b"GainPre 10^=999", "GainPre"),
         (b"DATAx", b"DATBx", "DATA"),
     ],
 )
 def test_contradictions_are_named(tmp_path, old, new, field):
-    content, _, _ = samples.createc_image()
+    content, _, _ = samples.createc_image(6, 20)
     assert old in content
     with pytest.raises(CorruptFile, match=field):
         image(_write(tmp_path, content.replace(old, new)))

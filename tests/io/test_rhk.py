@@ -80,6 +80,12 @@ def test_orientation_of_a_non_square_image_follows_the_signs(tmp_path, x_scale, 
     assert ds.attrs["scan_angle"] == pytest.approx(np.pi / 6) and ds.attrs["title"] == "a.SM4"
 
 
+def test_zeros_at_the_end_are_room(tmp_path):
+    content, stored = build(5, 3)
+    ds = pages(write(tmp_path, content + bytes(512)))[""]
+    np.testing.assert_allclose(ds.topography.values, stored[:, ::-1, ::-1] * 1e-12 + 3e-10, rtol=1e-6)
+
+
 def test_one_direction_stands_alone(tmp_path):
     ds = pages(write(tmp_path, build(scans=(1,))[0]))[""]
     assert ds.topography.dims == ("y", "x") and ds.topography.attrs["direction"] == "backward"

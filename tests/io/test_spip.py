@@ -56,6 +56,12 @@ def test_spectra_over_a_grid(tmp_path):
     assert ds.data.dims == ("y", "x", "point")
 
 
+def test_decimal_commas(tmp_path):
+    content, header, truth = build()
+    ds = ascii_export(write(tmp_path, content[:header] + content[header:].replace(b".", b",")))[""]
+    np.testing.assert_allclose(ds.data.values, truth[..., 0] * 1e-9)
+
+
 def test_damaged_ones_are_refused(tmp_path):
     content, header, _ = build()
     with pytest.raises(NotThisFormat):

@@ -94,8 +94,9 @@ def image(path: str) -> dict[str, xr.Dataset]:
                     f"{planes} planes of {nx} x {ny} need {wanted} bytes and {cursor.remaining} are left", "data"
                 )
             content = cursor.read(cursor.remaining, "data")
-        # after the planes the software leaves the room of four lines and 31 numbers, always zero
-        if len(content) - wanted not in (0, 16 * nx + 124) and start is None:
+        # after the planes the software leaves room, of four lines and 31 numbers in real files, always zero
+        room = len(content) - wanted
+        if room < 0 or (room not in (0, 16 * nx + 124) and room >= itemsize * nx * ny):
             raise cursor.corrupt(f"{planes} planes of {nx} x {ny} need {wanted} bytes, not {len(content)}", "data")
         numbers = np.frombuffer(content, dtype, planes * nx * ny, offset=itemsize).reshape(planes, ny, nx)
         if any(content[wanted:]):

@@ -6,6 +6,7 @@ the sibling nanonis, and io below.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -153,7 +154,7 @@ def _scan(path: str, cursor: Cursor, header: dict[str, str], incomplete: bool) -
         data_type="image",
         title=re.split(r"[\\/]", header.get("SCAN_FILE", "").strip())[-1] or None,
         acquired=common.iso_time(f"{header.get('REC_DATE', '').strip()} {header.get('REC_TIME', '').strip()}"),
-        bias=real(header["BIAS"], "BIAS", cursor, offset=0) if header.get("BIAS", "").strip() else None,
+        bias=_number(header.get("BIAS", "")),
         scan_direction=order,
         **setpoint,
         **frame_attributes(cx, cy, width, height, angle),
@@ -198,6 +199,15 @@ def _lines_scanned(cursor: Cursor, start: int, dtype: str, nx: int, ny: int) -> 
     return low
 
 
+def _number(text: str) -> float | None:
+    """A number that is only handed on; None where there is none (``NaN``, ``N/A``)."""
+    try:
+        value = float(text.split()[0])
+    except (ValueError, IndexError):
+        return None
+    return value if math.isfinite(value) else None
+
+
 def _setpoint(header: dict[str, str]) -> dict[str, Any]:
     """Setpoint of the z controller, where its table is as expected."""
     rows = [line.strip("\t").split("\t") for line in header.get("Z-CONTROLLER", "").splitlines() if line.strip()]
@@ -208,10 +218,10 @@ def _setpoint(header: dict[str, str]) -> dict[str, Any]:
     if not number:
         return {}
     factor, base = to_base(number[2])
-    try:
-        value = float(number[1]) * factor
-    except ValueError:
+    value = _number(number[1])
+    if value is None:
         return {}
+    value *= factor
     return {
         "setpoint": value,
         "setpoint_units": base,

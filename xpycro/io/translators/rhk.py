@@ -40,6 +40,7 @@ _TEXTS = (
     "setpoint_unit",
 )  # fmt: skip
 
+_ROOM = 1 << 16  # bytes of zeros that may lie at the end
 Objects = dict[int, tuple[int, int]]
 
 
@@ -238,11 +239,12 @@ def _settings(cursor: Cursor, top: Objects) -> str:
 def _disjoint(cursor: Cursor, ranges: list[tuple[int, int, str]]) -> None:
     """Raise where objects overlap or leave bytes at the end that nobody names: an offset is damaged."""
     end = 0
-    for start, stop, what in sorted(ranges):
+    for start, stop, what in sorted(set(ranges)):
         if start < end or stop > cursor.size:
             raise cursor.corrupt(f"bytes {start} to {stop} overlap another object or leave the file", what, start)
         end = stop
-    if end != cursor.size:
+    cursor.seek(end, "end")
+    if cursor.remaining > _ROOM or any(cursor.read(cursor.remaining, "end")):
         raise cursor.corrupt(f"{cursor.size - end} bytes after the last object", "end", end)
 
 

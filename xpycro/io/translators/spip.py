@@ -100,8 +100,9 @@ def _dataset(cursor: Cursor, header: dict[str, str]) -> xr.Dataset:
     cells = cursor.read(cursor.remaining, "data").split()
     if len(cells) != nx * ny * points:
         raise cursor.corrupt(f"{len(cells)} numbers, and {nx} x {ny} x {points} in the header", "data")
+    commas = not any(b"." in cell for cell in cells)  # as a localized system writes decimals
     try:
-        numbers = np.array(cells, dtype="S").astype(np.float64)
+        numbers = np.array([c.replace(b",", b".") if commas else c for c in cells], dtype="S").astype(np.float64)
     except ValueError as error:
         raise cursor.corrupt(f"not a number among the data ({error})", "data") from None
     if np.isinf(numbers).any():
