@@ -94,6 +94,18 @@ def spectroscopy(points=2, sweeps=2, count=4, seed=0):
     return frame(190, b"", body), curves
 
 
+def old_curves(places=(), *, nx=5, ny=1, unit=2, kind=1, seed=0):
+    """A frame of older software: one curve (or ny of them), or two of given lengths at each place; the numbers."""
+    count = sum(a + b for *_, a, b in places) if places else nx * ny
+    stored = np.random.default_rng(seed).integers(-30000, 30000, count).astype("<i2")
+    variables = struct.pack("<ffhffhffh", -1.0, 0.5, unit, 0, 0, 3, 2.0, 0.25, 1).ljust(107, b"\0")
+    dots = struct.pack("<iiih", 10, 16, 1, -2) if places else b""
+    dots += b"".join(struct.pack("<ffii", *place) for place in places)
+    rest = struct.pack("<HHHH", 0, 0 if places else nx, 0 if places else ny, len(places)) + dots
+    rest += stored.tobytes() + struct.pack("<I", 7) + b"Current"
+    return frame(kind, variables, rest), (2.0 + 0.25 * stored) * 1e-9
+
+
 def write(tmp_path, content):
     path = tmp_path / "test.mdt"
     path.write_bytes(content)
@@ -177,6 +189,38 @@ def test_curves_at_points(tmp_path):
         np.testing.assert_allclose(found, (curve if k % 2 else curve[::-1]) * 1e-9, rtol=1e-12)
     np.testing.assert_allclose(ds.bias.values, [-3, -1, 1, 3])
     np.testing.assert_allclose(ds.x.values, [0.5e-6, 1.5e-6, 2.5e-6])
+
+
+def test_a_curve_of_older_software(tmp_path):
+    part, truth = old_curves()
+    ds = frames(write(tmp_path, archive(part)))[""]
+    assert ds.current.dims == ("bias",) and ds.current.attrs["units"] == "A"
+    np.testing.assert_allclose(ds.current.values, truth, rtol=1e-12)
+    np.testing.assert_allclose(ds.bias.values, [-1, -0.5, 0, 0.5, 1])
+    part, truth = old_curves(ny=3, unit=-1)
+    ds = frames(write(tmp_path, archive(part)))[""]
+    assert ds.current.dims == ("sweep", "z") and ds.z.values[1] == pytest.approx(-0.5e-9)
+    np.testing.assert_allclose(ds.current.values.ravel(), truth, rtol=1e-12)
+
+
+def test_curves_of_older_software_at_points(tmp_path):
+    part, truth = old_curves([(1.0, 2.0, 4, 3), (3.0, 5.0, 4, 0)], kind=201)
+    ds = frames(write(tmp_path, archive(part)))[""]
+    assert ds.current.dims == ("position", "direction", "bias") and schema.problems(ds) == []
+    np.testing.assert_allclose(ds.current.values[0, 0], truth[:4], rtol=1e-12)
+    np.testing.assert_allclose(ds.current.values[0, 1], [*truth[4:7], np.nan], rtol=1e-12)
+    np.testing.assert_allclose(ds.current[1, 0, 1:3].values, truth[8:10], rtol=1e-12)
+    assert np.isnan(ds.current.values[1, 1]).all()
+    np.testing.assert_allclose(ds.x.values, [1e-6, 3e-6])
+    np.testing.assert_allclose(ds.y.values, [2e-6, 5e-6])
+
+
+def test_mutants_of_old_curves_are_refused_or_read_right(tmp_path):
+    part, truth = old_curves([(1.0, 2.0, 9, 8), (3.0, 5.0, 9, 7)])
+    content = archive(part)
+    stop = len(content) - 11
+    counts = fuzzing.run(frames, content, (stop - 2 * truth.size, stop), tmp_path, "fuzz.mdt")
+    assert counts["refused"] > 30
 
 
 def test_opening_reads_no_numbers(data_file, monkeypatch):

@@ -21,10 +21,10 @@ from xpycro.io.translators import _xml
 from xpycro.schema import coordinate, identifier, identifiers
 from xpycro.units import to_base
 
-__all__ = ["spectra"]
+__all__ = ["SWEPT", "spectra"]
 
 _TYPES = {"float64": "<f8", "float32": "<f4", "int32": "<i4", "int16": "<i2"}
-_SWEPT = {"V": "bias", "m": "z", "Hz": "frequency", "s": "time", "eV": "energy"}
+SWEPT = {"V": "bias", "m": "z", "Hz": "frequency", "s": "time", "eV": "energy", "1/cm": "wavenumber"}
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ def _dataset(
     swept, values = axes[curves[0].axis]
     label, unit = names[swept]
     factor, base = to_base(unit)
-    dim = _SWEPT.get(base, "step")
+    dim = SWEPT.get(base, "step")
     values = np.sort(values) * factor
     name = dim if dim != "step" else identifier(label)
     kind = "temporal" if dim == "time" else "spectral"

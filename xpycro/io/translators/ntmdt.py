@@ -21,6 +21,7 @@ from xpycro.io.cursor import Cursor
 from xpycro.io.rawarray import RawArray
 from xpycro.io.translators import _common as common
 from xpycro.io.translators import _xml
+from xpycro.io.translators._mdtcurves import curves
 from xpycro.io.translators._mdtspectra import spectra
 from xpycro.schema import coordinate, identifier, identifiers
 from xpycro.units import to_base
@@ -29,7 +30,7 @@ __all__ = ["frames"]
 
 _MAGIC = b"\x01\xb0\x93\xff"
 _START = 33  # the first frame
-_SCANNED, _TEXT, _MDA, _SPECTRA = 0, 3, 106, 190
+_SCANNED, _CURVE, _TEXT, _MDA, _SPECTRA, _CURVES = 0, 1, 3, 106, 190, 201
 _KNOWN = {0, 1, 3, 105, 106, 107, 190, 201}
 _UNITS = {
     -10: "1/cm", -5: "m", -4: "cm", -3: "mm", -2: "um", -1: "nm", 0: "Angstrom", 1: "nA", 2: "V", 3: "", 4: "kHz",
@@ -82,7 +83,8 @@ def frames(path: str) -> dict[str, xr.Dataset]:
     -------
     dict of str to Dataset
         Frames on one grid share a group. Images over ``(y, x)``, with ``direction`` first where a channel was recorded
-        both ways; arrays over their own dims; point spectroscopy over ``(position, direction, sweep, <swept signal>)``.
+        both ways; arrays over their own dims; point spectroscopy over ``(position, direction, sweep, <swept signal>)``,
+        of older software as ``curves`` over ``(position, direction, <swept signal>)``.
         Frames of a kind that is not read are named in the attribute ``frames_not_read``.
 
     Raises
@@ -124,6 +126,8 @@ def frames(path: str) -> dict[str, xr.Dataset]:
                 found.append(_mda(path, cursor, end, when))
             elif kind == _SPECTRA:
                 _put(groups, "spectra", spectra(path, cursor, end, when))
+            elif kind in (_CURVE, _CURVES):
+                _put(groups, "curves", curves(path, cursor, start, end, variables, when, _UNITS))
             elif kind == _TEXT:
                 texts.append(_text_frame(cursor, end))
             else:
