@@ -30,7 +30,7 @@ def curves(
     The numbers are scaled as those of an image; forward and backward curves run along the same axis, and shorter ones
     end in NaN.
     """
-    scales = [cursor.unpack("<ffh", "axis scale") for _ in range(3)]
+    scales: list[tuple[Any, ...]] = [cursor.unpack("<ffh", "axis scale") for _ in range(3)]
     for scale, step, unit in scales:
         if not (math.isfinite(scale) and math.isfinite(step)) or unit not in units:
             raise cursor.corrupt(f"a scale of {step} + {scale} in unit {unit}", "axis scale", start)
