@@ -374,3 +374,62 @@ def test_opens_with_plain_xarray(tmp_path):
     path = _write(tmp_path, content, "a.sxm")
     with xr.open_dataset(path) as ds:
         np.testing.assert_array_equal(ds.z.values, truth["Z"])
+
+
+# ------------------------------------------------------------------------------------------- variants in the wild
+
+
+def test_a_grid_without_parameters_and_of_unix_lines(tmp_path):
+    data = np.random.default_rng(0).normal(size=(2, 3, 2, 4)).astype(">f4")
+    header = (
+        'Grid dim="3 x 2"\nGrid settings=0;0;3E-9;2E-9;0\nSweep Signal="Bias (V)"\nFixed parameters=""\n'
+        'Experiment parameters=""\n# Parameters (4 byte)=0\nExperiment size (bytes)=32\nPoints=4\n'
+        'Channels="Input 3;LI (V)"\nComment="\xb5 = \xfc"\n:HEADER_END:\n'
+    )
+    path = tmp_path / "a.3ds"
+    path.write_bytes(header.encode("latin-1") + data.tobytes())
+    ds = grid(str(path))[""]
+    assert ds.input_3.dims == ("y", "x", "point") and ds.input_3.attrs["units"] == "1"
+    np.testing.assert_array_equal(ds.li.values, data[:, :, 1])
+    assert schema.decode_metadata(ds.attrs["original_metadata"])["Comment"] == "\xb5 = \xfc"
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 4), (4, 1)])
+def test_grids_of_one_line_or_point(tmp_path, shape):
+    content, _, truth = samples.nanonis_grid(*shape)
+    path = tmp_path / "a.3ds"
+    path.write_bytes(content)
+    np.testing.assert_array_equal(grid(str(path))[""].current.values, truth["data"][:, :, 0])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"\n", b"\r\n"),
+        (b"5.000E-2", b"NaN"),
+        (b"9.000E+1", b"N/A"),
+        (b":SCAN_RANGE:", b":RANGE_OF_SCAN:"),
+        (b":SCAN_DIR:\nup", b":SCAN_DIR:\nUp  "),
+        (b":SCAN_DIR:\nup\n", b""),
+        (b":BIAS:", b":COMMENT:\nT=4\xb5K: \xfc\n\n:BIAS:"),
+        (b"\tZ\tm\t", b"\tZ\t\t"),
+    ],
+)
+def test_headers_of_scans_as_they_come(tmp_path, old, new):
+    """Windows lines, numbers that are none, keys that are missing, a comment, a channel without a unit."""
+    content, length, truth = samples.nanonis_scan()
+    head = content[: length - 2].replace(old, new)
+    path = tmp_path / "a.sxm"
+    path.write_bytes(head + content[length - 2 :])
+    ds = scan(str(path))[""]
+    np.testing.assert_array_equal(ds.z.values, truth["Z"])
+    assert schema.problems(ds) == []
+
+
+def test_a_scan_of_one_line_and_of_the_way_back_only(tmp_path):
+    content, _, truth = samples.nanonis_scan(5, 1, channels=(("Current", "A", "backward"),))
+    path = tmp_path / "a.sxm"
+    path.write_bytes(content)
+    ds = scan(str(path))[""]
+    np.testing.assert_array_equal(ds.current.values, truth["Current"])
+    assert ds.current.attrs["direction"] == "backward"

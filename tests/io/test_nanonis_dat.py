@@ -8,6 +8,7 @@ import pytest
 from tests.io import samples
 from xpycro import schema
 from xpycro.errors import CorruptFile
+from xpycro.io.opening import open as open_file
 from xpycro.io.translators.nanonis_dat import spectrum
 
 
@@ -123,3 +124,26 @@ def test_a_cut_file_is_noticed(tmp_path):
     for length in (len(content) - 1, header):
         with pytest.raises(CorruptFile, match="the last line is cut"):
             spectrum(_write(tmp_path, content[:length]))
+
+
+HEAD = "Saved Date\t17.10.2020 22:38:54\t\r\nUser\tM\xfcller\t\r\n" + "".join(
+    f"Key {k}\tvalue\t\r\n" for k in range(600)
+)
+
+
+@pytest.mark.parametrize(
+    ("table", "current"),
+    [
+        ("Bias (V)\tCurrent (A)\r\n1E+0\t2.5E-9\r\n2E+0\tNaN\r\n", [2.5e-9, np.nan]),
+        ("Bias (V)\tCurrent (pA)\tX (m)\t\r\n1,0E+0\t2,5E+3\t1\t\r\n2,0E+0\t\t1\t\r\n", [2.5e-9, np.nan]),
+        ("Bias (V)\tCurrent (A)\r\n1E+0\t2.5E-9\r\n", [2.5e-9]),
+    ],
+)
+def test_tables_as_other_systems_write_them(tmp_path, table, current):
+    """A header longer than what is looked at to recognise it, decimal commas, empty cells, one line, Windows ends."""
+    path = tmp_path / "a.dat"
+    path.write_bytes((HEAD + "\r\n[DATA]\r\n" + table).encode("latin-1"))
+    ds = open_file(path)
+    np.testing.assert_allclose(ds.current.values, current)
+    assert ds.current.dims == ("bias",) and ds.attrs["acquired"] == "2020-10-17T22:38:54"
+    assert schema.decode_metadata(ds.attrs["original_metadata"])["User"] == "M\xfcller"

@@ -27,7 +27,8 @@ def _nanonis_scan(head: bytes, path: str) -> bool:
 
 
 def _nanonis_spectrum(head: bytes, path: str) -> bool:
-    return head.startswith(b"Experiment\t") or (b"\n[DATA]" in head and b"\t" in head)
+    known = (b"Experiment\t", b"Saved Date\t", b"Date\t", b"User\t")
+    return head.startswith(known) or (b"\n[DATA]" in head and b"\t" in head)
 
 
 def _igor_wave(head: bytes, path: str) -> bool:

@@ -151,9 +151,11 @@ def _table(cursor: Cursor) -> tuple[list[Column], np.ndarray]:
 
 
 def _cell(text: bytes, cursor: Cursor, line: int, offset: int) -> float:
+    if not text.strip():
+        return math.nan  # a signal that was not recorded
     try:
         if b"_" not in text:  # Python reads 1_0 as a number, no instrument writes it
-            return float(text)
+            return float(text if b"." in text else text.replace(b",", b"."))  # exports may have decimal commas
     except ValueError:
         pass
     raise cursor.corrupt(f"{text[:40]!r} is not a number", f"line {line}", offset)

@@ -118,7 +118,7 @@ def _scan(path: str, cursor: Cursor, header: dict[str, str], incomplete: bool) -
     lines = _lines_scanned(cursor, start, dtype, nx, ny)
     width, height = _pair(header, "SCAN_RANGE", cursor) or (None, None)
     cx, cy = _pair(header, "SCAN_OFFSET", cursor) or (None, None)
-    angle = real(header.get("SCAN_ANGLE") or "0", "SCAN_ANGLE", cursor, offset=0)
+    angle = _number(header.get("SCAN_ANGLE", "")) or 0.0
 
     coords: dict[str, Any] = common.image_coordinates(nx, ny, width, height)
     variables: dict[str, Any] = {}
