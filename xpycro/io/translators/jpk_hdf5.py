@@ -68,12 +68,13 @@ def _measurement(path: str, group: Any) -> xr.Dataset:
         for channel in (group[name] for name in sorted(group) if name.startswith("Channel_"))
         if isinstance(channel, h5py.Group)
         for table in (channel[name] for name in sorted(channel))
-        if isinstance(table, h5py.Dataset) and table.dtype.kind in "fiu" and table.size
+        # lists such as the time of each frame are no images
+        if isinstance(table, h5py.Dataset) and table.dtype.kind in "fiu" and table.size and table.ndim == 2
     ]
     if not tables:
         raise UnsupportedVariant("a measurement without images", path=path, field=group.name)
     shapes = {table.shape for _, table in tables}
-    if len(shapes) > 1 or any(len(shape) != 2 or shape[0] != nx * ny for shape in shapes):
+    if len(shapes) > 1 or any(shape[0] != nx * ny for shape in shapes):
         raise CorruptFile(
             f"images of {nx} x {ny} pixels need tables of {nx * ny} rows and one number of columns, and they have the "
             f"shapes {sorted(shapes)}",
