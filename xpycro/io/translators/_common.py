@@ -32,7 +32,7 @@ def lazy_variable(
     """A variable that reads its numbers from the file when they are used."""
     variable = xr.Variable(tuple(dims), lazy(raw), {"units": units, "long_name": long_name, **attrs})
     first: Any = raw
-    while not isinstance(first, RawArray):
+    while isinstance(first, StackedArray | PaddedArray | ComplexArray):
         inner = "real" if isinstance(first, ComplexArray) else "part"
         first = first.parts[0] if isinstance(first, StackedArray) else getattr(first, inner)
     variable.encoding["source"] = first.path
