@@ -43,6 +43,10 @@ def _phi(head: bytes, path: str) -> bool:
     return head.startswith(b"SOFH")
 
 
+def _imzml(head: bytes, path: str) -> bool:
+    return b"<mzML" in head and path.lower().endswith(".imzml")
+
+
 def _tdms(head: bytes, path: str) -> bool:
     return head.startswith(b"TDSm")
 
@@ -80,6 +84,14 @@ for _format in (
     Format(
         "phi_spe", (".spe",), _phi, _T + "phi:regions", "MultiPak photoelectron spectra", "PHI VersaProbe, Quantera",
         lazy="block", verified="real file",
+    ),
+    Format(
+        "imzml", (".imzml",), _imzml, _T + "imzml:image", "imzML images, continuous and processed",
+        "any mass spectrometry imaging", lazy="block", verified="real file",
+        options={
+            "mass_axis": 'width of the channels of peak lists: "20 ppm", 0.01, or their centres',
+            "checksum": "True: compare the .ibd with the checksum that the XML states",
+        },
     ),
     Format(
         "tdms", (".tdms",), _tdms, _T + "tdms:channels", "LabVIEW measurement files", "anything built with LabVIEW",

@@ -1,0 +1,299 @@
+"""imzML: mass spectrometry images, ``.imzML`` with the ``.ibd`` beside it, continuous and processed.
+
+May import numpy, xarray, schema, units and io below.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from xarray.core import indexing
+
+from xpycro.errors import CorruptFile, NotThisFormat
+from xpycro.io.cursor import Cursor
+from xpycro.io.translators import _common as common
+from xpycro.io.translators._ibd import Numbers, SpectrumTable
+from xpycro.io.translators._imzmltext import Array, Description, describe
+from xpycro.schema import coordinate
+from xpycro.units import to_base
+
+__all__ = ["image"]
+
+MassAxis = str | float | np.ndarray | None
+_WIDTH = "100 ppm"  # of a channel, where a file of peak lists is opened without a word about it
+_CHANNELS = 1 << 24
+_UUID, _CONTINUOUS, _PROCESSED = "IMS:1000080", "IMS:1000030", "IMS:1000031"
+_SUMS = {"IMS:1000090": "md5", "IMS:1000091": "sha1", "IMS:1000092": "sha256"}
+_MOST = {"x": "IMS:1000042", "y": "IMS:1000043"}
+_STEP_X, _STEP_Y = "IMS:1000046", "IMS:1000047"
+
+
+def image(path: str, *, mass_axis: MassAxis = None, checksum: bool = False) -> dict[str, xr.Dataset]:
+    """Read a mass spectrometry image.
+
+    Parameters
+    ----------
+    path : str
+        The ``.imzML``; the ``.ibd`` of the same name lies beside it.
+    mass_axis : str, float or array_like, optional
+        What the peaks of a processed file are summed into: channels of a relative width (``"20 ppm"``), of a width in
+        m/z (``0.01``), or the given centres, ascending. Default 100 ppm over the masses that occur. A continuous file
+        has its own axis.
+    checksum : bool, optional
+        Compare the ``.ibd`` with the checksum that the XML states, which reads it whole.
+
+    Returns
+    -------
+    dict of str to Dataset
+        ``intensity(y, x, mass_to_charge)``, of several layers ``(z, y, x, mass_to_charge)``; ``y, x`` in m where the
+        pixel size is known, the first line at the top. Pixels that were not measured are NaN and flagged in
+        ``measured``.
+
+    Raises
+    ------
+    NotThisFormat, CorruptFile
+        With the spectrum or the term that is wrong; also if the two files do not belong together.
+    ValueError
+        If `mass_axis` is not understood.
+
+    Notes
+    -----
+    *Laziness*: the XML is read, of a processed file the first and last mass of each spectrum, and no intensities. A
+    pixel reads its channels; an ion image of a processed file looks up the range of masses in each pixel.
+
+    References
+    ----------
+    T. Schramm et al., "imzML: a common data format for the flexible exchange and processing of mass spectrometry
+    imaging data", J. Proteomics 75, 5106 (2012).
+    """
+    with Cursor(path) as cursor:
+        if b"mzML" not in cursor.peek(2048):
+            raise NotThisFormat("there is no element mzML in its beginning", path=path, offset=0)
+    described = describe(path)
+    binary = _beside(path)
+    _check(binary, described, checksum)
+    continuous = _CONTINUOUS in described.terms or not (_PROCESSED in described.terms or _varies(described.mz))
+    place, sizes = _grid(described, path)
+    mz, intensity = (_numbers(array, place) for array in (described.mz, described.intensity))
+    if continuous:
+        if _varies(described.mz):
+            raise CorruptFile("it says continuous and its spectra have different mass axes", path=path)
+        if mass_axis is not None:
+            raise ValueError("mass_axis is for files of peak lists: this one is continuous and has its own axis")
+        masses, edges = _axis_of(binary, described.mz), None
+    else:
+        edges = _edges(_WIDTH if mass_axis is None else mass_axis, binary, described.mz)
+        masses = (edges[1:] + edges[:-1]) / 2
+        if not isinstance(mass_axis, str | float | int | None):
+            masses = np.asarray(mass_axis, dtype=np.float64)
+    table = SpectrumTable.of(binary, mz, intensity, edges, masses.size)
+    return {"": _dataset(table, masses, place, sizes, described)}
+
+
+# ------------------------------------------------------------------------------------------------------------- files
+
+
+def _beside(path: str) -> str:
+    stem = os.path.splitext(path)[0]
+    for suffix in (".ibd", ".IBD", ".Ibd"):
+        if os.path.exists(stem + suffix):
+            return stem + suffix
+    raise CorruptFile(f"the file with its numbers, {os.path.basename(stem)}.ibd, is not beside it", path=path)
+
+
+def _check(binary: str, described: Description, checksum: bool) -> None:
+    """Raise unless the two files belong together and no two spectra share bytes."""
+    with Cursor(binary) as cursor:
+        found = cursor.read(16, "uuid").hex()
+        said = re.sub(r"[^0-9a-f]", "", described.terms.get(_UUID, "").lower())
+        if said and found != said:
+            raise cursor.corrupt(f"begins with {found} and the imzML names {said}: not its file", "uuid", 0)
+        size = cursor.size
+    mz, intensity = described.mz, described.intensity
+    _first(mz.lengths != intensity.lengths, "has other numbers of masses and of intensities", binary)
+    for array in (mz, intensity):
+        if not array.compressed:
+            _first(array.encoded != array.lengths * array.dtype.itemsize, "has not the bytes of its numbers", binary)
+    spans = np.concatenate([np.unique(np.stack([a.offsets, a.encoded], 1), axis=0) for a in (mz, intensity)])
+    spans = spans[np.lexsort((spans[:, 1], spans[:, 0]))]
+    spans = spans[spans[:, 1] > 0]
+    ends = spans.sum(axis=1)
+    if spans.size and (spans[0, 0] < 16 or ends.max() > size or (spans[1:, 0] < ends[:-1]).any()):
+        raise CorruptFile(
+            f"spectra lie one over the other or outside of its {size} bytes: truncated, or the imzML is damaged",
+            path=binary,
+        )
+    if spans.size and ends.max() != size:
+        raise CorruptFile(f"{size - ends.max()} bytes that belong to no spectrum", path=binary, offset=int(ends.max()))
+    if checksum:
+        _compare(binary, described)
+
+
+def _first(wrong: np.ndarray, what: str, binary: str) -> None:
+    """Raise for the first spectrum that is wrong, if any is."""
+    if wrong.any():
+        raise CorruptFile(f"spectrum {int(np.argmax(wrong)) + 1} {what}", path=binary)
+
+
+def _compare(binary: str, described: Description) -> None:
+    for term, name in _SUMS.items():
+        if described.terms.get(term):
+            with open(binary, "rb") as file:
+                found = hashlib.file_digest(file, name).hexdigest()
+            if found != described.terms[term].strip().lower():
+                raise CorruptFile(f"its {name} is {found}, the imzML states {described.terms[term]}", path=binary)
+            return
+    raise CorruptFile("the imzML states no checksum to compare with", path=binary)
+
+
+def _varies(array: Array) -> bool:
+    return bool((array.offsets != array.offsets[0]).any())
+
+
+# -------------------------------------------------------------------------------------------------------------- grid
+
+
+def _grid(described: Description, path: str) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """Which spectrum lies at each (z, y, x), -1 where none was measured; the first line is the last of the array."""
+    axes = []
+    for name, values in (("z", described.z), ("y", described.y), ("x", described.x)):
+        first, last = int(values.min()), int(values.max())
+        most = described.terms.get(_MOST.get(name, ""), "")
+        if most.isdecimal() and last > int(most):
+            raise CorruptFile(f"a spectrum at {name} = {last} of {most}", path=path)
+        if last - first >= 1 << 20:
+            raise CorruptFile(f"places along {name} from {first} to {last}", path=path)
+        axes.append((values - first, last - first + 1))
+    shape = tuple(size for _, size in axes)
+    if np.prod(shape, dtype=float) > max(1 << 16, 64 * described.x.size):
+        raise CorruptFile(f"{described.x.size} spectra on a grid of {' x '.join(map(str, shape))}", path=path)
+    place = np.full(shape, -1, dtype=np.int64)
+    where = (axes[0][0], axes[1][1] - 1 - axes[1][0], axes[2][0])
+    place[where] = np.arange(described.x.size)
+    if np.count_nonzero(place >= 0) != described.x.size:
+        raise CorruptFile("two spectra at one place", path=path)
+    return place, (shape[0], shape[1], shape[2])
+
+
+def _numbers(array: Array, place: np.ndarray) -> Numbers:
+    """The table of one array laid out as the pixels."""
+    laid = place[0] if place.shape[0] == 1 else place
+    there = laid >= 0
+    offsets = np.where(there, array.offsets[laid], -1)
+    return Numbers(array.dtype, array.compressed, offsets, array.lengths[laid], array.encoded[laid])
+
+
+# -------------------------------------------------------------------------------------------------------------- axis
+
+
+def _one(binary: str, array: Array, number: int) -> SpectrumTable:
+    """The masses of one spectrum, as what reads them."""
+    row = [np.array([column[number]]) for column in (array.offsets, array.lengths, array.encoded)]
+    numbers = Numbers(array.dtype, array.compressed, *row)
+    return SpectrumTable.of(binary, numbers, numbers, None, int(array.lengths[number]))
+
+
+def _axis_of(binary: str, array: Array) -> np.ndarray:
+    masses = _one(binary, array, 0).read((0, slice(None))).astype(np.float64)
+    if not masses.size or not np.isfinite(masses).all() or (np.diff(masses) <= 0).any():
+        raise CorruptFile("the masses do not rise", path=binary, offset=int(array.offsets[0]))
+    return masses
+
+
+def _edges(mass_axis: str | float | np.ndarray, binary: str, array: Array) -> np.ndarray:
+    """Edges of the channels."""
+    if isinstance(mass_axis, str):
+        found = re.fullmatch(r"\s*([0-9.]+(?:e-?\d+)?)\s*ppm\s*", mass_axis, re.I)
+        width = float(found[1]) * 1e-6 if found else 0.0
+        if not 0 < width < 0.1:
+            raise ValueError(f"mass_axis={mass_axis!r}: expected a width such as '20 ppm', a number, or the centres")
+        low, high = _extent(binary, array)
+        count = int(np.ceil((np.log(high) - np.log(low)) / np.log1p(width))) + 1
+        return _bounded(count, mass_axis, lambda n: low * (1 + width) ** (np.arange(n + 1) - 0.5))
+    if isinstance(mass_axis, int | float):
+        if not mass_axis > 0:
+            raise ValueError(f"mass_axis={mass_axis!r}: the width of a channel is positive")
+        low, high = _extent(binary, array)
+        count = int(np.ceil((high - low) / mass_axis)) + 1
+        return _bounded(count, mass_axis, lambda n: low + mass_axis * (np.arange(n + 1) - 0.5))
+    centres = np.asarray(mass_axis, dtype=np.float64)
+    if centres.ndim != 1 or centres.size < 2 or not (np.diff(centres) > 0).all():
+        raise ValueError("mass_axis: expected at least two centres of channels, ascending")
+    between = (centres[1:] + centres[:-1]) / 2
+    return np.concatenate([[2 * centres[0] - between[0]], between, [2 * centres[-1] - between[-1]]])
+
+
+def _bounded(count: int, asked: Any, edges: Any) -> np.ndarray:
+    if count > _CHANNELS:
+        raise ValueError(f"mass_axis={asked!r} makes {count} channels, more than {_CHANNELS}: choose wider ones")
+    return edges(count)
+
+
+def _extent(binary: str, array: Array) -> tuple[float, float]:
+    """The least and the largest mass of all spectra, of which the first and the last number of each is read."""
+    filled = np.flatnonzero(array.lengths > 0)
+    if not filled.size:
+        raise CorruptFile("all spectra are empty", path=binary)
+    if array.compressed:
+        ends = [_one(binary, array, int(n)).read((0, slice(None)))[[0, -1]] for n in filled]
+        masses = np.concatenate(ends).astype(np.float64)
+    else:
+        size = array.dtype.itemsize
+        first = array.offsets[filled]
+        places = np.sort(np.concatenate([first, first + (array.lengths[filled] - 1) * size]))
+        with open(binary, "rb", buffering=0) as file:
+            pieces = [file.read(size) for at in places.tolist() if file.seek(at)]
+        masses = np.frombuffer(b"".join(pieces), array.dtype).astype(np.float64)
+    if not np.isfinite(masses).all() or masses.min() <= 0:
+        raise CorruptFile("a mass that is not a positive number", path=binary)
+    return float(masses.min()), float(masses.max())
+
+
+# ----------------------------------------------------------------------------------------------------------- dataset
+
+
+def _dataset(
+    table: SpectrumTable, masses: np.ndarray, place: np.ndarray, sizes: tuple[int, int, int], described: Description
+) -> xr.Dataset:
+    dims = ("y", "x") if sizes[0] == 1 else ("z", "y", "x")
+    steps = {dim: _step(described, term) for dim, term in (("x", _STEP_X), ("y", _STEP_Y))}
+    steps["y"] = steps["y"] or steps["x"]
+    coords = {dim: _coordinate(dim, size, steps.get(dim)) for dim, size in zip(("z", "y", "x"), sizes, strict=True)}
+    coords = {dim: coords[dim] for dim in dims}
+    coords["mass_to_charge"] = coordinate("mass_to_charge", masses)
+    data = indexing.LazilyIndexedArray(table)
+    variable = xr.Variable(
+        (*dims, "mass_to_charge"), data, {"units": described.intensity.units, "long_name": "Intensity"}
+    )
+    variable.encoding["source"] = table.path
+    variables: dict[str, Any] = {"intensity": variable}
+    if (place < 0).any():
+        flags = (place >= 0).reshape([sizes[("z", "y", "x").index(dim)] for dim in dims])
+        variables["measured"] = xr.Variable(dims, flags, {"units": "1", "long_name": "Measured pixels"})
+    return common.dataset(
+        variables, coords, described.header, modality="mass spectrometry imaging",
+        acquired=common.iso_time(described.started),
+        data_type="peak lists" if table.edges is not None else "mass spectra",
+    )  # fmt: skip
+
+
+def _step(described: Description, term: str) -> float | None:
+    """The size of a pixel in m; the standard means micrometres where no unit is named."""
+    try:
+        size = float(described.terms[term])
+    except (KeyError, ValueError):
+        return None
+    unit = {"micrometer": "um", "micron": "um", "square micrometer": "um", "millimeter": "mm", "nanometer": "nm"}
+    factor, base = to_base(unit.get(described.terms.get(f"{term}_unit", "micrometer").lower(), ""))
+    return size * factor if base == "m" and 0 < size < np.inf else None
+
+
+def _coordinate(dim: str, size: int, step: float | None) -> xr.Variable:
+    if step is None:
+        return coordinate(dim, np.arange(float(size)), units="pixel")
+    return coordinate(dim, np.arange(size) * step)
