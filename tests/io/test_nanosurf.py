@@ -104,6 +104,36 @@ def test_force_curves_are_segments(tmp_path):
     np.testing.assert_allclose(ds.z_axis.values[0], 1e-6 * (raw[:, 1, 0] + 2.0**15) / 2**16, rtol=1e-12)
 
 
+def test_segments_of_unequal_length(tmp_path):
+    """The way back has five points a line where the way forth has seven; nothing is read on opening."""
+    content, header, raw = build(7, 2, frames=("Spec forward", "Spec backward"))
+    shorter = raw[1, :, :, :5].astype("<i2").tobytes()
+    at = content.index(b"[DataSet-1:1]")
+    head = content[:at] + content[at:header].replace(b"Points=7", b"Points=5")
+    body = head + raw[0].astype("<i2").tobytes() + shorter
+    ds = scan(write(tmp_path, body))[""]
+    assert not ds.z_axis.variable._in_memory and ds.length.values.tolist() == [7, 5]
+    np.testing.assert_allclose(ds.z_axis.values[:, 1, :5], 1e-6 * (raw[1, 1, :, :5] + 2.0**15) / 2**16, rtol=1e-12)
+    np.testing.assert_allclose(ds.z_axis[1, 0].values, 1e-6 * (raw[0, 1, 1] + 2.0**15) / 2**16, rtol=1e-12)
+    assert np.isnan(ds.z_axis.values[:, 1, 5:]).all() and schema.problems(ds) == []
+
+
+def test_second_passes_are_a_group(tmp_path):
+    frames = ("Scan forward", "Scan backward", "2nd scan forward", "2nd scan backward")
+    content, _, raw = build(5, 3, frames=frames)
+    groups = scan(write(tmp_path, content))
+    assert list(groups) == ["image", "image_2"]
+    expected = 1e-6 * (raw[2:, 1] + 2.0**15) / 2**16
+    np.testing.assert_allclose(groups["image_2"].z_axis.values, expected, rtol=1e-12)
+
+
+def test_a_comment_of_several_lines(tmp_path):
+    content, _, _ = build(change=[(b"Op. mode=STM", b"Op. mode=STM\r\nComment=first\r\nsecond = of two\r\nthird")])
+    ds = scan(write(tmp_path, content))[""]
+    info = schema.decode_metadata(ds.attrs["original_metadata"])["DataSet-Info"]
+    assert info["Comment"] == "first\nthird" and info["second "] == "of two"
+
+
 def test_opening_reads_the_header_only(data_file, bytes_read):
     path = str(data_file("nanosurf_nid/circles.nid"))
     scan(path)

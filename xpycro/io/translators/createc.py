@@ -196,7 +196,7 @@ def _dataset(path: str, cursor: Cursor, header: dict[str, str], numbers: np.ndar
         variables,
         coords,
         header,
-        modality="scanning tunneling microscopy",
+        modality="scanning tunnelling microscopy",
         instrument="Createc",
         data_type="spectral_image" if voltages > 1 else "image",
         title=header.get("Titel") or None,

@@ -86,7 +86,7 @@ def spectrum(path: str) -> dict[str, xr.Dataset]:
             variables,
             coords,
             header,
-            modality="scanning tunneling microscopy",
+            modality="scanning tunnelling microscopy",
             instrument="Createc",
             data_type="spectrum",
             title=header.get("Titel") or None,

@@ -126,7 +126,7 @@ def _sections(content: bytes, cursor: Cursor) -> Sections:
         text = content.decode("latin-1")
     sections: Sections = {}
     section: dict[str, str] = {}
-    last = ""
+    free = ""
     for line in text.replace("\r", "").split("\n"):
         if line.startswith("["):
             name = line.strip()[1:-1]
@@ -137,12 +137,11 @@ def _sections(content: bytes, cursor: Cursor) -> Sections:
             key, equals, value = line.partition("=")
             if equals and key not in section:
                 section[key] = value.strip()
-            elif section and last in _FREE:  # a comment may have several lines
-                section[last] += "\n" + line.strip()
-                continue
+                free = key if key in _FREE else free
+            elif free in section:  # a comment may have several lines
+                section[free] += "\n" + line.strip()
             else:
                 raise cursor.corrupt(f"the line {line[:40]!r} is damaged or comes twice", "header", 0)
-            last = key
     return sections
 
 
@@ -276,18 +275,23 @@ def _image(frames: Mapping[str, list[Block]], sections: Sections, cursor: Cursor
 
 
 def _curves(frames: Mapping[str, list[Block]], sections: Sections, cursor: Cursor) -> xr.Dataset:
-    """Force or voltage curves: read here, because the frames of one curve differ in length."""
+    """Force or voltage curves; a channel that some frames lack, or have fewer lines of, is read here."""
     blocks = [block for some in frames.values() for block in some]
     lines, points = max(block.lines for block in blocks), max(block.points for block in blocks)
+    longest = [max(block.points for block in some) for some in frames.values()]
     variables: dict[str, Any] = {}
     partners = _partners(frames, cursor)
     order = {frame: k for k, frame in enumerate(frames)}
     for name, some in zip(identifiers([s[0].name for s in partners], ["segment"]), partners, strict=True):
+        dims, units = ("position", "segment", "point"), to_base(some[0].unit)[1]
+        if [(block.lines, block.points) for block in some] == [(lines, n) for n in longest]:
+            raw = common.segments([block.raw for block in some], 1)
+            variables[name] = common.lazy_variable(dims, raw, some[0].name, units)
+            continue
         values = np.full((lines, len(frames), points), np.nan)
         for block in some:
             values[: block.lines, order[block.frame], : block.points] = block.raw.read()
-        attrs = {"units": to_base(some[0].unit)[1], "long_name": some[0].name}
-        variables[name] = xr.Variable(("position", "segment", "point"), values, attrs)
+        variables[name] = xr.Variable(dims, values, {"units": units, "long_name": some[0].name})
     swept, label, units = np.full((len(frames), points), np.nan), "swept", "1"
     for frame, k in order.items():
         block = frames[frame][0]
