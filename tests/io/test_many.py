@@ -163,3 +163,28 @@ def test_wrong_arguments(tmp_path):
         open_many([])
     with pytest.raises(ValueError, match="has this dim already"):
         open_many(tmp_path, dim="y")
+
+
+def test_force_curves_of_unequal_length_end_in_nan(tmp_path):
+    """A folder of Asylum curves taken over a line: other lengths of every segment, one place each."""
+    rng, truth = np.random.default_rng(0), []
+    for k, (turn, n) in enumerate(((4, 9), (5, 7), (3, 12))):
+        data = rng.normal(size=(n, 2)).astype("f4")
+        note = f"ImagingMode: PFM Mode\rIndexes: 0,{turn},{n - 1}\rDirection: NaN,1,-1\rSpringConstant: 2\r"
+        note += f"XLVDT: {k}e-6\rYLVDT: 5e-6\r"
+        content, _, _ = samples.igor_wave5(data, units=("m", "s"), step=(0.01, 1.0), note=note,
+                                           labels=((), ("Raw", "Defl"), ()))  # fmt: skip
+        (tmp_path / f"Line0000Point{k:04d}.ibw").write_bytes(content)
+        truth.append((turn, n, data))
+    with pytest.raises(ValueError, match="join='outer'"):
+        open_many(tmp_path, dim="position")
+    ds = open_many(tmp_path, dim="position", join="outer")
+    assert ds.force.dims == ("position", "segment", "point") and ds.sizes["point"] == 9
+    np.testing.assert_allclose(ds.x.values, [0, 1e-6, 2e-6])
+    for k, (turn, n, data) in enumerate(truth):
+        assert ds.length.values[k].tolist() == [turn, n - turn]
+        for segment, part in enumerate((data[:turn, 1], data[turn:, 1])):
+            found = ds.force.values[k, segment]
+            np.testing.assert_allclose(found[: len(part)], 2 * part, rtol=1e-6)
+            assert np.isnan(found[len(part) :]).all()
+    assert ds.force.attrs["units"] == "N" and not ds.force.variable._in_memory

@@ -54,6 +54,7 @@ def open_many(
         schema works as ``"file"`` does.
     join : {"exact", "outer", "interp"}, optional
         What to do where axes differ: raise, fill with NaN, or interpolate linearly onto the axes of the first file.
+        Points that are only counted (of force curves) are filled at the end.
     on_error : {"raise", "skip"}, optional
         ``"skip"`` leaves out files that cannot be read, warns, and names them in the attribute ``skipped_files``.
     group, format, chunks, **reader_options
@@ -267,6 +268,10 @@ def _on_one_grid(names: Sequence[str], datasets: list[xr.Dataset], join: Join, n
         )
     bare = [dim for dim in differing if any(dim not in ds.indexes for ds in datasets if dim in ds.dims)]
     text = [dim for dim in differing if dim not in bare and not _numeric(first, dim)]
+    if join == "outer" and bare:  # points that are only counted: shorter curves end in NaN
+        datasets = _padded(datasets, bare)
+        differing = {dim: some for dim, some in differing.items() if dim not in bare}
+        bare = []
     if bare or (join == "interp" and text):
         raise ValueError(f"join={join!r}: {bare or text} differ in length and have no numbers as coordinate to join by")
     if join == "interp":
@@ -275,6 +280,16 @@ def _on_one_grid(names: Sequence[str], datasets: list[xr.Dataset], join: Join, n
     return list(
         xr.align(*datasets, join="outer", exclude=[d for ds in datasets for d in ds.dims if d not in differing])
     )
+
+
+def _padded(datasets: list[xr.Dataset], dims: Sequence[str]) -> list[xr.Dataset]:
+    """Every Dataset as long as the longest along dims without coordinate; what was added is NaN."""
+    longest = {dim: max(ds.sizes.get(dim, 0) for ds in datasets) for dim in dims}
+    padded = []
+    for ds in datasets:
+        width = {dim: (0, n - ds.sizes[dim]) for dim, n in longest.items() if dim in ds.dims and ds.sizes[dim] < n}
+        padded.append(ds.pad(width, keep_attrs=True) if width else ds)
+    return padded
 
 
 def _numeric(ds: xr.Dataset, dim: str) -> bool:
