@@ -43,9 +43,21 @@ def make_file(path: Path, n_features: int, gigabytes: float) -> Path:
     return path
 
 
+@pytest.fixture(scope="session", params=[(1024, 1.0), (256, 3.0)], ids=["1024 channels", "256 channels"])
+def cube(request, tmp_path_factory):
+    """2 GB of 500,000 spectra of 1024 channels, then 6 GB of 6,000,000 of 256; removed when done with."""
+    n_features, share = request.param
+    path = make_file(tmp_path_factory.mktemp("bench") / "cube.h5", n_features, share * GIGABYTES)
+    yield path
+    path.unlink()
+
+
 @pytest.fixture(scope="session")
-def two_gigabytes(tmp_path_factory):
-    return make_file(tmp_path_factory.mktemp("bench") / "cube.h5", 1024, GIGABYTES)
+def small_cube(tmp_path_factory):
+    """A quarter of the first: what others do with the whole takes minutes, and more memory than there is."""
+    path = make_file(tmp_path_factory.mktemp("bench") / "small.h5", 1024, GIGABYTES / 4)
+    yield path
+    path.unlink()
 
 
 SETUP = """
@@ -73,19 +85,25 @@ SVD = """
 
 # The bound: reading the file once, or float64 symmetric rank-k products of the same blocks with the cast, two threads.
 FLOOR = """
-    import h5py, threading
+    import h5py, os
     from concurrent.futures import ThreadPoolExecutor
     from threadpoolctl import threadpool_limits
+    with h5py.File(path) as f:
+        step = max(1, 16 // f["data"].chunks[0]) * f["data"].chunks[0]
+        block = f["data"][:step].reshape(-1, f["data"].shape[-1])
+        n_blocks = f["data"].shape[0] / step
     def read():
         with h5py.File(path) as f:
-            d = f["data"]
-            for i in range(0, d.shape[0], 8):
-                d[i:i+8]
-    read()
+            for i in range(0, f["data"].shape[0], step):
+                f["data"][i:i+step]
+    def forget():
+        fd = os.open(path, os.O_RDONLY)
+        os.fsync(fd)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(fd)
+    forget()
+    cold, _ = timed(read)
     warm, warm_cpu = timed(read)
-    with h5py.File(path) as f:
-        block = f["data"][:8].reshape(-1, f["data"].shape[-1])
-        n_blocks = -(-f["data"].shape[0] // 8)
     def product(_):
         total = 0
         for i in range(0, len(block), 2048):
@@ -94,10 +112,41 @@ FLOOR = """
         return total[0, 0]
     def products():
         with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(2) as pool:
-            list(pool.map(product, range(n_blocks)))
+            list(pool.map(product, range(round(n_blocks))))
     wall, cpu = timed(products)
-    report(read=warm, read_cpu=warm_cpu, products=wall, products_cpu=cpu)
+    report(cold_read=cold, read=warm, read_cpu=warm_cpu, products=wall, products_cpu=cpu)
 """
+
+# What others do for the same eight components and singular values, of the same warm file.
+OTHERS = {
+    "IncrementalPCA": """
+    import h5py
+    from sklearn.decomposition import IncrementalPCA
+    model = IncrementalPCA(8)
+    def work():
+        with h5py.File(path) as f:
+            d = f["data"]
+            for i in range(0, d.shape[0], 10):
+                model.partial_fit(d[i:i+10].reshape(-1, d.shape[-1]))
+    wall, cpu = timed(work)
+    report(wall=wall, cpu=cpu)
+    """,
+    "dask.array.linalg.svd": """
+    import dask, dask.array as dsa, h5py
+    with h5py.File(path) as f:
+        d = f["data"]
+        x = dsa.from_array(d, chunks=(10, d.shape[1], d.shape[2]), lock=True).reshape(-1, d.shape[-1])
+        u, s, v = dsa.linalg.svd(x)
+        wall, cpu = timed(lambda: dask.compute(s, v[:8]))
+    report(wall=wall, cpu=cpu)
+    """,
+    "xeofs": """
+    import xeofs
+    data = xr.open_dataset(path, engine="h5netcdf", chunks={"y": 10})["data"]
+    wall, cpu = timed(lambda: xeofs.single.EOF(n_modes=8).fit(data, dim=("y", "x")))
+    report(wall=wall, cpu=cpu)
+    """,
+}
 
 
 def run(script: str, path: Path, address_space: int | None = None, **values) -> dict[str, float]:
@@ -115,22 +164,45 @@ def run(script: str, path: Path, address_space: int | None = None, **values) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("chunks", ["None", '{"y": 48, "x": 500, "energy": 1024}'])
+@pytest.mark.parametrize("chunks", ["None", '{"y": 48, "x": 500}'])
 @pytest.mark.parametrize("maps", [False, True])
-def test_memory_of_a_two_gigabyte_file(benchmark, two_gigabytes, maps, chunks):
+def test_memory_of_files_of_any_size(benchmark, cube, maps, chunks):
     figures = benchmark.pedantic(
-        run, (SVD, two_gigabytes), {"method": "svd", "maps": maps, "chunks": chunks}, rounds=1, iterations=1
+        run,
+        (SVD, cube),
+        {"method": "svd", "maps": maps, "chunks": chunks, "address_space": 2 << 30},
+        rounds=1,
+        iterations=1,
     )
+    kept = 8 * 8 * cube.stat().st_size / 4 / (1024 if cube.stat().st_size < 1.5e9 * GIGABYTES else 256) / 1e6
     print(f"maps={maps} chunks={chunks}", figures)
-    assert figures["rss_mb"] < 600
+    assert figures["rss_mb"] < 400 + (2 * kept if maps else 0)  # maps are in memory at the end, once as blocks
 
 
 @pytest.mark.slow
-def test_no_slower_than_reading_or_multiplying(benchmark, two_gigabytes):
-    floor = run(FLOOR, two_gigabytes)
+def test_no_slower_than_reading_or_multiplying(benchmark, cube):
+    floor = run(FLOOR, cube, address_space=2 << 30)
     figures = benchmark.pedantic(
-        run, (SVD, two_gigabytes), {"method": "svd", "maps": False, "chunks": "None"}, rounds=1, iterations=1
+        run,
+        (SVD, cube),
+        {"method": "svd", "maps": False, "chunks": "None", "address_space": 2 << 30},
+        rounds=1,
+        iterations=1,
     )
     bound = max(floor["read"], floor["products"])
     print(f"svd {figures['wall']:.1f} s, bound {bound:.1f} s, ratio {figures['wall'] / bound:.2f}", floor, figures)
     assert figures["wall"] <= 1.3 * bound
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("other", list(OTHERS))
+def test_several_times_faster_than_others(benchmark, small_cube, other):
+    if other == "xeofs":
+        pytest.importorskip("xeofs", reason="needs xpycro[bench]")
+    ours = run(SVD, small_cube, method="svd", maps=False, chunks="None")
+    theirs = benchmark.pedantic(run, (OTHERS[other], small_cube), rounds=1, iterations=1)
+    print(
+        f"{other}: {theirs['wall'] / ours['wall']:.1f} times the wall, {theirs['cpu'] / ours['cpu']:.1f} the CPU time"
+    )
+    print(ours, theirs)
+    assert theirs["wall"] >= 5 * ours["wall"]

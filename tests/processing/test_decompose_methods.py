@@ -8,6 +8,7 @@ import xarray as xr
 from scipy.optimize import linear_sum_assignment, nnls
 
 from tests.conftest import as_indexed, raise_if_dask_computes
+from tests.processing.test_decompose_rank import noisy
 from xpycro import schema
 from xpycro.engine import results
 from xpycro.processing import cluster, decompose
@@ -281,73 +282,6 @@ def test_any_scikit_learn_transformer(chunks):
         decompose.estimator(da, object())
 
 
-# ------------------------------------------------------------------------------------------------------------- rank
-
-
-def noisy(k: int, n: int = 900, p: int = 60, *, strength: float = 4.0, seed: int = 0) -> xr.DataArray:
-    """k components whose singular values lie `strength` times beyond the edge of unit noise."""
-    rng = np.random.default_rng(seed)
-    u, _ = np.linalg.qr(rng.normal(size=(n, max(k, 1))))
-    v, _ = np.linalg.qr(rng.normal(size=(p, max(k, 1))))
-    edge = np.sqrt(n) + np.sqrt(p)
-    signal = (u * edge * np.linspace(strength, 1.6, max(k, 1))) @ v.T if k else 0
-    return xr.DataArray(
-        (signal + rng.normal(size=(n, p))).reshape(30, n // 30, p), dims=("y", "x", "energy"), attrs={"units": "A"}
-    )
-
-
-@pytest.mark.parametrize("k", [0, 1, 3, 7])
-@pytest.mark.parametrize("method", ["svd", "pca"])
-def test_rank_where_theory_can_tell(k, method):
-    da = noisy(k)
-    result = getattr(decompose, method)(da)
-    for given in (None, da)[: 2 if k < 7 else 1]:  # permuted data keeps the variance of strong components as noise
-        found = decompose.rank(result, data=given)
-        assert int(found.gavish_donoho) == int(found.marchenko_pastur) == int(found.parallel_analysis) == k
-    assert float(found.noise) == pytest.approx(1.0, rel=0.05)
-    known = decompose.rank(result, noise=1.0)
-    assert int(known.gavish_donoho) == k
-    assert found.noise.attrs["units"] == "A" and found.gavish_donoho.attrs["units"] == "1"
-    assert found.parallel_analysis_threshold.sizes["rank"] == result.sizes["rank"]
-
-
-def test_threshold_against_the_published_value_and_drawn_noise():
-    from xpycro.processing.decompose.ranking import _gaussian_draws
-
-    square = decompose.rank(decompose.svd(noisy(0, 420, 420)))
-    values = square.singular_values.values
-    assert float(square.gavish_donoho_threshold) / np.median(values) == pytest.approx(2.858, abs=0.003)
-    draws = _gaussian_draws(200, 30, 300, 0)
-    rng = np.random.default_rng(1)
-    direct = np.stack([np.linalg.svd(rng.normal(size=(200, 30)), compute_uv=False) for _ in range(300)])
-    np.testing.assert_allclose(draws.mean(axis=0), direct.mean(axis=0), rtol=0.01)
-    np.testing.assert_allclose(draws.std(axis=0), direct.std(axis=0), rtol=0.25)
-
-
-def test_elbow_and_poisson_rank():
-    rng = np.random.default_rng(0)
-    energy = np.arange(60)
-    spectra = np.stack([np.exp(-(((energy - c) / 3) ** 2)) for c in (8, 20, 32, 44, 54)]) + 0.05
-    share = rng.dirichlet(np.ones(5), size=(50, 60))
-    da = xr.DataArray(
-        rng.poisson(40 * share @ spectra).astype("u2"), dims=("y", "x", "energy"), attrs={"units": "counts"}
-    )
-    found = decompose.rank(decompose.pca(da, scale="poisson", center=False), data=da)
-    assert int(found.gavish_donoho) == int(found.marchenko_pastur) == 5
-    assert int(found.parallel_analysis) == 5
-    assert 3 <= int(found.elbow) <= 7
-
-
-def test_rank_refuses():
-    da = noisy(2)
-    with pytest.raises(ValueError, match="solver='exact'"):
-        decompose.rank(decompose.svd(da, 4, solver="randomized"))
-    with pytest.raises(ValueError, match="singular_values"):
-        decompose.rank(decompose.nmf(abs(da), 2, max_iterations=2))
-    with pytest.raises(ValueError, match="too few"):
-        decompose.rank(decompose.pca(xr.full_like(da, 2.0)))
-
-
 # -------------------------------------------------------------------------------------------------------- stability
 
 
@@ -452,20 +386,3 @@ def test_iterative_methods_say_what_they_read(bytes_read, tmp_path):
     assert 3.0 <= counter.total / da.nbytes < 3.2  # two for the start, one to keep
     with raise_if_dask_computes():
         decompose.svd(indexed)
-
-
-@pytest.mark.slow
-def test_poisson_case_of_rank_five():
-    """16384 sparse spectra of 1024 channels: plain SVD sees hundreds of components, scaled for Poisson noise five."""
-    rng = np.random.default_rng(0)
-    energy = np.arange(1024)
-    peaks = ((100, 20), (300, 40), (500, 15), (700, 60), (900, 30))
-    spectra = np.stack([np.exp(-(((energy - c) / w) ** 2)) for c, w in peaks]) + 0.01
-    share = rng.dirichlet(np.ones(5), size=(128, 128))
-    da = xr.DataArray(
-        rng.poisson(5 * share @ spectra).astype("u2"), dims=("y", "x", "energy"), attrs={"units": "counts"}
-    )
-    found = decompose.rank(decompose.pca(da, scale="poisson", center=False))
-    assert int(found.gavish_donoho) == int(found.elbow) == 5
-    assert int(decompose.rank(decompose.svd(da)).gavish_donoho) > 100
-    assert float(found.noise) == pytest.approx(np.sqrt(da.values.mean()), rel=0.05)

@@ -97,14 +97,14 @@ def spectra(ds: xr.Dataset, da: xr.DataArray, page: Page) -> None:
     text = "Tap a pixel for its spectrum; tap the spectrum for the map at that value."
     page.add(_label(da), f"{text}\n\n{left_out}" if left_out else text, report.explorer(da))
 
-    components = min(16, da.sizes[dim])
+    components = min(32, da.sizes[dim])
     print(f"decomposing {_label(da)}: SVD")
     svd = store.save(decompose.svd(da, dim=dim, n_components=components), page.target)
     share = 100 * float(svd.explained_variance_ratio[0])
     page.add(
         "Singular value decomposition",
         f"Exact, all singular values kept; the first component holds {share:.3g} % of the sum of squares. "
-        "Maps are in the data's units.",
+        f"Maps are in the data's units.\n\nComponents to take: {decompose.rank(svd).advice}",
         plot.decomposition(svd),
     )
     print("clustering the maps: k-means")

@@ -33,6 +33,7 @@ __all__ = [
 
 LARGEST_SIDE = 8192  # of the smaller side: beyond it the Gram matrix and its eigenvectors cost more than the data
 _SLICE_BYTES = 8 << 20  # float64 copy of a few rows: stays near the cache, bounds memory whatever the block
+_SMALL_SIDE = 2048  # up to here one thread finds the eigenvectors as soon as several, which wait for each other busily
 
 
 # ------------------------------------------------------------------------------------------------------- moments
@@ -112,6 +113,8 @@ def row_slices(shape: tuple[int, ...], factor: bool) -> Iterator[slice]:
     room = _SLICE_BYTES // (8 * max(1, columns))
     # adding a slice's square to the sum costs columns^2: enough rows to pay for it, few enough to stay small
     step = max(room, 2 * columns if factor else min(2 * columns, 4 * room), 16)
+    if not factor and rows:  # slices of equal size: a short one costs as much to add as a long one
+        step = -(-rows // max(1, round(rows / step)))
     for start in range(0, rows, step):
         yield slice(start, min(rows, start + step))
 
@@ -156,19 +159,8 @@ def moments(
     """
     width = int(block.shape[1] if columns is None else np.count_nonzero(columns))
     dtype = wide(block.dtype)
-    total = Moments(
-        count=0,
-        weight=0.0,
-        mean=np.zeros(width, dtype),
-        square=np.zeros((width, width), dtype),
-        total=np.zeros(width, dtype),
-        missing=np.zeros(width, np.int64),
-        infinite=0,
-        negative=0,
-        centered=center,
-        factor=factor,
-    )
-    missing, infinite, negative = total.missing, 0, 0
+    total: Moments | None = None
+    missing, infinite, negative = np.zeros(width, np.int64), 0, 0
     with single_threaded_blas(limit_threads):
         for part in row_slices(block.shape, factor):
             rows = block[part]
@@ -189,8 +181,11 @@ def moments(
                 row_mean = x.mean(axis=1).real
                 w = np.divide(1.0, row_mean, out=np.zeros_like(row_mean), where=row_mean > 0)
                 negative += int((row_mean < 0).sum())
-            if x.shape[0]:
-                total = merge(total, _slice_moments(x, w, center, factor), in_place=True)
+            if x.shape[0] or total is None:
+                part_moments = _slice_moments(x, w, center, factor)
+                total = part_moments if total is None else merge(total, part_moments, in_place=True)
+    if total is None:
+        total = _slice_moments(np.empty((0, width), dtype), None, center, factor)
     return replace(total, missing=missing, infinite=infinite, negative=negative)
 
 
@@ -233,7 +228,7 @@ def _slice_moments(x: np.ndarray, w: np.ndarray | None, center: bool, factor: bo
     weight = float(x.shape[0]) if w is None else float(w.sum())
     total = x.sum(axis=0)
     if w is None:
-        mean = total / x.shape[0]
+        mean = total / max(x.shape[0], 1)
     else:
         mean = (w @ x) / weight if weight > 0 else np.zeros(x.shape[1], x.dtype)
     if center:
@@ -389,7 +384,8 @@ def basis(square: np.ndarray, n_kept: int, *, factor: bool = False) -> Basis:
 
     # scaled to about one, so that the eigensolver's own thresholds mean the same for picoamperes as for counts
     scale = float(np.abs(np.diagonal(square)).max(initial=0.0)) or 1.0
-    squares, vectors = eigh(square / scale, driver="evd", check_finite=False)
+    with single_threaded_blas(square.shape[0] <= _SMALL_SIDE):
+        squares, vectors = eigh(square / scale, driver="evd", overwrite_a=True, check_finite=False)
     values = np.sqrt(np.maximum(squares[::-1], 0.0) * scale)
     return Basis(np.ascontiguousarray(vectors[:, ::-1][:, :n_kept]), values)
 

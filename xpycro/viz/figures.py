@@ -155,7 +155,15 @@ def _draw_element(figure: Any, axes: Any, element: Any) -> None:
         x, low, high = (element.dimension_values(i) for i in (0, 1, 2))
         axes.fill_between(x, low, high, color=colour, alpha=look.get("alpha", 0.2), linewidth=0)
     elif isinstance(element, hv.Scatter):
-        axes.plot(*(element.dimension_values(i) for i in (0, 1)), "o", color=colour, ms=2, label=element.label or None)
+        x, y = (element.dimension_values(i) for i in (0, 1))
+        inside = look.get("fill_color", colour)
+        axes.plot(x, y, "o", color=colour, mfc=inside, mew=0.4, ms=2, label=element.label or None)
+    elif isinstance(element, hv.Labels):
+        for x, y, text in zip(*(element.dimension_values(i) for i in range(3)), strict=True):
+            axes.text(
+                x, y, text, color=look.get("text_color"), fontsize=5, rotation=look.get("angle", 0),
+                rotation_mode="anchor", va="center",
+            )  # fmt: skip
     elif isinstance(element, hv.Histogram):
         axes.stairs(element.dimension_values(1), element.edges, fill=True, color=colour)
     elif isinstance(element, hv.Curve):

@@ -13,11 +13,12 @@ import xarray as xr
 
 from xpycro import schema
 from xpycro.errors import DimensionError
+from xpycro.processing import decompose
 from xpycro.viz import curves, pictures, scripts, static, style
 from xpycro.viz import parts as _parts
 from xpycro.viz.live import callback, linked
 
-__all__ = ["needs", "ranks", "ranks_explorer", "scree"]
+__all__ = ["advised", "needs", "ranks", "ranks_explorer", "scree"]
 
 
 def needs(result: xr.Dataset, kind: str) -> None:
@@ -31,8 +32,19 @@ def needs(result: xr.Dataset, kind: str) -> None:
 # ---------------------------------------------------------------------------------------------------- decomposition
 
 
-def scree(result: xr.Dataset, count: int = 64, *, width: int = 420, height: int = 240) -> Any:
-    """How much variance each component holds, on a logarithmic axis, and how many hold 95 and 99 percent.
+def advised(result: xr.Dataset) -> xr.Dataset | None:
+    """The advice on a decomposition's rank, None for those that do not keep all their singular values."""
+    if "singular_values" not in result or "randomized" in str(result.attrs.get("pycro_solver", "")):
+        return None
+    if np.count_nonzero(style.read(result["singular_values"]) > 0) < 2:
+        return None
+    return decompose.rank(result)
+
+
+def scree(
+    result: xr.Dataset, count: int = 64, *, rank: xr.Dataset | None = None, width: int = 420, height: int = 240
+) -> Any:
+    """How much variance each component holds, on a logarithmic axis, and how many to take.
 
     Parameters
     ----------
@@ -40,6 +52,9 @@ def scree(result: xr.Dataset, count: int = 64, *, width: int = 420, height: int 
         A decomposition with ``explained_variance_ratio`` or ``singular_values``.
     count : int, default 64
         How many components at most.
+    rank : Dataset, optional
+        Of ``decompose.rank``: its answers are marked, those that are not believable in grey; components whose maps have
+        structure are filled dots. Without it the title says how many hold 95 and 99 percent.
     width, height : int
         Screen pixels of the frame.
 
@@ -72,20 +87,74 @@ def scree(result: xr.Dataset, count: int = 64, *, width: int = 420, height: int 
         ratio = squares / squares.sum() if squares.sum() > 0 else squares
     else:
         raise ValueError("this decomposition keeps neither explained_variance_ratio nor singular_values")
-    rank = np.arange(1, ratio.size + 1)
-    total = np.cumsum(ratio)
-    shown = (rank <= count) & (ratio > 0)
+    number = np.arange(1, ratio.size + 1)
+    if rank is not None:  # all its marks are on the picture
+        count = max(count, *(int(1.15 * rank[name]) for name in _MARKS))
+    shown = (number <= count) & (ratio > 0)
     kdim, vdim = hv.Dimension(("rank", "Component")), hv.Dimension(("ratio", "Explained variance"), unit="%")
-    points = (rank[shown], ratio[shown] * 100)
+    points = (number[shown], ratio[shown] * 100)
     line = hv.Curve(points, kdim, vdim).opts(backend="bokeh", color="#9bb8d3", line_width=1.5)
+    size = 6 if shown.sum() < 100 else 4
     dots = hv.Scatter(points, kdim, vdim).opts(
-        backend="bokeh", color=style.CATEGORIES[0], size=6, tools=["hover"], logy=True
+        backend="bokeh", color=style.CATEGORIES[0], size=size, tools=["hover"], logy=True
     )
-    enough = [f"{int(np.argmax(total >= level)) + 1} hold {level:.0%}" for level in (0.95, 0.99) if total[-1] >= level]
+    drawn = [line, dots]
+    if rank is not None:
+        dots.opts(backend="bokeh", fill_color="white")
+        filled = np.zeros(ratio.size, bool)
+        filled[: rank["structured"].size] = rank["structured"].values
+        filled &= shown
+        drawn.append(
+            hv.Scatter((number[filled], ratio[filled] * 100), kdim, vdim).opts(
+                backend="bokeh", color=style.CATEGORIES[0], size=size
+            )
+        )
+        drawn += _marks(rank, ratio, kdim, vdim)
     return style.dress(
-        hv.Overlay([line, dots]), logy=bool(shown.any()), padding=0.06, frame_width=width, frame_height=height,
-        title="Scree: " + (", ".join(enough) if enough else f"{ratio.size} components"),
+        hv.Overlay(drawn), logy=bool(shown.any()), padding=0.06 if rank is None else (0.06, 0.2), frame_width=width,
+        frame_height=height, title=_title(ratio, rank),
     )  # fmt: skip
+
+
+_MARKS = {
+    "gavish_donoho": "Gavish-Donoho",
+    "marchenko_pastur": "Marchenko-Pastur",
+    "parallel_analysis": "parallel",
+    "map_structure": "maps",
+    "elbow": "elbow",
+}
+
+
+def _title(ratio: np.ndarray, rank: xr.Dataset | None) -> str:
+    if rank is not None:
+        number = int(rank["recommended"])
+        return f"Scree: take {number}" if number >= 0 else "Scree: no answer to believe"
+    total = np.cumsum(ratio)
+    enough = [f"{int(np.argmax(total >= level)) + 1} hold {level:.0%}" for level in (0.95, 0.99) if total[-1] >= level]
+    return "Scree: " + (", ".join(enough) if enough else f"{ratio.size} components")
+
+
+def _marks(rank: xr.Dataset, ratio: np.ndarray, kdim: Any, vdim: Any) -> list[Any]:
+    """Each answer beside its component, equal ones together; in grey what is not believable here."""
+    hv = style.backend()
+    names: dict[tuple[int, bool], list[str]] = {}
+    for name, label in _MARKS.items():
+        if int(rank[name]) > 0:
+            names.setdefault((int(rank[name]), bool(rank[name].believable)), []).append(label)
+    drawn = []
+    for (number, believable), labels in names.items():
+        # of a map structure with gaps the number is a count, and no place on the axis; it stands there all the same
+        place = ([number], [ratio[min(number, ratio.size) - 1] * 100])
+        colour = style.CURSOR if believable else "#8a8a8a"
+        text = f"   {', '.join(labels)} {number}"
+        drawn.append(hv.Points(place, [kdim, vdim]).opts(
+            backend="bokeh", marker="circle", size=11, fill_alpha=0, line_color=colour, line_width=1.5,
+        ))  # fmt: skip
+        drawn.append(hv.Labels((*place, [text]), [kdim, vdim], "text").opts(
+            backend="bokeh", text_align="left", text_baseline="middle", angle=50, text_color=colour,
+            text_font_size="8pt",
+        ))  # fmt: skip
+    return drawn
 
 
 class Ranks:
@@ -183,7 +252,7 @@ def ranks(result: xr.Dataset, data: xr.DataArray, *, size: int = 300) -> Any:
         state.event(pixel=int(np.argmin((held.places[0] - x) ** 2 + (held.places[1] - y) ** 2)))
 
     panels = [
-        linked(callback(_scree_panel, result, size), [], state, {"Tap": to_rank}),
+        linked(callback(_scree_panel, result, advised(result), size), [], state, {"Tap": to_rank}),
         linked(callback(_map_panel, held, size), [], state, {"Tap": to_pixel}),
         hv.DynamicMap(callback(_component_panel, held), streams=[state]),
         hv.DynamicMap(callback(_spectrum_panel, held), streams=[state]),
@@ -197,16 +266,12 @@ def ranks(result: xr.Dataset, data: xr.DataArray, *, size: int = 300) -> Any:
     )
 
 
-def _scree_panel(result: xr.Dataset, size: int, _: Any, *, number: int, pixel: int) -> Any:
+def _scree_panel(result: xr.Dataset, rank: xr.Dataset | None, size: int, _: Any, *, number: int, pixel: int) -> Any:
     hv = style.backend()
-    drawn = scree(result, width=380, height=int(size * 0.8))
+    drawn = scree(result, rank=rank, width=380, height=int(size * 0.8))
     mark = hv.VLine(number + 1).opts(backend="bokeh", color=style.CURSOR, line_dash="dashed", line_width=1.5)
-    return style.dress(hv.Overlay([*drawn, mark]), title=_scree_title(result), hooks=[style.roomy], logy=True)
-
-
-def _scree_title(result: xr.Dataset) -> str:
-    hv = style.backend()
-    return str(hv.Store.lookup_options("bokeh", scree(result), "plot").kwargs["title"])
+    title = str(hv.Store.lookup_options("bokeh", drawn, "plot").kwargs["title"])
+    return style.dress(hv.Overlay([*drawn, mark]), title=title, hooks=[style.roomy], logy=True)
 
 
 def _map_panel(held: Ranks, size: int, _: Any, *, number: int, pixel: int) -> Any:
@@ -279,7 +344,7 @@ def ranks_explorer(result: xr.Dataset, data: xr.DataArray, *, budget: int = stat
     held = Ranks(result, data)
     count, pixels = held.scores.shape
     start = pixels // 2
-    steps = static.figure_of(scree(result, width=380, height=int(size * 0.8)))
+    steps = static.figure_of(scree(result, rank=advised(result), width=380, height=int(size * 0.8)))
     span = Span(dimension="height", location=1, line_color=style.CURSOR, line_width=1.5, line_dash="dashed")
     steps.add_layout(span)
     scores = (held.scores * held.map_scale.factor).astype(np.complex64 if np.iscomplexobj(held.scores) else np.float32)

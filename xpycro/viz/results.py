@@ -17,7 +17,7 @@ from xpycro import provenance, schema
 from xpycro.viz import curves, pictures, static, static_fit, style
 from xpycro.viz import parts as _parts
 from xpycro.viz.live import Channel, callback, channels_of, linked
-from xpycro.viz.ranks import needs, ranks, scree
+from xpycro.viz.ranks import advised, needs, ranks, scree
 
 __all__ = ["clusters", "components", "decomposition", "dendrogram", "fit"]
 
@@ -168,7 +168,7 @@ def decomposition(
             part = row[first : first + cols]
             cells += part + [hv.Empty() for _ in range(cols - len(part) if count > cols else 0)]
     if "explained_variance_ratio" in result or "singular_values" in result:
-        cells.append(scree(result, width=size, height=int(size * 0.8)))
+        cells.append(scree(result, rank=advised(result), width=size + 50, height=size))
     layout = pictures.gather(cells, cols=min(cols, count), room=True)
     return style.remember(layout, choice=f"decomposition: {count} maps and components, scree")
 

@@ -1,20 +1,23 @@
-"""How many components are signal: thresholds from random-matrix theory, permutations, and the scree's elbow.
+"""How many components are signal: the answers of several methods, and which of them can be believed here.
 
-May import engine, schema, provenance and errors.
+May import engine, schema, provenance and errors; the arithmetic is in noise.py, structure.py and permuting.py.
 """
 
 from __future__ import annotations
 
-import functools
+import json
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from xpycro import schema
-from xpycro.engine import chunked, linalg
-from xpycro.processing.decompose.prepare import PASS_BYTES
+from xpycro.engine import chunked
+from xpycro.processing.decompose.advice import LABELS, judge
+from xpycro.processing.decompose.noise import bulk_misfit, drawn_values, misfit_limit, thresholds
+from xpycro.processing.decompose.permuting import permuted
 from xpycro.processing.decompose.results import signal_dims
+from xpycro.processing.decompose.structure import map_structure
 from xpycro.provenance import recorded
 
 __all__ = ["rank"]
@@ -29,10 +32,14 @@ def rank(
     n_draws: int = 20,
     seed: int = 0,
 ) -> xr.Dataset:
-    """How many components of a decomposition stand out of the noise, by four answers.
+    """How many components of a decomposition are signal: five answers, which of them hold here, and the one to take.
 
-    All but the elbow presume noise that is alike in every channel and independent between them: for counts decompose
-    by ``pca(scale="poisson")`` first, for unequal channels by ``pca(variance=)``. Where they agree, believe them.
+    Thresholds from random-matrix theory presume noise that is alike in every channel and independent between them.
+    Whether it is shows in the bulk of the singular values, which must then follow the Marchenko-Pastur law; where it
+    does not (filtered, oversampled or unequal channels, mains hum, counts as they are), theory takes noise for signal,
+    often dozens of components of it, and is marked as not believable. What holds then is the structure of the maps:
+    noise that is independent between observations makes maps without likeness of neighbours, whatever its correlation
+    between channels.
 
     Parameters
     ----------
@@ -40,8 +47,9 @@ def rank(
         Of ``svd`` or ``pca``, with all its singular values.
     data : DataArray, optional
         What it was made from: the parallel analysis then permutes each channel of it, one pass for all draws, which
-        presumes nothing but lets strong components hide weak ones; without it the analysis draws Gaussian noise of the
-        same size and level.
+        allows for any distribution but lets strong components hide weak ones; without it the analysis draws Gaussian
+        noise of the same size and level. With it the correlation and the inequality of the channels' noise are
+        measured besides.
     noise : float, optional
         Standard deviation of the noise in the units of the singular values; None estimates it from their median.
     n_draws : int, optional
@@ -51,38 +59,59 @@ def rank(
     Returns
     -------
     Dataset
-        - ``gavish_donoho``, ``marchenko_pastur``, ``parallel_analysis``, ``elbow``: the answers, dimensionless;
+        - ``recommended``: the number to take, dimensionless, -1 where none can be believed; the attribute ``advice``
+          of the Dataset says why;
+        - ``gavish_donoho``, ``marchenko_pastur``, ``parallel_analysis``, ``map_structure``, ``elbow``: the answers,
+          dimensionless, each with attributes ``believable`` (1 or 0) and ``note`` (what it presumes, and whether that
+          holds);
         - ``gavish_donoho_threshold``, ``marchenko_pastur_edge``: in the units of the data;
         - ``parallel_analysis_threshold(rank)``: the 95th percentile of each singular value without correlation;
         - ``elbow_distance(rank)``: of the logarithmic scree from the line through its ends, dimensionless;
+        - ``neighbour_correlation(component)``: of each map kept, along the observation dim where it stands out least;
+          ``neighbour_limit(component)``: what noise stays below (95 % for all maps together);
+          ``structured(component)``: whether the map is above it; dimensionless;
+        - ``bulk_misfit``, ``bulk_limit``: distance of the bulk from the Marchenko-Pastur law, and what independent
+          noise stays below; dimensionless;
         - ``noise``: in the units of the data;
-        - ``singular_values(rank)``: for the plot.
+        - ``singular_values(rank)``: for the plot;
+        - with `data`, ``channel_correlation``: largest correlation of the residual's channels up to ten apart;
+          ``channel_inequality``: its largest over its smallest standard deviation, of 90 % of the channels.
 
     Raises
     ------
     ValueError
-        If the result does not hold all its singular values.
+        If the result does not hold all its singular values, or `data` has too many channels to be permuted.
 
     Notes
     -----
-    *Laziness*: reads the singular values (one pass over the data where they are lazy), and `data` once where given.
+    *Laziness*: reads singular values and maps (two passes over the data where they are lazy), and `data` once where
+    given. ``map_structure`` counts among the maps that the result keeps: it needs more of them than are signal. Where
+    all are kept it also sees whether noise is alike in neighbouring observations, and is then marked as not believable.
+    Channels of very unequal noise mix with weak signals, which may count one or two too many: give their variance to
+    ``pca(variance=)``.
 
     References
     ----------
     M. Gavish, D. L. Donoho, The optimal hard threshold for singular values is 4/sqrt(3), IEEE Trans. Inf. Theory 60,
     5040 (2014). V. A. Marchenko, L. A. Pastur, Math. USSR Sb. 1, 457 (1967). J. L. Horn, A rationale and test for the
     number of factors in factor analysis, Psychometrika 30, 179 (1965). I. Dumitriu, A. Edelman, Matrix models for beta
-    ensembles, J. Math. Phys. 43, 5830 (2002).
+    ensembles, J. Math. Phys. 43, 5830 (2002). P. A. P. Moran, Notes on continuous stochastic phenomena, Biometrika 37,
+    17 (1950).
 
     Examples
     --------
+    Noise smoothed along the bias: theory counts it, its maps give it away.
+
     >>> import numpy as np, xarray as xr
     >>> from xpycro.processing.decompose import svd
     >>> rng = np.random.default_rng(0)
-    >>> clean = rng.normal(size=(400, 2)) @ rng.normal(size=(2, 30))
-    >>> spectra = xr.DataArray(clean + 0.1 * rng.normal(size=clean.shape), dims=("x", "bias"))
-    >>> int(rank(svd(spectra)).gavish_donoho)
-    2
+    >>> y, x = np.mgrid[:30, :30] / 30
+    >>> clean = 3 * np.sin(3 * x)[..., None] * np.ones(40) + 5 * y[..., None] * np.linspace(-1, 1, 40)
+    >>> white = rng.normal(size=(30, 30, 42))
+    >>> spectra = xr.DataArray(clean + white[..., :-2] + white[..., 1:-1] + white[..., 2:], dims=("y", "x", "bias"))
+    >>> found = rank(svd(spectra))
+    >>> int(found.gavish_donoho), found.gavish_donoho.believable, int(found.recommended)
+    (15, 0, 2)
     """
     if schema.result_kind(result) != "decomposition" or "singular_values" not in result:
         raise ValueError("rank works on a decomposition with singular_values: of decompose.svd or decompose.pca")
@@ -91,61 +120,82 @@ def rank(
             "rank needs all singular values, and the randomized solver found the leading ones only: bin the data, or "
             "decompose it with solver='exact'"
         )
-    values = np.asarray(result["singular_values"].values, float)
-    signal = signal_dims(result)
-    n = int(np.prod([s for d, s in result["maps"].sizes.items() if d != "component"], dtype=np.int64))
-    p = int(np.prod([result.sizes[d] for d in signal], dtype=np.int64))
+    centered = bool(result.attrs.get("pycro_centered", 0))
+    kept = result.sizes["component"]
+    tested = map_structure(result["maps"], centered=centered, complete=kept == result.sizes["rank"])
+    values, structure = chunked.compute(result["singular_values"].data, tested)
+    values = np.asarray(values, float)
     found = values[values > 0]
     if found.size < 2:
         raise ValueError(f"rank: {found.size} singular values are not zero, too few to tell signal from noise")
-    larger, smaller = max(n, p), found.size
-    beta = smaller / larger
-    median = float(np.median(found))
-    omega = 0.56 * beta**3 - 0.95 * beta**2 + 1.82 * beta + 1.43
-    # the hard threshold is lambda * noise * sqrt(larger), known noise, and omega * median where the median stands in
-    known = np.sqrt(2 * (beta + 1) + 8 * beta / (beta + 1 + np.sqrt(beta**2 + 14 * beta + 1)))
-    level = median * omega / (known * np.sqrt(larger)) if noise is None else float(noise)
-    threshold = omega * median if noise is None else known * level * np.sqrt(larger)
-    edge = level * (np.sqrt(larger) + np.sqrt(smaller))
-    upper, given = np.zeros(values.size), 0
+    larger, smaller = max(structure.n_observations - centered, _n_channels(result), found.size), found.size
+    theory = thresholds(found, larger, noise)
+    drawn = drawn_values(larger, smaller, n_draws, seed)
+    misfit, limit = bulk_misfit(found, larger), misfit_limit(drawn, larger)
+    structured = structure.structured & (values[:kept] > 0)
+    upper, given, channels = np.zeros(values.size), 0, None
     if data is None:
         # what is left once j components are taken off is noise of a matrix smaller by j: its first value counts
         off = np.arange(smaller)
-        first = float(np.quantile(_gaussian_draws(larger, smaller, n_draws, seed)[:, 0], 0.95))
         shrink = (np.sqrt(larger - off) + np.sqrt(smaller - off)) / (np.sqrt(larger) + np.sqrt(smaller))
-        upper[:smaller] = first * level * shrink
+        upper[:smaller] = float(np.quantile(drawn[:, 0], 0.95)) * theory.noise * shrink
     else:
-        draws = _permuted_draws(result, data, signal, n_draws, seed)[:, : values.size]
+        draws, channels = permuted(result, data, structured, n_draws=n_draws, seed=seed)
+        draws = draws[:, : values.size]
         upper[: draws.shape[1]] = np.quantile(draws, 0.95, axis=0)
         # shuffling keeps the mean spectrum: where it was not taken off it is a component in the shuffled data too
-        uncentered = not int(result.attrs.get("pycro_centered", 0)) and upper.size > 1
-        given = int(uncentered and upper[0] > 1.5 * upper[1])
+        given = int(not centered and upper.size > 1 and upper[0] > 1.5 * upper[1])
     distance = _elbow_distance(values)
-    units = str(result["singular_values"].attrs.get("units", "1"))
-    label = {
-        "gavish_donoho": "Components above the optimal hard threshold",
-        "marchenko_pastur": "Components above the edge of noise",
-        "parallel_analysis": "Components above permuted data" if data is not None else "Components above drawn noise",
-        "elbow": "Components before the scree bends",
-    }
     answers = {
-        "gavish_donoho": int((values > threshold).sum()),
-        "marchenko_pastur": int((values > edge).sum()),
+        "gavish_donoho": int((values > theory.hard).sum()),
+        "marchenko_pastur": int((values > theory.edge).sum()),
         "parallel_analysis": _leading(values > upper, given=given),
+        "map_structure": int(structured.sum()) if np.isfinite(structure.limit).any() else -1,
         "elbow": int(distance.argmax()),
     }
+    judged = judge(
+        answers, structure, structured, misfit, limit, permuted=data is not None, complete=kept >= smaller,
+        channels=channels,
+    )  # fmt: skip
+    units = str(result["singular_values"].attrs.get("units", "1"))
+    plain = {"units": "1"}
     variables: dict[str, Any] = {
-        name: ((), answer, {"units": "1", "long_name": label[name]}) for name, answer in answers.items()
+        name: ((), answer, {**plain, "long_name": LABELS[name], "believable": believable, "note": note})
+        for (name, answer), (believable, note) in zip(answers.items(), judged.notes, strict=True)
     }
     variables |= {
-        "gavish_donoho_threshold": ((), threshold, {"units": units, "long_name": "Optimal hard threshold"}),
-        "marchenko_pastur_edge": ((), edge, {"units": units, "long_name": "Largest singular value of noise"}),
+        "recommended": ((), judged.recommended, {**plain, "long_name": "Components to take"}),
+        "gavish_donoho_threshold": ((), theory.hard, {"units": units, "long_name": "Optimal hard threshold"}),
+        "marchenko_pastur_edge": ((), theory.edge, {"units": units, "long_name": "Largest singular value of noise"}),
         "parallel_analysis_threshold": ("rank", upper, {"units": units, "long_name": "95 % of uncorrelated data"}),
-        "elbow_distance": ("rank", distance, {"units": "1", "long_name": "Distance from the chord of the scree"}),
-        "noise": ((), level, {"units": units, "long_name": "Noise of one value"}),
+        "elbow_distance": ("rank", distance, {**plain, "long_name": "Distance from the chord of the scree"}),
+        "neighbour_correlation": (
+            "component", structure.correlation, {**plain, "long_name": "Correlation of neighbours in the map"},
+        ),
+        "neighbour_limit": (
+            "component",
+            structure.limit,
+            {**plain, "long_name": "Correlation that noise stays below"},
+        ),
+        "structured": ("component", structured, {**plain, "long_name": "Map has structure"}),
+        "bulk_misfit": ((), misfit, {**plain, "long_name": "Distance from the Marchenko-Pastur law"}),
+        "bulk_limit": ((), limit, {**plain, "long_name": "Distance that independent noise stays below"}),
+        "noise": ((), theory.noise, {"units": units, "long_name": "Noise of one value"}),
         "singular_values": ("rank", values, {"units": units, "long_name": "Singular value"}),
-    }
-    return xr.Dataset(variables, coords={"rank": result["rank"]})
+    }  # fmt: skip
+    if channels is not None:
+        variables |= {
+            "channel_correlation": ((), channels.correlation, {**plain, "long_name": "Correlation between channels"}),
+            "channel_inequality": ((), channels.inequality, {**plain, "long_name": "Largest noise over smallest"}),
+        }
+    coords = {"rank": result["rank"], "component": result["component"]}
+    return xr.Dataset(variables, coords=coords, attrs={"advice": judged.advice})
+
+
+def _n_channels(result: xr.Dataset) -> int:
+    """Channels that were used."""
+    width = int(np.prod([result.sizes[d] for d in signal_dims(result)], dtype=np.int64))
+    return width - len(json.loads(result.attrs.get("pycro_excluded_channels", "[]")))
 
 
 def _leading(above: np.ndarray, *, given: int = 0) -> int:
@@ -164,104 +214,3 @@ def _elbow_distance(values: np.ndarray) -> np.ndarray:
     across = np.linspace(0, 1, values.size)
     distance = (1 - across) - (height - height.min()) / span
     return np.maximum(distance, 0) / np.sqrt(2)
-
-
-def _gaussian_draws(larger: int, smaller: int, n_draws: int, seed: int) -> np.ndarray:
-    """Singular values of Gaussian noise of unit variance, without making the matrices.
-
-    Orthogonal reflections turn such a matrix into a bidiagonal one of independent chi variables, whose singular values
-    have exactly the same distribution.
-    """
-    from scipy.linalg import eigh_tridiagonal
-
-    rng = np.random.default_rng(seed)
-    draws = np.empty((n_draws, smaller))
-    for i in range(n_draws):
-        diagonal = np.sqrt(rng.chisquare(larger - np.arange(smaller)))
-        beside = np.sqrt(rng.chisquare(smaller - 1 - np.arange(smaller - 1))) if smaller > 1 else np.empty(0)
-        squares = diagonal**2
-        squares[1:] += beside**2
-        eigenvalues = eigh_tridiagonal(squares, diagonal[:-1] * beside, eigvals_only=True)
-        draws[i] = np.sqrt(np.maximum(eigenvalues[::-1], 0))
-    return draws
-
-
-def _permuted_draws(
-    result: xr.Dataset, data: xr.DataArray, signal: tuple[str, ...], n_draws: int, seed: int
-) -> np.ndarray:
-    """Singular values of the data with each channel's values shuffled among the observations of a block."""
-    lacking = [d for d in signal if d not in data.dims]
-    if lacking:
-        raise ValueError(f"rank: data= has dims {list(data.dims)} and lacks {lacking}, which a component spans")
-    ready = chunked.whole(data, signal, target=PASS_BYTES)
-    observed = [str(d) for d in ready.dims if d not in signal]
-    numbers = xr.DataArray(
-        np.arange(int(np.prod([ready.sizes[d] for d in observed], dtype=np.int64))).reshape(
-            [ready.sizes[d] for d in observed]
-        ),
-        dims=observed,
-    )
-    scale = result["scale"].fillna(0).values.reshape(-1) if "scale" in result else None
-    value = chunked.reduce(
-        ready.reset_coords(drop=True).drop_vars(list(ready.dims), errors="ignore"),
-        signal,
-        _permuted_moments,
-        _merge_all,
-        others=[numbers],
-        finish=functools.partial(_all_values, scale=scale, poisson=result.attrs.get("pycro_scale") == "poisson"),
-        kwargs={
-            "n_draws": n_draws,
-            "seed": seed,
-            "center": bool(result.attrs.get("pycro_centered", 0)),
-            "poisson": result.attrs.get("pycro_scale") == "poisson",
-            "limit_threads": ready.chunks is not None and max(map(len, ready.chunks)) > 1,
-        },
-    )
-    return chunked.compute(value)[0]
-
-
-def _permuted_moments(
-    block: np.ndarray,
-    numbers: np.ndarray,
-    *,
-    n_draws: int,
-    seed: int,
-    center: bool,
-    poisson: bool,
-    limit_threads: bool,
-) -> list[linalg.Moments]:
-    good = np.isfinite(block).all(axis=1)
-    rows = block[good]
-    first = int(numbers.min())
-    found = []
-    for draw in range(n_draws):
-        rng = np.random.default_rng([seed, draw, first])
-        # one shuffle of all observations, then each channel turned round by its own amount: as good as a shuffle of
-        # each channel, at the cost of a copy
-        shuffled = np.ascontiguousarray(rows[rng.permutation(len(rows))].T)
-        for channel in shuffled:
-            channel[:] = np.roll(channel, int(rng.integers(max(len(rows), 1))))
-        found.append(
-            linalg.moments(
-                shuffled.T, center=center, row_scaling="poisson" if poisson else None, limit_threads=limit_threads
-            )
-        )
-    return found
-
-
-def _merge_all(a: list[linalg.Moments], b: list[linalg.Moments]) -> list[linalg.Moments]:
-    return [linalg.merge(x, y) for x, y in zip(a, b, strict=True)]
-
-
-def _all_values(draws: list[linalg.Moments], *, scale: np.ndarray | None, poisson: bool) -> np.ndarray:
-    values = []
-    for total in draws:
-        square = total.square
-        if scale is not None:
-            inverse = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
-            square = square * inverse * inverse[:, None]
-        found = linalg.basis(square, 1).singular_values
-        if poisson:
-            found = found * np.sqrt(max(float(total.total.real.mean()) / max(total.count, 1), 0.0))
-        values.append(found)
-    return np.stack(values)
