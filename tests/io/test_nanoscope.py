@@ -121,6 +121,18 @@ def test_scales_of_other_channels(tmp_path, scale, factor, units):
     assert ds.height.attrs["units"] == units
 
 
+def test_images_of_software_before_ciao_are_in_counts(tmp_path):
+    """Their sections have other names and their scales no unit of one count."""
+    content, start, raw = samples.nanoscope_image()
+    head = content[:start].replace(b"*Ciao image list", b"*AFM image list")
+    head = head.replace(rb"\@2:Z scale: V [Sens. Zsens] (0.01 V/LSB) 65.536 V", rb"\Z scale: 20 nm (8.9 V)")
+    head = head.replace(rb'\@2:Image Data: S [Height] "Height"', rb"\Image data: Height").ljust(start, b"\0")
+    ds = read(_write(tmp_path, head + content[start:]))[""]
+    (name,) = ds.data_vars
+    np.testing.assert_array_equal(ds[name].values, raw)
+    assert ds[name].attrs["units"] == "1" and ds[name].attrs["long_name"] == "Height"
+
+
 def test_zeros_between_blocks_are_room(tmp_path):
     content, _, raw = samples.nanoscope_image()
     padded = content.replace(b"Data offset: 2096", b"Data offset: 2106")

@@ -26,6 +26,7 @@ __all__ = ["read"]
 
 Section = dict[str, str]
 _END = b"\\*File list end"
+_FORCE = ("ciao force image list", "force image list")  # before version 4.2 the names lack "Ciao"
 _PADDING = 1 << 20  # bytes of zeros that may lie between two blocks
 _VALUE = re.compile(
     r"V\s*(?:\[(?P<sens>[^\]]*)\])?\s*(?:\(\s*(?P<lsb>[-+.\deE]+)\s*(?P<lsb_unit>\S*?)/LSB\s*\))?\s*"
@@ -61,8 +62,8 @@ def read(path: str) -> dict[str, xr.Dataset]:
     """
     with Cursor(path) as cursor:
         sections = _header(cursor)
-        images = [s for name, s in sections if name == "ciao image list"]
-        forces = [s for name, s in sections if name == "ciao force image list"]
+        images = [s for name, s in sections if name.endswith("image list") and name not in _FORCE]
+        forces = [s for name, s in sections if name in _FORCE]
         merged = _merged(sections)
         metadata = _metadata(sections)
         if not images and not forces:
@@ -103,7 +104,7 @@ def _merged(sections: Sequence[tuple[str, Section]]) -> Section:
     """Everything that is not about one block, the first statement of each key."""
     merged: Section = {}
     for name, section in sections:
-        if name not in ("ciao image list", "ciao force image list"):
+        if not name.endswith("image list"):
             for key, value in section.items():
                 merged.setdefault(key, value)
     return merged
@@ -186,7 +187,7 @@ def _name(section: Section) -> str:
     """The instrument's name of a channel: what stands in quotes, else in brackets."""
     text = section.get("image data", "")
     found = re.search(r'"([^"]+)"', text) or re.search(r"\[([^\]]+)\]", text)
-    return found[1].strip() if found else "Channel"
+    return found[1].strip() if found else text or "Channel"
 
 
 def _dtype(nbytes: int, count: int, path: str) -> np.dtype:
