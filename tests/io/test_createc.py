@@ -150,6 +150,30 @@ def test_spectrum_that_turns_back_keeps_its_order(tmp_path):
     np.testing.assert_allclose(ds.bias.values, table[:, 1] * 1e-3)
 
 
+def test_spectrum_of_newer_software(tmp_path):
+    """Nine counts, of which the last two are the place in nm; a lateral column; channels beyond the known ones."""
+    n, code = 5, (1 << 0) | (1 << 3) | (1 << 20)
+    table = np.random.default_rng(0).normal(size=(n, 7)) * 1e3
+    table[:, 0], table[:, 1] = np.arange(n), np.linspace(2500, 9000, n)
+    head = "[ParVERT32]\nDAC-Type=20bit\nGainX / GainX=10\nGainY / GainY=10\nGainpreamp / GainPre 10^=9\n"
+    head += "Dacto[A]xy=0.002\nDrift_X / Drift_X[Å/sec]=0.0\n  /  = \nMEMO_STMAFM=\n\nDATA\n"
+    head += f"    {n}   -700     300          {code}     4   3  3    71.5  -271.25\n"
+    rows = "".join(f"{int(row[0])}\t" + "\t".join(f"{v:.5E}" for v in row[1:]) + "\t\n" for row in table)
+    ds = spectrum(_write(tmp_path, (head + rows).encode("latin-1"), "a.VERT"))[""]
+    assert list(ds) == ["z", "x_2", "current", "adc0", "channel_20"]
+    np.testing.assert_allclose(ds.current.values, table[:, 4] * (20 / 2**20 * 1e-9), rtol=1e-5)
+    np.testing.assert_allclose(ds.channel_20.values, table[:, 6], rtol=1e-5)
+    np.testing.assert_allclose([ds.x.item(), ds.y.item()], [71.5e-9, -271.25e-9])
+    assert ds.bias.values[-1] == 9.0 and schema.problems(ds) == []
+
+
+def test_the_place_of_a_spectrum_counts_from_the_offset_of_the_scan(tmp_path):
+    content, _, _ = samples.createc_spectrum()
+    head = content.replace(b"GainX / GainX=10", b"GainX / GainX=10\r\nScanrotoffx / OffsetX=-4000.5", 1)
+    ds = spectrum(_write(tmp_path, head, "a.VERT"))[""]
+    np.testing.assert_allclose(ds.x.item(), (300 + 4000.5) * 10 * 0.002e-10)
+
+
 def test_contradictions_of_spectra_are_named(tmp_path):
     content, _, _ = samples.createc_spectrum()
     for old, new, said in (

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from xpycro.errors import UnsupportedVariant
-from xpycro.io.cursor import Cursor, integer
+from xpycro.io.cursor import Cursor, integer, real
 from xpycro.io.translators import _common as common
 from xpycro.io.translators import createc
 from xpycro.io.translators.nanonis import sweep_axis
@@ -39,7 +39,7 @@ def spectrum(path: str) -> dict[str, xr.Dataset]:
     dict of str to Dataset
         One group: ``current`` in A over ``bias``, or over ``step`` with ``bias(step)`` where the sweep turns back;
         ``z`` and every other channel in converter units (``units`` "1"). Scalar coordinates ``x, y`` in m where the
-        header states the steps of the converter.
+        file prints the place, or its header states the steps of the converter.
 
     Raises
     ------
@@ -50,8 +50,8 @@ def spectrum(path: str) -> dict[str, xr.Dataset]:
 
     Notes
     -----
-    Written from published facts, not from a real file. Readers by others disagree on the scale of the height column, so
-    it is handed out as stored. *Laziness*: text, read whole.
+    Written from published facts and the text of one real file. Readers by others disagree on the scale of the height
+    column, so it is handed out as stored. *Laziness*: text, read whole.
     """
     with Cursor(path) as cursor:
         magic = cursor.peek(11)
@@ -68,12 +68,13 @@ def spectrum(path: str) -> dict[str, xr.Dataset]:
             raise cursor.corrupt(f"{len(counts)} counts: expected points, x, y and the channels", "counts")
         points, x, y, code = (integer(text, "counts", cursor) for text in counts[:4])
         lateral = magic == b"[ParVERT32]" and len(counts) > 6 and counts[6] == "3"
-        names = ["Z", *(["X"] if lateral else []), *(n for k, n in enumerate(_CHANNELS) if code >> k & 1)]
-        if code < 1 or code >> len(_CHANNELS):
+        if code < 1 or code >> 31:
             raise UnsupportedVariant(f"a channel code {code}", path=path, field="counts")
+        names = ["Z", *(["X"] if lateral else []), *(_channel(k) for k in range(31) if code >> k & 1)]
+        printed = [real(text, "counts", cursor) * 1e-9 for text in counts[7:9]] if len(counts) > 8 else []
         values = _table(cursor, points, 2 + len(names))
     dim, coords, reverse = sweep_axis("Bias", "mV", values[:, 1])
-    coords = {**coords, **_position(header, cursor, x, y)}
+    coords = {**coords, **_position(header, cursor, (x, y), printed)}
     variables: dict[str, Any] = {}
     labels = identifiers(names, [*coords, "x", "y"])
     for label, name, column in zip(labels, names, values.T[2:], strict=True):
@@ -128,13 +129,24 @@ def _table(cursor: Cursor, points: int, columns: int) -> np.ndarray:
     return values
 
 
-def _position(header: dict[str, str], cursor: Cursor, x: int, y: int) -> dict[str, xr.Variable]:
-    """Where the tip stood, in m: steps of the converter x gain x Angstrom a step, as for the images."""
-    if not {"Dacto[A]xy", "GainX", "GainY"} <= header.keys():
-        return {}
-    step = createc.number_of(header, "Dacto[A]xy", cursor) * 1e-10
-    places = {"x": x * step, "y": y * step}
-    return {
-        name: coordinate((), value * createc.number_of(header, f"Gain{name.upper()}", cursor), name=name)
-        for name, value in places.items()
-    }
+def _channel(bit: int) -> str:
+    """The name of a bit of the channel code; those of later software are numbered."""
+    return _CHANNELS[bit] if bit < len(_CHANNELS) else f"Channel {bit}"
+
+
+def _position(
+    header: dict[str, str], cursor: Cursor, steps: tuple[int, int], printed: list[float]
+) -> dict[str, xr.Variable]:
+    """Where the tip stood in the frame of the scanner, in m: as newer software prints it, or from steps of the DAC.
+
+    The offset of the scan counts the other way than the place in it, as the header and the printed place of a real
+    file confirm: place = (step - offset) x gain x Angstrom a step.
+    """
+    if not printed:
+        if not {"Dacto[A]xy", "GainX", "GainY"} <= header.keys():
+            return {}
+        step = createc.number_of(header, "Dacto[A]xy", cursor) * 1e-10
+        offsets = [createc.number_of(header, f"Offset{a}", cursor) if f"Offset{a}" in header else 0.0 for a in "XY"]
+        gains = [createc.number_of(header, f"Gain{a}", cursor) for a in "XY"]
+        printed = [(n - offset) * gain * step for n, offset, gain in zip(steps, offsets, gains, strict=True)]
+    return {name: coordinate((), value, name=name) for name, value in zip("xy", printed, strict=True)}
