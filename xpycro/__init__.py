@@ -36,6 +36,7 @@ _HOMES = {
     "lattice": "xpycro.processing.lattice",
     "layout": "xpycro.io.store:layout_of",
     "loops": "xpycro.analysis.loops",
+    "mass": "xpycro.processing.mass",
     "models": "xpycro.analysis.models",
     "open": "xpycro.io.opening:open",
     "open_many": "xpycro.io.many:open_many",

@@ -14,7 +14,7 @@ from xpycro.io.opening import open, open_tree
 from xpycro.io.store import layout_of as layout
 from xpycro.io.store import open_result, pack, save, unpack, verify
 from xpycro.io.translate import translate
-from xpycro.processing import cluster, decompose, diffraction, image, lattice, register, spectra, windows
+from xpycro.processing import cluster, decompose, diffraction, image, lattice, mass, register, spectra, windows
 from xpycro.processing import filters as filter
 from xpycro.processing.decompose import stack_channels
 from xpycro.processing.select import crop, to_units
@@ -45,6 +45,7 @@ __all__ = [
     "lattice",
     "layout",
     "loops",
+    "mass",
     "models",
     "open",
     "open_many",

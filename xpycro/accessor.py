@@ -25,6 +25,7 @@ from xpycro.processing import diffraction as _diffraction
 from xpycro.processing import filters as _filters
 from xpycro.processing import image as _image
 from xpycro.processing import lattice as _lattice
+from xpycro.processing import mass as _mass
 from xpycro.processing import register as _register
 from xpycro.processing import select as _select
 from xpycro.processing import spectra as _spectra
@@ -161,6 +162,15 @@ class Loops(_Forwarding):
     project = _forward(_loops.project)
 
 
+class Mass(_Forwarding):
+    """Mass spectra: calibration, peaks, ion images."""
+
+    __slots__ = ()
+    calibrate = _forward(_mass.calibrate)
+    ion_images = _forward(_mass.ion_images)
+    peaks = _forward(_mass.peaks)
+
+
 class Plot(_Forwarding):
     """Pictures and explorers; calling it picks what suits the object."""
 
@@ -246,6 +256,7 @@ class _LabelledAccessor(_Forwarding):
     image = property(lambda self: Image(self._obj), doc=Image.__doc__)
     lattice = property(lambda self: Lattice(self._obj), doc=Lattice.__doc__)
     loops = property(lambda self: Loops(self._obj), doc=Loops.__doc__)
+    mass = property(lambda self: Mass(self._obj), doc=Mass.__doc__)
     plot = property(lambda self: Plot(self._obj), doc=Plot.__doc__)
     register = property(lambda self: Register(self._obj), doc=Register.__doc__)
     spectra = property(lambda self: Spectra(self._obj), doc=Spectra.__doc__)

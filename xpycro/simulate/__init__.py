@@ -4,7 +4,16 @@ On the top floor: may use everything, is used by the command line, docs and test
 """
 
 from xpycro.simulate.band_excitation import band_excitation
+from xpycro.simulate.mass_image import mass_image, write_imzml
 from xpycro.simulate.odf import write_band_excitation
+from xpycro.simulate.raman import raman_map
 from xpycro.simulate.tunnelling import tunnelling_grid
 
-__all__ = ["band_excitation", "tunnelling_grid", "write_band_excitation"]
+__all__ = [
+    "band_excitation",
+    "mass_image",
+    "raman_map",
+    "tunnelling_grid",
+    "write_band_excitation",
+    "write_imzml",
+]
