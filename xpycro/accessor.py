@@ -177,6 +177,7 @@ class Plot(_Forwarding):
     __slots__ = ()
     __call__ = _forward(_plot.auto)
     clusters = _forward(_plot.clusters)
+    comparison = _forward(_plot.comparison)
     complex = _forward(_plot.complex)
     components = _forward(_plot.components)
     decomposition = _forward(_plot.decomposition)

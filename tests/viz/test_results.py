@@ -102,6 +102,33 @@ def test_why_a_pixel_has_no_values_is_said(windowed):
     assert "gaussian center 510 eV (at its bound)" in title and "±" in title
 
 
+def test_comparison_shows_the_likeliest_and_the_weights(windowed):
+    _, data = windowed
+    models = {"flat": "constant", "peak": "gaussian + constant"}
+    compared = xp.fit_compare({k: xp.fit(data, v, window=(400, 600)) for k, v in models.items()})
+    drawn = plot.auto(compared)
+    assert plot.chosen(drawn).startswith("comparison")
+    best, _, peak = elements(drawn, hv.Image)
+    np.testing.assert_array_equal(best.dimension_values(2, flat=False), [[1, 0, 1], [1, 1, 1]])
+    np.testing.assert_allclose(peak.dimension_values(2, flat=False), compared.weight.sel(model="peak"))
+    hv.render(drawn, backend="bokeh")
+
+
+def test_fit_of_images_has_maps_or_curves_of_its_parameters():
+    y, x = np.linspace(0, 4, 15), np.linspace(0, 5, 17)
+    axes = np.stack(np.meshgrid(x, y))
+    images = xp.models.Gaussian2D()(axes, 5.0, 2.2, 1.7, 0.9, 0.6, 0.5) + 0.1 * np.sin(40 * axes[0] * axes[1])
+    stack = np.broadcast_to(images, (2, 3, 15, 17)) * np.arange(1, 7).reshape(2, 3, 1, 1)
+    da = xr.DataArray(stack, {"y": y, "x": x}, ("ky", "kx", "y", "x"))
+    fit = xp.fit(da, "gaussian_2d", dim=("y", "x"))
+    first = elements(plot.auto(fit, da), hv.Image)[0]
+    np.testing.assert_allclose(first.dimension_values(2, flat=False), fit.amplitude.values)
+    curve = elements(plot.auto(fit.isel(ky=1), da), hv.Curve)[0]
+    np.testing.assert_allclose(curve.dimension_values(1), fit.amplitude[1].values)
+    with pytest.raises(ValueError, match="no map"):
+        plot.auto(fit.isel(ky=0, kx=0), da)
+
+
 def test_fit_of_one_spectrum(monkeypatch):
     monkeypatch.setitem(results._registry, ("fit", "evaluate"), lambda result, x=None: samples.line_of(result))
     fit, data = samples.line_fit()

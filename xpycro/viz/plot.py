@@ -23,12 +23,12 @@ from xpycro.viz.levels import hist
 from xpycro.viz.lines import lines
 from xpycro.viz.pictures import image, maps
 from xpycro.viz.ranks import scree
-from xpycro.viz.results import clusters, components, decomposition, dendrogram, fit
+from xpycro.viz.results import clusters, comparison, components, decomposition, dendrogram, fit
 
 __all__ = [
-    "auto", "chosen", "clusters", "complex", "components", "decomposition", "dendrogram", "diffraction", "explore",
-    "fit", "force", "hist", "image", "lines", "loops", "maps", "positions", "save", "scree", "selection", "spectrum",
-    "stack", "tree",
+    "auto", "chosen", "clusters", "comparison", "complex", "components", "decomposition", "dendrogram", "diffraction",
+    "explore", "fit", "force", "hist", "image", "lines", "loops", "maps", "positions", "save", "scree", "selection",
+    "spectrum", "stack", "tree",
 ]  # fmt: skip
 
 
@@ -78,6 +78,8 @@ def auto(
         return clusters(obj, data)
     if isinstance(obj, xr.Dataset) and kind == "fit":
         return fit(obj, data)
+    if isinstance(obj, xr.Dataset) and kind == "comparison" and schema.plane_dims(obj["best"]):
+        return comparison(obj)
     if isinstance(obj, xr.Dataset):
         return _dataset(obj, variable)
     if not isinstance(obj, xr.DataArray):

@@ -19,7 +19,7 @@ from xpycro.viz import parts as _parts
 from xpycro.viz.live import Channel, callback, channels_of, linked
 from xpycro.viz.ranks import advised, needs, ranks, scree
 
-__all__ = ["clusters", "components", "decomposition", "dendrogram", "fit"]
+__all__ = ["clusters", "comparison", "components", "decomposition", "dendrogram", "fit"]
 
 
 def components(result: xr.Dataset, count: int = 4, *, cols: int = 4, size: int = 170) -> Any:
@@ -396,6 +396,8 @@ def fit(result: xr.Dataset, data: xr.DataArray | None = None, *, size: int = 200
     True
     """
     needs(result, "fit")
+    if str(result.attrs.get("fitted_dim", "")).startswith("["):  # of images: one peak a picture has no curve to show
+        return _fit_of_images(result, size)
     hv = style.backend()
     measured = provenance.source_data(result, data, purpose="the fit explorer")
     r2 = result["r2"]
@@ -435,6 +437,56 @@ def fit(result: xr.Dataset, data: xr.DataArray | None = None, *, size: int = 200
         choice=f"fit: maps of {names}, data and fitted curve of the tapped pixel",
         static=functools.partial(static_fit.fit_explorer, result, data),
     )
+
+
+def _fit_of_images(result: xr.Dataset, size: int) -> Any:
+    names = [*static_fit.fit_parameters(result), "r2"]
+    dims = [str(d) for d in result["r2"].dims]
+    if len(dims) == 1:
+        drawn = pictures.gather([curves.spectrum(result[name], dims[0], width=size) for name in names], cols=3)
+    elif schema.plane_dims(result["r2"]):
+        drawn = pictures.maps(result[names], cols=3, size=size)
+    else:
+        raise ValueError(f"a fit of images over {dims} has no map to draw: its values are {names}, select what to draw")
+    return style.remember(drawn, choice=f"fit of images: {names} over {dims}")
+
+
+def comparison(result: xr.Dataset, *, size: int = 200) -> Any:
+    """Maps of which model is the likeliest, and of the weight of each.
+
+    Parameters
+    ----------
+    result : Dataset
+        Of ``fit_compare``, over a plane.
+    size : int
+        Screen pixels of a map's longer side.
+
+    Returns
+    -------
+    holoviews.Layout
+
+    Notes
+    -----
+    *Laziness*: computes the maps.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> import xpycro as xp
+    >>> noise = np.random.default_rng(0).normal(size=(2, 3, 20))
+    >>> da = xr.DataArray(noise, dims=("y", "x", "energy"))
+    >>> fits = {name: xp.fit(da, name, dim="energy") for name in ("constant", "linear")}
+    >>> len(comparison(xp.fit_compare(fits)))
+    3
+    """
+    needs(result, "comparison")
+    names = [str(name) for name in result["model"].values]
+    drawn = {"best": result["best"].where(result["best"] >= 0).assign_attrs(result["best"].attrs)}
+    for name in names:
+        weight = result["weight"].sel(model=name, drop=True)
+        drawn[f"weight {name}"] = weight.assign_attrs(long_name=f"Weight of {name}")
+    layout = pictures.maps(xr.Dataset(drawn), cols=3, size=size)
+    return style.remember(layout, choice=f"comparison: the likeliest of {names}, and the weight of each")
 
 
 def _go(state: Any, places: np.ndarray, x: float, y: float) -> None:
