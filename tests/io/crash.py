@@ -110,6 +110,14 @@ class Recorder:
         self.note("write", path, offset, data)
         os.pwrite(descriptor, data, offset)
 
+    def append(self, path, data):
+        at = os.path.getsize(path) if os.path.exists(path) else 0
+        if not at:
+            self.note("create", path)
+        self.note("write", path, at, data)
+        with open(path, "ab") as handle:
+            handle.write(data)
+
     def copy(self, source, target):
         self.note("create", target)
         body = Path(source).read_bytes()
@@ -135,7 +143,7 @@ class Recorder:
     @contextlib.contextmanager
     def installed(self) -> Iterator[Recorder]:
         """Replace the functions of `disk` while the block runs."""
-        names = ("open_hdf5", "write_at", "copy", "flush", "flush_folder", "rename", "remove")
+        names = ("open_hdf5", "write_at", "append", "copy", "flush", "flush_folder", "rename", "remove")
         before = {name: getattr(disk, name) for name in names}
         for name in names:
             setattr(disk, name, getattr(self, name))

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import shutil
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -14,7 +19,8 @@ import xarray as xr
 from xpycro import provenance
 from xpycro.errors import CorruptFile, Incomplete, Locked, NotThisFormat, StoreError
 from xpycro.io import opening, store
-from xpycro.io.store import disk, locks, publish
+from xpycro.io.store import disk, locks, publish, reader
+from xpycro.io.store.index import Index, index_path
 
 RNG = np.random.default_rng(3)
 
@@ -49,7 +55,8 @@ def any_size(request, monkeypatch):
 
 
 def left(folder):
-    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+    """What lies there, but for the index, which nothing rests on."""
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() and p.name != ".index")
 
 
 def test_a_measurement_becomes_the_root(tmp_path):
@@ -104,6 +111,43 @@ def test_plain_readers_find_small_results(path):
         xr.testing.assert_equal(plain, saved)
     with h5py.File(path) as hdf5:
         np.testing.assert_array_equal(hdf5["results/average/average"][()], saved.average.values)
+
+
+PLAIN = """
+import json, sys
+sys.modules["xpycro"] = None  # importing it fails from here on
+import h5py, numpy as np, xarray as xr
+found = {}
+for label, path, group in json.loads(sys.argv[1]):
+    with h5py.File(path) as hdf5:
+        node = hdf5[group] if group else hdf5
+        def visit(name, item):
+            if isinstance(item, h5py.Dataset):
+                found[f"{label}:{name}"] = [str(item.dtype), list(item.shape), [d.label or "" for d in item.dims]]
+                item[()]
+        node.visititems(visit)
+    with xr.open_dataset(path, group=group or None, engine="h5netcdf") as ds:
+        found[label] = {n: [list(v.dims), v.dtype.kind, v.attrs.get("units")] for n, v in ds.variables.items()}
+        history = json.loads(ds.attrs.get("pycro_history", "{}"))
+        found[f"{label}:steps"] = [step["operation"] for step in history.get("steps", ())]
+        ds.load()
+assert not any(name.startswith("xpycro.") for name in sys.modules)
+print(json.dumps(found))
+"""
+
+
+def test_without_xpycro_it_is_plain_hdf5(path, any_size):
+    """A process that cannot import xpycro reads names, dims, units and numbers with h5py and with xarray."""
+    ds = opening.open(path)
+    store.save(average(ds.response), path)
+    files = [["raw", str(path), ""], ["result", *store.place_of(path, "results/average")]]
+    call = [sys.executable, "-c", PLAIN, json.dumps(files)]
+    done = subprocess.run(call, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["raw"]["response"] == [list(ds.response.dims), ds.response.dtype.kind, ds.response.attrs.get("units")]
+    assert found["result"]["average"] == [["y", "x"], "f", "V"]
+    assert found["result:steps"] and "raw:response" in found
 
 
 def test_the_history_survives(path, any_size):
@@ -236,6 +280,101 @@ def test_a_broken_sidecar_is_a_warning(path, monkeypatch):
     with pytest.warns(UserWarning, match="'average' of raw.h5 is left out"):
         tree = opening.open_tree(path)
     assert set(tree["results"].children) == {"average_001"}
+
+
+class TestIndex:
+    """It only saves time: stale, torn, forged or missing, it neither hides a result nor invents one."""
+
+    @pytest.fixture
+    def beside(self, path, monkeypatch):
+        monkeypatch.setattr(publish, "SMALL_BYTES", 0)
+        for number in range(4):
+            ds = xr.Dataset(
+                {"a": ("x", np.arange(3.0) + number), "n": ("k", ["ä", "b"])},
+                {"x": [1.0, 2.5, np.nan], "t": ("k", np.array(["2024", "NaT"], "M8[ns]")), "flag": ("x", [True] * 3)},
+                {"pycro_result": "fit", "nested": {"a": (1, None)}},
+            )
+            store.save(ds, path, "r")
+        return index_path(publish.sidecar_folder(str(path)))
+
+    def seen(self, path):
+        groups = {name: ds.compute() for name, ds in store.composed(path).items()}
+        assert [f"results/{name}" for name in store.results(path)] == [name for name in groups if name]
+        return groups
+
+    def same(self, found, expected):
+        assert list(found) == list(expected)
+        for name, ds in expected.items():
+            xr.testing.assert_identical(found[name], ds)
+
+    def test_with_it_no_sidecar_is_opened_and_all_is_the_same(self, path, beside, monkeypatch):
+        lines = Path(beside).read_bytes()
+        os.unlink(beside)
+        without = self.seen(path)
+        Path(beside).write_bytes(lines)
+        opened = []
+        before = reader.open_checked
+        monkeypatch.setattr(reader, "open_checked", lambda file: opened.append(file) or before(file))
+        found = store.composed(path)
+        assert opened == [str(path)]
+        self.same({name: ds.compute() for name, ds in found.items()}, without)
+
+    @pytest.mark.parametrize("damage", ["missing", "empty", "torn", "noise", "unreadable", "changed"])
+    def test_damage_changes_nothing(self, path, beside, damage):
+        expected, content = self.seen(path), Path(beside).read_bytes()
+        os.unlink(beside)
+        if damage == "unreadable":
+            os.mkdir(beside)
+        elif damage != "missing":
+            changed = content.replace(b"xpycro_parent", b"xpycro_orphan")
+            noise = bytes(np.random.default_rng(0).integers(0, 256, len(content), np.uint8))
+            Path(beside).write_bytes(
+                {"empty": b"", "torn": content[: len(content) // 2], "noise": noise, "changed": changed}[damage]
+            )
+        self.same(self.seen(path), expected)
+        store.save(xr.Dataset({"a": ("x", [7.0])}, attrs={"pycro_result": "fit"}), path, "later")
+        if damage != "unreadable":
+            known = Index(publish.sidecar_folder(str(path)))
+            assert all(known.facts(name, file) for name, file in publish.sidecars(str(path)).items())
+        assert store.results(path) == ["later", "r", "r_001", "r_002", "r_003"]
+
+    def test_every_torn_end(self, path, beside):
+        """Cut anywhere, an entry is whole or none."""
+        content, files = Path(beside).read_bytes(), publish.sidecars(str(path))
+        whole = {name: Index(os.path.dirname(beside)).facts(name, file) for name, file in files.items()}
+        for cut in range(0, len(content), 97):
+            Path(beside).write_bytes(content[:cut])
+            known = Index(os.path.dirname(beside))
+            for name, file in files.items():
+                facts = known.facts(name, file)
+                assert facts is None or repr(facts) == repr(whole[name])
+
+    def test_a_replaced_copied_or_vanished_sidecar(self, path, beside, tmp_path):
+        files = publish.sidecars(str(path))
+        os.replace(files["r_001"], files["r_002"])  # r_002 now holds r_001's values, r_001 is gone
+        groups = self.seen(path)
+        assert list(groups) == ["", "results/r", "results/r_002", "results/r_003"]
+        assert groups["results/r_002"].a.values.tolist() == [1.0, 2.0, 3.0]
+        shutil.copyfile(files["r"], files["r_001"])
+        assert self.seen(path)["results/r_001"].a.values.tolist() == [0.0, 1.0, 2.0]
+
+    def test_forged_it_leads_nowhere_else(self, path, beside, tmp_path):
+        """An entry cannot make a read leave the sidecar, nor take one array for another."""
+        with h5py.File(tmp_path / "secret.h5", "w") as hdf5:
+            hdf5["a"] = np.arange(3.0)
+        sidecar = publish.sidecars(str(path))["r"]
+        with h5py.File(sidecar, "r+") as hdf5:
+            checksum = hdf5["a"].attrs["xpycro_checksum"]
+            del hdf5["a"]
+            hdf5["a"] = h5py.ExternalLink(str(tmp_path / "secret.h5"), "a")
+        with h5py.File(tmp_path / "secret.h5", "r+") as hdf5:
+            hdf5["a"].attrs["xpycro_checksum"] = checksum
+        status = os.stat(sidecar)
+        lines = Path(beside).read_text().splitlines()
+        text = next(line.split("\t") for line in lines if line.startswith("r\t"))
+        Path(beside).write_text(f"r\t{status.st_size}-{status.st_mtime_ns}\t{text[2]}\t{text[3]}\n")
+        with pytest.raises(CorruptFile, match="another file"):
+            store.composed(path)["results/r"].compute()
 
 
 def test_a_second_writer_waits_or_is_told_who_writes(path, monkeypatch):

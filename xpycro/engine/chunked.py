@@ -117,8 +117,11 @@ def lazily(obj: T, chunks: Mapping[Any, int] | None = None, *, target: int = BLO
     """
     if isinstance(obj, xr.Dataset):
         indexed = {name: da for name, da in obj.data_vars.items() if state(da) == "indexed"}
-        fresh = {name: lazily(da, chunks, target=target) for name, da in indexed.items()}
-        return obj.assign(fresh) if fresh else obj
+        if not indexed:
+            return obj
+        data = {name: da.variable._data for name, da in obj.data_vars.items()}
+        data |= {name: lazily(da, chunks, target=target).variable._data for name, da in indexed.items()}
+        return obj.copy(data=data)
     if state(obj) != "indexed" or obj.ndim == 0:
         return obj
     asked = {

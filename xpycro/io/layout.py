@@ -17,7 +17,7 @@ from xpycro import schema
 __all__ = ["CHUNK_BYTES", "COMPRESSIONS", "chunk_shape", "filters", "regions", "roles", "write_block"]
 
 CHUNK_BYTES = 512 * 1024  # 0.25-1 MB: small enough for one spectrum, large enough for one seek
-WRITE_BYTES = 32 * 1024 * 1024
+WRITE_BYTES = 16 * 1024 * 1024  # beyond 32 MB every block would be new memory from the system, page by page
 _MAP_SPECTRA = 16  # one map should cost about the bytes of 16 spectra
 _SMALL = 1 << 20  # below this compression is not worth a filter
 COMPRESSIONS = ("auto", "none", "gzip", "zstd", "blosc")
@@ -140,7 +140,7 @@ def chunk_shape(
 def write_block(
     shape: Sequence[int], chunks: Sequence[int], itemsize: int, blocks: Sequence[int | None] | None = None
 ) -> tuple[int, ...]:
-    """Lengths of the blocks in which an array is read and written: whole chunks, about 32 MB, last axis first.
+    """Lengths of the blocks in which an array is read and written: whole chunks, about 16 MB, last axis first.
 
     Blocks that already arrive in whole chunks are kept.
     """

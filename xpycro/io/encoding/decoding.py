@@ -5,7 +5,7 @@ May import numpy, xarray, pandas (inside functions) and the values beside it.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import xarray as xr
 
 from xpycro.io.encoding.values import plain_dtype, unpack
 
-__all__ = ["decode_block", "decode_kind", "finish", "original_names"]
+__all__ = ["decode_block", "decode_kind", "finish"]
 
 
 def decode_block(kind: str, values: np.ndarray) -> np.ndarray:
@@ -74,8 +74,3 @@ def finish(variable: xr.Variable, mark: Mapping[str, Any]) -> xr.Variable:
         index = pd.DatetimeIndex(variable.values).tz_localize("UTC").tz_convert(mark["zone"])
         return xr.Variable(variable.dims, index, variable.attrs)
     return variable
-
-
-def original_names(given: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, Hashable]:
-    """Names as they were before they were stored."""
-    return {stored: unpack(mark["name"]) if "name" in mark else stored for stored, mark in given}

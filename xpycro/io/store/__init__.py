@@ -22,6 +22,7 @@ from xpycro.io import encoding
 from xpycro.io.store import fill, journal, publish, reader
 from xpycro.io.store.costs import LayoutTable, layout_of
 from xpycro.io.store.identity import REUSE, identity
+from xpycro.io.store.index import Index
 from xpycro.io.store.maintain import Verified, pack, unpack, verify
 from xpycro.io.store.part import LAYOUT_VERSION, STORE, Part, plan
 from xpycro.schema import result_kind
@@ -86,12 +87,16 @@ def composed(path: str | os.PathLike[str]) -> dict[str, xr.Dataset]:
     with reader.open_checked(main) as hdf5:
         groups = {name: reader.read_group(hdf5, main, name) for name in reader.group_names(hdf5)}
         mine = hdf5.attrs.get(publish.IDENTITY)
+    known = Index(publish.sidecar_folder(main))
     for name, sidecar in publish.sidecars(main).items():
         try:
-            with reader.open_checked(sidecar) as hdf5:
-                if hdf5.attrs.get(publish.PARENT) != mine:
-                    raise StoreError("it belongs to another measurement of that name")
-                groups.setdefault(f"{publish.RESULTS}/{name}", reader.read_group(hdf5, sidecar))
+            facts = known.facts(name, sidecar)
+            if facts is None:
+                with reader.open_checked(sidecar) as hdf5:
+                    facts = reader.facts_of(hdf5, sidecar)
+            if facts.attrs.get(publish.PARENT) != mine:
+                raise StoreError("it belongs to another measurement of that name")
+            groups.setdefault(f"{publish.RESULTS}/{name}", reader.dataset_of(facts, sidecar))
         except (XpycroError, OSError) as error:
             warnings.warn(f"result {name!r} of {os.path.basename(main)} is left out: {error}", stacklevel=3)
     return groups
@@ -345,12 +350,18 @@ def _places(path: str, only: str | None = None) -> dict[str, tuple[str, str, str
             attrs = inside[name].attrs
             if reader.COMPLETE in attrs:
                 found[name] = (path, f"{publish.RESULTS}/{name}", str(attrs.get(REUSE, "")))
-    for name, sidecar in publish.sidecars(path, only).items():
+    beside = publish.sidecars(path, only)
+    known = Index(publish.sidecar_folder(path)) if len(beside) > 1 else None
+    for name, sidecar in beside.items():
         try:
-            with reader.open_hdf5(sidecar) as hdf5:
-                attrs = hdf5.attrs
-                if attrs.get(publish.PARENT) == mine and reader.COMPLETE in attrs:
-                    found.setdefault(name, (sidecar, "", str(attrs.get(REUSE, ""))))
+            facts = known.facts(name, sidecar) if known else None
+            if facts is None:
+                with reader.open_hdf5(sidecar) as hdf5:
+                    attrs = {key: hdf5.attrs.get(key) for key in (publish.PARENT, reader.COMPLETE, REUSE)}
+            else:
+                attrs = facts.attrs
+            if attrs.get(publish.PARENT) == mine and attrs.get(reader.COMPLETE) is not None:
+                found.setdefault(name, (sidecar, "", str(attrs.get(REUSE) or "")))
         except (XpycroError, OSError):  # told of, as a warning, by whoever opens the tree
             continue
     return found

@@ -9,7 +9,7 @@ import os
 import shutil
 from typing import Any
 
-__all__ = ["copy", "flush", "flush_folder", "open_hdf5", "read_at", "remove", "rename", "write_at"]
+__all__ = ["append", "copy", "flush", "flush_folder", "open_hdf5", "read_at", "remove", "rename", "write_at"]
 
 
 def write_at(descriptor: int, data: Any, offset: int) -> None:
@@ -18,6 +18,12 @@ def write_at(descriptor: int, data: Any, offset: int) -> None:
     while view:
         done = os.pwrite(descriptor, view, offset)
         view, offset = view[done:], offset + done
+
+
+def append(path: str, data: bytes) -> None:
+    """Add to the end of a file by one write, making it where it is not there."""
+    with open(path, "ab", buffering=0) as handle:
+        handle.write(data)
 
 
 def read_at(descriptor: int, count: int, offset: int) -> bytes:

@@ -15,7 +15,7 @@ import numpy as np
 
 from xpycro.errors import Incomplete, StoreError
 from xpycro.io import layout
-from xpycro.io.store import disk, journal, locks, publish, reader
+from xpycro.io.store import disk, index, journal, locks, publish, reader
 from xpycro.io.store.part import CHECKSUM, COMPLETE, LAYOUT_VERSION, STORE, combine, digest
 
 __all__ = ["Verified", "pack", "unpack", "verify"]
@@ -189,8 +189,10 @@ def pack(path: str | os.PathLike[str]) -> list[str]:
         # only now that the file has them: killed in between, both hold the same
         for file in beside.values():
             disk.remove(file)
-        if not os.listdir(publish.sidecar_folder(main)):
-            os.rmdir(publish.sidecar_folder(main))
+        folder = publish.sidecar_folder(main)
+        disk.remove(index.index_path(folder))
+        if not os.listdir(folder):
+            os.rmdir(folder)
         return list(beside)
 
 
@@ -245,6 +247,7 @@ def unpack(path: str | os.PathLike[str]) -> list[str]:
                 with publish.staged(main) as part:
                     _extract(netcdf, name, part, mine)
                     publish.into_sidecar(part, main, name)
+            index.note(publish.sidecar_folder(main), publish.sidecars(main))
             with publish.staged(main) as fresh:
                 with disk.open_hdf5(fresh, "w") as target, h5netcdf.File(target, "a") as new:
                     publish.copy_tree(netcdf, new, skip=publish.RESULTS)

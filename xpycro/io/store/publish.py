@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from xpycro.errors import StoreError
-from xpycro.io.store import disk, journal, locks
+from xpycro.io.store import disk, index, journal, locks
 from xpycro.io.store.part import STORE, Part
 
 __all__ = [
@@ -271,6 +271,7 @@ def _beside(part: str, path: str, name: str) -> None:
             sidecar.attrs[PARENT] = mine
         disk.flush(part)
     into_sidecar(part, path, name)
+    index.note(sidecar_folder(path), sidecars(path))
 
 
 def into_sidecar(part: str, path: str, name: str) -> None:

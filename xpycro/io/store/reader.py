@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,12 @@ from xpycro.io.encoding.values import plain_dtype, unpack
 from xpycro.io.store.part import CHECKSUM, COMPLETE, LAYOUT_VERSION, STORE
 
 __all__ = [
+    "Described",
+    "Facts",
     "StoredArray",
     "check_safe",
+    "dataset_of",
+    "facts_of",
     "group_names",
     "is_store",
     "open_checked",
@@ -74,6 +78,8 @@ class StoredField:
                 raise StoreError(
                     f"{self.path} was replaced since it was opened and {self.key} is another: open it again"
                 )
+            if dataset.file.filename != hdf5.filename or dataset.external or dataset.is_virtual:
+                raise CorruptFile("the values lie in another file", path=self.path, field=self.key)
             return encoding.decode_block(self.kind, np.asarray(dataset[key]))
 
 
@@ -271,18 +277,109 @@ def _attributes(h5: Any) -> dict[str, Any]:
     return {name: h5.attrs[name] for name in h5.attrs if name not in INTERPRETED}
 
 
-def _variables(
-    group: Any, dims: Mapping[str, Sequence[str]]
-) -> Iterator[tuple[str, tuple[str, ...], dict[str, Any], dict[str, Any], Any]]:
-    """The variables that the store wrote; others that somebody added to the file later are not its own."""
-    for name, along in dims.items():
-        h5 = group.get(name)
-        other = group.get(f"_nc4_non_coord_{name}")
+@dataclass(frozen=True)
+class Described:
+    """What the file says of one variable.
+
+    Attributes
+    ----------
+    key, place : str
+        Its name in the group, and its path in the file.
+    dims : list of str
+    shape : list of int
+    dtype : str
+        Stored; empty for text.
+    chunks : list of int or None
+    attrs : dict
+    values : ndarray or None
+        Stored values, where opening needs them: labels, small coordinates, what only the whole can be decoded from.
+    """
+
+    key: str
+    place: str
+    dims: list[str]
+    shape: list[int]
+    dtype: str
+    chunks: list[int] | None
+    attrs: dict[str, Any]
+    values: np.ndarray | None
+
+    @property
+    def mark(self) -> dict[str, Any]:
+        """How the variable was encoded."""
+        return json.loads(self.attrs.get(encoding.MARK, "{}"))
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the file says of one Dataset: all that is needed to open it.
+
+    Attributes
+    ----------
+    attrs : dict
+        Of the group.
+    variables : list of Described
+    """
+
+    attrs: dict[str, Any]
+    variables: list[Described]
+
+    def plain(self) -> list[Any]:
+        """As nested lists and dicts."""
+        return [self.attrs, [list(vars(one).values()) for one in self.variables]]
+
+    @classmethod
+    def from_plain(cls, content: Any) -> Facts:
+        """The inverse of `plain`."""
+        attrs, variables = content
+        return cls(dict(attrs), [Described(*one) for one in variables])
+
+
+def facts_of(h5group: Any, path: str) -> Facts:
+    """What a group of an open file says of its Dataset.
+
+    Raises
+    ------
+    Incomplete
+        If the group lacks its commit mark.
+    CorruptFile
+        If a variable is missing.
+    """
+    if COMPLETE not in h5group.attrs:
+        raise Incomplete(f"{path}: {h5group.name.strip('/') or 'the root'} was never finished")
+    stored = _attributes(h5group)
+    mark = json.loads(stored.get(encoding.MARK, "{}"))
+    coords = set(mark.get("coords", ()))
+    found = []
+    # the variables that the store wrote; others that somebody added to the file later are not its own
+    for key, dims in mark.get("variables", {}).items():
+        h5 = h5group.get(key)
+        other = h5group.get(f"_nc4_non_coord_{key}")
         h5 = h5 if other is None else other  # shares its name with a dim that it does not lie along
         if h5 is None:
-            raise CorruptFile("a variable is missing", path=group.file.filename, field=f"{group.name}/{name}")
-        attrs = _attributes(h5)
-        yield name, tuple(along), attrs, json.loads(attrs.get(encoding.MARK, "{}")), h5
+            raise CorruptFile("a variable is missing", path=path, field=f"{h5group.name}/{key}")
+        text = h5.dtype.kind == "O"
+        one = Described(
+            key,
+            h5.name,
+            list(dims),
+            list(h5.shape),
+            "" if text else h5.dtype.str,
+            list(h5.chunks) if h5.chunks else None,
+            _attributes(h5),
+            None,
+        )
+        if _read_at_once(h5, one.mark, key in coords):
+            one = replace(one, values=np.asarray(h5[()]))
+        found.append(one)
+    return Facts(stored, found)
+
+
+def _read_at_once(h5: Any, mark: Mapping[str, Any], is_coord: bool) -> bool:
+    whole = mark.get("kind") in ("bytes", "category") or "zone" in mark or mark.get("dtype") == "T"
+    labels = h5.ndim == 1 and h5.is_scale  # xarray would read it on its own to make an index
+    small = is_coord and h5.size * h5.dtype.itemsize <= _SMALL_COORD
+    return "record" not in mark and (whole or labels or small or 0 in h5.shape)
 
 
 def read_group(netcdf: Any, path: str, name: str = "") -> xr.Dataset:
@@ -302,66 +399,51 @@ def read_group(netcdf: Any, path: str, name: str = "") -> xr.Dataset:
         If the group lacks its commit mark.
     """
     root = _plain(netcdf)
-    h5group = root[name] if name else root
-    if COMPLETE not in h5group.attrs:
-        raise Incomplete(f"{path}: {name or 'the root'} was never finished")
-    stored = _attributes(h5group)
-    mark = json.loads(stored.get(encoding.MARK, "{}"))
+    return dataset_of(facts_of(root[name] if name else root, path), path)
+
+
+def dataset_of(facts: Facts, path: str) -> xr.Dataset:
+    """The Dataset that a file's facts describe, lazily indexed; opens nothing."""
+    mark = json.loads(facts.attrs.get(encoding.MARK, "{}"))
     renamed = {key: unpack(value) for key, value in mark.get("dims", {}).items()}
     variables: dict[Hashable, xr.Variable] = {}
     records: dict[Hashable, tuple[tuple[Hashable, ...], dict[str, StoredField], list[Any], dict[str, Any]]] = {}
     coords: set[Hashable] = set()
-    for key, dims, attrs, own, h5 in _variables(h5group, mark.get("variables", {})):
-        given = unpack(own["name"]) if "name" in own else key
-        named = tuple(renamed.get(dim, dim) for dim in dims)
-        kind, dtype = decode_kind(own, h5.dtype)
-        field = StoredField(path, h5.name, kind, h5.shape, dtype, str(attrs.get(CHECKSUM, "")))
-        clean = encoding.decode_attrs(attrs)
+    for one in facts.variables:
+        own = one.mark
+        given = unpack(own["name"]) if "name" in own else one.key
+        named = tuple(renamed.get(dim, dim) for dim in one.dims)
+        kind, dtype = decode_kind(own, np.dtype(one.dtype or object))
+        checksum = str(one.attrs.get(CHECKSUM, ""))
+        field = StoredField(path, one.place, kind, tuple(one.shape), dtype, checksum)
+        clean = encoding.decode_attrs(one.attrs)
         if kind.startswith(("datetime64", "timedelta64")):
             clean.pop("units", None)
         if "record" in own:
-            base = given if "name" in own else key.removesuffix(f".{own['field']}")
-            found = records.setdefault(base, (named, {}, own["record"], clean))
+            given = given if "name" in own else one.key.removesuffix(f".{own['field']}")
+            found = records.setdefault(given, (named, {}, own["record"], clean))
             found[1][own["field"]] = field
-            given = base
+        elif one.values is not None:
+            values = encoding.decode_block(kind, one.values)
+            variables[given] = finish(xr.Variable(named, values, clean), own)
         else:
-            variables[given] = _variable(named, field, dtype, clean, own, h5, key in mark.get("coords", ()))
-        if key in mark.get("coords", ()):
+            hints: dict[str, Any] = {"source": path}
+            if one.chunks:
+                hints["preferred_chunks"] = dict(zip(named, one.chunks, strict=True))
+            lazy = Lazily(StoredArray({"": field}, dtype))
+            variables[given] = xr.Variable(named, lazy, clean, hints, fastpath=True)
+        if one.key in mark.get("coords", ()):
             coords.add(given)
     for base, (named, fields, described, clean) in records.items():
         dtype = np.dtype([(str(n), plain_dtype(t)) for n, t in described])
-        lazy = Lazily(StoredArray(fields, dtype))
-        variables[base] = xr.Variable(named, lazy, clean, fastpath=True)
+        variables[base] = xr.Variable(named, Lazily(StoredArray(fields, dtype)), clean, fastpath=True)
     coords |= {name for name, variable in variables.items() if name in variable.dims}
     ds = xr.Dataset(
         {name: v for name, v in variables.items() if name not in coords},
         coords={name: v for name, v in variables.items() if name in coords},
-        attrs=encoding.decode_attrs(stored),
+        attrs=encoding.decode_attrs(facts.attrs),
     )
     for packed, levels in mark.get("multi_index", ()):
         parts: Any = [unpack(one) for one in levels]
         ds = ds.set_index({unpack(packed): parts})
     return ds
-
-
-def _variable(
-    dims: tuple[Hashable, ...],
-    field: StoredField,
-    dtype: np.dtype,
-    attrs: dict[str, Any],
-    mark: Any,
-    h5: Any,
-    is_coord: bool,
-) -> xr.Variable:
-    small = is_coord and h5.size * h5.dtype.itemsize <= _SMALL_COORD
-    array = StoredArray({"": field}, dtype)
-    hints: dict[str, Any] = {"source": field.path}
-    if h5.chunks:
-        hints["preferred_chunks"] = dict(zip(dims, h5.chunks, strict=True))
-    if mark.get("kind") in ("bytes", "category") or "zone" in mark:
-        values = encoding.decode_block(field.kind, np.asarray(h5[()]))
-        return finish(xr.Variable(dims, values, attrs), mark)
-    labels = h5.ndim == 1 and h5.is_scale  # xarray would read it on its own to make an index
-    if labels or small or field.dtype.kind == "T" or 0 in field.shape:
-        return xr.Variable(dims, encoding.decode_block(field.kind, np.asarray(h5[()])), attrs)
-    return xr.Variable(dims, Lazily(array), attrs, hints, fastpath=True)
