@@ -53,7 +53,8 @@ def mass_image(
     -------
     Dataset
         ``intensity(y, x, mass_to_charge)`` in counts, Poisson distributed; the truth
-        ``true_abundance(component, y, x)`` (expected counts of a species) and ``true_spectra(component, mass_to_charge)`` (which sum to one).
+        ``true_abundance(component, y, x)`` (expected counts of a species) and
+        ``true_spectra(component, mass_to_charge)`` (which sum to one).
 
     Notes
     -----

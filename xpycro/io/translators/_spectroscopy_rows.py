@@ -1,4 +1,4 @@
-"""The rows of the format table for optical, electron and mass spectroscopies, and how each is recognised. No parser."""
+"""The rows of the format table for X-ray frames and for optical, electron and mass spectroscopies. No parser."""
 
 from __future__ import annotations
 
@@ -51,7 +51,34 @@ def _tdms(head: bytes, path: str) -> bool:
     return head.startswith(b"TDSm")
 
 
+def _edf(head: bytes, path: str) -> bool:
+    from xpycro.io.translators.esrf import is_edf
+
+    return is_edf(head)
+
+
+def _spec(head: bytes, path: str) -> bool:
+    from xpycro.io.translators.spec import is_spec
+
+    return is_spec(head)
+
+
+def _cbf(head: bytes, path: str) -> bool:
+    return head.startswith(b"###CBF")
+
+
 for _format in (
+    Format(
+        "spec", (".spec",), _spec, _T + "spec:scans", "SPEC scans", "synchrotron beam lines", verified="facts only",
+    ),
+    Format(
+        "edf", (".edf",), _edf, _T + "esrf:frames", "ESRF data format: detector frames", "synchrotrons", lazy="block",
+        verified="facts only",
+    ),
+    Format(
+        "cbf", (".cbf",), _cbf, _T + "cbf:frame", "crystallographic binary frames", "Dectris Pilatus and Eiger",
+        verified="facts only",
+    ),
     Format(
         "renishaw_wdf", (".wdf",), _renishaw, _T + "renishaw:spectra", "WiRE Raman spectra, series and maps",
         "Renishaw inVia and Virsa", lazy="block", verified="real file",
