@@ -4,9 +4,11 @@ Every function broadcasts over the other dims and works in the units of the axis
 (inside functions), engine and the base floor; not its siblings.
 """
 
-from xpycro.processing.spectra.baselines import background, baseline, despike, detrend
+from xpycro.processing.spectra.backgrounds import background
+from xpycro.processing.spectra.baselines import baseline, detrend
 from xpycro.processing.spectra.resampling import align, calibrate, normalise, rebin
 from xpycro.processing.spectra.smoothing import derivative, smooth
+from xpycro.processing.spectra.spikes import despike
 from xpycro.processing.spectra.transforms import fft, ifft, power_spectrum
 
 __all__ = [

@@ -14,7 +14,7 @@ from xpycro.provenance import recorded
 from xpycro.schema import pick
 from xpycro.units import combine_units
 
-__all__ = ["derivative", "smooth"]
+__all__ = ["derivative", "running_median", "smooth"]
 
 
 def _savgol(values: np.ndarray, *, window: int, order: int, deriv: int = 0, step: float = 1.0) -> np.ndarray:
@@ -73,7 +73,7 @@ def _gaussian(values: np.ndarray, *, sigma: float) -> np.ndarray:
         return np.where(good, total / weight, np.nan).astype(signal.dtype)
 
 
-def _median(values: np.ndarray, *, window: int) -> np.ndarray:
+def running_median(values: np.ndarray, *, window: int) -> np.ndarray:
     """Running median of what is finite, the windows shorter at the ends."""
     from numpy.lib.stride_tricks import sliding_window_view
 
@@ -180,7 +180,7 @@ def smooth(
             settings.append({"window": samples(branch, width, odd=True)})
         else:
             raise ValueError(f"method={method!r}: choose one of ['savgol', 'gaussian', 'median']")
-    kernel = {"gaussian": _gaussian, "savgol": _savgol, "median": _median}[method]
+    kernel = {"gaussian": _gaussian, "savgol": _savgol, "median": running_median}[method]
     output = chunked.Output(floating(da.dtype), (axis.dim,), attrs=da.attrs)
     kwargs = {"runs": tuple(run for run, _ in branches), "kernel": kernel, "kwargs": tuple(settings)}
     result = chunked.apply(_by_runs, da, dims=[[axis.dim]], outputs={"smooth": output}, kwargs=kwargs)["smooth"]
