@@ -203,6 +203,7 @@ class Register(_Forwarding):
     __slots__ = ()
     affine = _forward(_register.affine)
     drift = _forward(_register.drift)
+    find_affine = _forward(_register.find_affine)
     rigid = _forward(_register.rigid)
     shift = _forward(_register.shift)
 

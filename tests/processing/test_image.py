@@ -80,6 +80,18 @@ def test_roughness_of_a_sine_is_what_the_integral_says():
     assert float(found.developed_area_ratio) == pytest.approx(float(found.root_mean_square_gradient) ** 2 / 2, rel=1e-3)
 
 
+def test_roughness_of_the_plane_beside_a_grain():
+    wave = 1e-9 * np.sin(2 * np.pi * np.arange(64) / 16)
+    image_ = surface(np.tile(wave, (20, 1)))
+    holed = image_.copy(deep=True)
+    holed[:, 40:] = 1.0
+    found = image.roughness(holed, exclude=holed > 0.5)
+    # 2.5 periods are left: mean 2a / (5 pi) but for the sampling, so compare with the sums over what is left
+    left = np.tile(wave[:40], (20, 1))
+    assert float(found.root_mean_square_height) == pytest.approx(left.std(), rel=1e-12)
+    assert float(found.maximum_height) == pytest.approx(np.ptp(left), rel=1e-12)
+
+
 def test_area_ratio_needs_equal_units():
     current = surface(np.random.default_rng(1).normal(size=(8, 8))).assign_attrs(units="A")
     found = image.roughness(current)

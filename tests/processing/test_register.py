@@ -187,6 +187,51 @@ def test_affine_moves_features_where_they_belong():
     np.testing.assert_allclose(same, da, atol=1e-12)
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.2])  # of the tallest feature: a peak SNR of 5
+def test_an_affine_map_is_found_whatever_the_contrast(noise):
+    size, rng = 128, np.random.default_rng(4)
+    y, x = np.meshgrid(np.arange(size) * PIXEL, np.arange(size) * PIXEL, indexing="ij")
+    places, heights = rng.uniform(-20, size + 20, (500, 2)) * PIXEL, rng.uniform(0.5, 1, 500)
+
+    def peaks(places):
+        return sum(
+            h * np.exp(-((y - a) ** 2 + (x - b) ** 2) / (2 * (3 * PIXEL) ** 2))
+            for h, (a, b) in zip(heights, places, strict=True)
+        )
+
+    middle = np.full(2, size / 2 * PIXEL)
+    angle = np.radians(1.5)
+    linear = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) @ [[1.02, 0.03], [0, 0.97]]
+    matrix = np.column_stack([linear, middle - linear @ middle + [2.3 * PIXEL, -3.7 * PIXEL]])
+    belongs = places @ linear.T + matrix[:, 2]
+    image, reference = peaks(places), 3 - 0.4 * peaks(belongs)  # another channel, even inverted
+    frames = stack(np.array([image, image[::-1]]) + rng.normal(0, noise, (2, size, size)))
+    inverted = stack((3 - reference)[None] + rng.normal(0, 0.4 * noise, (1, size, size)))[0]
+    found = register.find_affine(frames, inverted)
+    places = np.array([[0.5, 0.5, 1], [0, 0, 1], [0, 1, 1], [1, 0, 1], [1, 1, 1]]) * [size * PIXEL, size * PIXEL, 1]
+    centre, *corners = np.abs(places @ (found[0].values - matrix).T) / PIXEL
+    assert centre.max() < (0.05 if noise else 0.01)
+    assert np.max(corners) < (0.2 if noise else 0.02)
+    assert found.attrs["offset_units"] == "m" and list(found.term.values) == ["y", "x", "offset"]
+    back = register.affine(frames, found)
+    assert back.dims == frames.dims
+    inner = (slice(12, -12), slice(12, -12))
+    expected = stack(peaks(belongs)[None])[0].values
+    assert np.nanstd(back[0].values[inner] - expected[inner]) < 0.03 + noise
+    lazy = register.find_affine(frames.chunk(frame=1), inverted)
+    assert lazy.chunks
+    np.testing.assert_allclose(lazy, found, rtol=1e-12)
+
+
+def test_images_that_share_nothing_have_no_map():
+    flat = stack(np.zeros((1, 32, 32)))[0]
+    assert np.isnan(register.find_affine(flat, flat)).all()
+    with pytest.raises(ValueError, match="the images are"):
+        register.find_affine(flat, flat[:10])
+    with pytest.raises(ValueError, match="'term' of 3"):
+        register.affine(flat, flat)
+
+
 # ----------------------------------------------------------------------------------------------------------- contract
 
 

@@ -211,14 +211,14 @@ def _refined(a: np.ndarray, b: np.ndarray, lag: np.ndarray, most: int) -> np.nda
 
 
 def spot_list(values: np.ndarray, *, dy: float, dx: float, count: int, least: float, guard: int) -> np.ndarray:
-    """(..., spot, [ky, kx, amplitude]): local maxima of the windowed amplitude in the half plane, by parabolas."""
+    """(..., spot, [ky, kx, amplitude, contrast]): maxima of the windowed amplitude in the half plane, by parabolas."""
     from scipy import fft as scipy_fft
     from scipy.ndimage import maximum_filter
 
     ny, nx = values.shape[-2:]
     window = np.multiply.outer(np.hanning(ny + 2)[1:-1], np.hanning(nx + 2)[1:-1])
     images = values.reshape(-1, ny, nx).astype(float)
-    out = np.full((len(images), count, 3), np.nan)
+    out = np.full((len(images), count, 4), np.nan)
     ky, kx = (np.fft.fftshift(np.fft.fftfreq(n, d)) for n, d in ((ny, dy), (nx, dx)))
     half = (kx[None, :] > 0) | ((kx[None, :] == 0) & (ky[:, None] > 0))
     far = np.hypot(ky[:, None] * ny * dy, kx[None, :] * nx * dx) >= guard
@@ -243,5 +243,5 @@ def spot_list(values: np.ndarray, *, dy: float, dx: float, count: int, least: fl
                 for line in (logs[:, 1], logs[1, :])
             ]
             at = (ky[i] + shift[0] / (ny * dy), kx[j] + shift[1] / (nx * dx))
-            out[index, slot] = (*at, 2 * amplitude[i, j])
-    return out.reshape(*values.shape[:-2], count, 3)
+            out[index, slot] = (*at, 2 * amplitude[i, j], contrast[i, j])
+    return out.reshape(*values.shape[:-2], count, 4)

@@ -13,8 +13,8 @@ __all__ = ["counted", "ringed", "spread", "weighted"]
 
 
 @njit(cache=True, nogil=True)
-def _row_sum(values, mask):  # type: ignore[no-untyped-def]
-    # 32 bits: twice the lanes of 64, and a row of 16-bit counts is at most 2^15 long (see `passes`)
+def _sum(values, mask):  # type: ignore[no-untyped-def]
+    # 32 bits: twice the lanes of 64, and 2^15 counts of 16 bits stay below 2^31
     total = np.uint32(0)
     for i in range(values.size):
         total = np.uint32(total + (values[i] & mask[i]))
@@ -22,30 +22,38 @@ def _row_sum(values, mask):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _add_row(values, mask, columns):  # type: ignore[no-untyped-def]
+def _sum_and_add(values, mask, columns):  # type: ignore[no-untyped-def]
+    total = np.uint32(0)
     for i in range(values.size):
-        columns[i] = np.int32(columns[i] + np.int32(values[i] & mask[i]))
+        value = values[i] & mask[i]
+        total = np.uint32(total + value)
+        columns[i] = np.int32(columns[i] + np.int32(value))
+    return np.int64(np.int32(total))
 
 
 @njit(cache=True, nogil=True)
-def _under_mask(pattern, mask, box, moments, columns, out):  # type: ignore[no-untyped-def]
-    """The sum of one pattern under a mask, exact; with `moments` also the sums weighted by row and by column."""
-    top, bottom, left, right = box
+def _under_mask(pattern, mask, first, last):  # type: ignore[no-untyped-def]
+    """The sum of one pattern (flat, as its mask) under a mask, exact."""
+    total = np.int64(0)
+    for begin in range(first, last, 32767):
+        end = min(begin + 32767, last)
+        total += _sum(pattern[begin:end], mask[begin:end])
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _moments(pattern, mask, top, bottom, full, columns):  # type: ignore[no-untyped-def]
+    """The sum of one pattern under a mask, the sums weighted by row and by column number, exact."""
     total = by_row = by_column = np.int64(0)
-    if moments:
-        columns[left:right] = 0
+    columns[:] = 0
     for row in range(top, bottom):
-        values, kept = pattern[row, left:right], mask[row, left:right]
-        here = _row_sum(values, kept)
+        # of a mask that is full one row will do, and stays in the cache
+        here = _sum_and_add(pattern[row], mask[top if full else row], columns)
         total += here
-        if moments:
-            by_row += here * row
-            _add_row(values, kept, columns[left:right])
-    out[0] = total
-    if moments:
-        for column in range(left, right):
-            by_column += np.int64(columns[column]) * column
-        out[1], out[2] = by_row, by_column
+        by_row += here * row
+    for column in range(columns.size):
+        by_column += np.int64(columns[column]) * column
+    return total, by_row, by_column
 
 
 @njit(cache=True, nogil=True)
@@ -57,21 +65,27 @@ def _add_pattern(values, total, largest):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def counted(patterns, masks, boxes, moments, out, total, largest, wants_patterns):  # type: ignore[no-untyped-def]
+def counted(patterns, masks, rows, moments, out, total, largest, wants_patterns):  # type: ignore[no-untyped-def]
     """Integers of at most 16 bits: sums under masks (all bits set where they count), and the sum and maximum of all.
 
-    patterns (n, y, x); masks (m, y, x) of the same dtype; boxes (m, 4) that hold them; out (n, columns); total (int32)
-    and largest over the detector, added to.
+    patterns (n, y, x); masks (m, y, x) of the same dtype; rows (m, 3): the first and last + 1 that hold a mask, and
+    whether it fills them; out (n, columns); total (int32) and largest over the detector, added to.
     """
-    columns = np.zeros(patterns.shape[2], np.int32)
-    for p in range(patterns.shape[0]):
+    n, ny, nx = patterns.shape
+    flat, flat_masks = patterns.reshape((n, ny * nx)), masks.reshape((masks.shape[0], ny * nx))
+    columns = np.zeros(nx, np.int32)
+    for p in range(n):
         at = 0
         for m in range(masks.shape[0]):
-            _under_mask(patterns[p], masks[m], boxes[m], moments[m], columns, out[p, at:])
-            at += 3 if moments[m] else 1
+            top, bottom, full = rows[m]
+            if moments[m]:
+                out[p, at], out[p, at + 1], out[p, at + 2] = _moments(patterns[p], masks[m], top, bottom, full, columns)
+                at += 3
+            else:
+                out[p, at] = _under_mask(flat[p], flat_masks[m], top * nx, bottom * nx)
+                at += 1
         if wants_patterns:
-            for row in range(patterns.shape[1]):
-                _add_pattern(patterns[p, row], total[row], largest[row])
+            _add_pattern(flat[p], total, largest)
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})

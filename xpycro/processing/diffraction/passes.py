@@ -87,24 +87,21 @@ def _counted(patterns: np.ndarray, wanted: Wanted, out: np.ndarray) -> Moments |
     size = patterns.shape[1]
     images = patterns.reshape(-1, *wanted.shape)
     masks = np.where(wanted.masks, ~np.zeros((), patterns.dtype), np.zeros((), patterns.dtype))
-    boxes = np.array([_box(mask) for mask in wanted.masks], dtype=np.int64).reshape(-1, 4)
+    rows = np.array([_rows(mask) for mask in wanted.masks], dtype=np.int64).reshape(-1, 3)
     shared = wanted.total and not wanted.square
-    mean, largest = np.zeros(size), patterns[0].reshape(wanted.shape).copy()
+    mean, largest = np.zeros(size), patterns[0].copy()
     for begin in range(0, len(images), _SHORT):
-        total = np.zeros(wanted.shape, np.int32)
+        total = np.zeros(size, np.int32)
         part = slice(begin, begin + _SHORT)
-        counted(images[part], masks, boxes, wanted.moments, out[part], total, largest, shared)
-        mean += total.ravel()
-    return Moments(len(images), mean / len(images), np.zeros(size), largest.ravel()) if shared else None
+        counted(images[part], masks, rows, wanted.moments, out[part], total, largest, shared)
+        mean += total
+    return Moments(len(images), mean / len(images), np.zeros(size), largest) if shared else None
 
 
-def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """Rows and columns (first, last + 1) that hold a mask, columns on multiples of 64: whole registers."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not rows.size:
-        return 0, 0, 0, 0
-    right = min(mask.shape[1], -(-(int(columns[-1]) + 1) // 64) * 64)
-    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]) // 64 * 64, right
+def _rows(mask: np.ndarray) -> tuple[int, int, int]:
+    """The first and last + 1 row that hold a mask, and whether it fills them."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    return (int(rows[0]), int(rows[-1]) + 1, int(mask[rows[0] : rows[-1] + 1].all())) if rows.size else (0, 0, 0)
 
 
 def _as_weights(wanted: Wanted) -> np.ndarray:

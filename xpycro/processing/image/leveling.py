@@ -177,7 +177,8 @@ def level(
     -----
     *Laziness*: lazy; each image is held whole. NaN stay NaN and do not count; scan lines run along the second dim.
     ``median_difference`` and ``matched`` add up small errors from line to line: a ``plane`` or ``polynomial`` belongs
-    after them, not before.
+    after them, not before; and what whole lines have in common (a step along the slow axis, round features that fill
+    the image) goes with the offsets.
 
     Examples
     --------
@@ -223,14 +224,18 @@ def _three_places(
 
 def _destriped(values: np.ndarray, exclude: np.ndarray | None = None, *, lines: int) -> np.ndarray:
     """Each line's median distance from the local median of the lines around it subtracted."""
-    from numpy.lib.stride_tricks import sliding_window_view
-
     counted = _counted(values, exclude)
-    half = lines // 2
-    padded = np.pad(counted, [(0, 0)] * (values.ndim - 2) + [(half, half), (0, 0)], constant_values=np.nan)
-    around = sliding_window_view(padded, 2 * half + 1, axis=-2)
-    local = np.stack([_quiet_nanmedian(around[..., i, :, :])[..., 0] for i in range(values.shape[-2])], axis=-2)
-    offset = _quiet_nanmedian(counted - local)
+    half, count = lines // 2, values.shape[-2]
+    offset = np.zeros((*values.shape[:-1], 1))
+    for i in range(count):
+        first, last = max(0, i - half), min(count, i + half + 1)
+        around = counted[..., first:last, :]
+        if last - first > 2:
+            # at the border, and beside a stripe, the median of a slope is not the slope in the middle
+            slope = _quiet_nanmedian(np.diff(around, axis=-2), axis=-2)
+            around = around - slope * (np.arange(first, last) - i)[:, None]
+        local = _quiet_nanmedian(around, axis=-2)
+        offset[..., i, :] = _quiet_nanmedian(counted[..., i : i + 1, :] - local)[..., 0]
     return values - np.where(np.isfinite(offset), offset, 0.0)
 
 
@@ -274,7 +279,7 @@ def destripe(
     --------
     >>> smooth = np.add.outer(np.linspace(0, 1, 30), np.zeros(20))
     >>> striped = xr.DataArray(smooth + np.where(np.arange(30) == 12, 0.7, 0)[:, None], dims=("y", "x"))
-    >>> bool(abs(destripe(striped) - smooth)[5:-5].max() < 0.05)
+    >>> bool(abs(destripe(striped) - smooth).max() < 1e-12)
     True
     """
     da = real_numbers(image_of(data, variable))

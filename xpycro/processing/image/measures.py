@@ -32,8 +32,11 @@ _ROUGHNESS = {
 }
 
 
-def _roughness(values: np.ndarray, *, dy: float, dx: float) -> tuple[np.ndarray, ...]:
-    z = values.reshape(-1, *values.shape[-2:]).astype(float)
+def _roughness(
+    values: np.ndarray, exclude: np.ndarray | None = None, *, dy: float, dx: float
+) -> tuple[np.ndarray, ...]:
+    kept = values.astype(float) if exclude is None else np.where(exclude, np.nan, values)
+    z = kept.reshape(-1, *values.shape[-2:])
     rows = np.full((len(_ROUGHNESS), len(z)), np.nan)
     for index, image in enumerate(z):
         good = image[np.isfinite(image)]
@@ -54,7 +57,9 @@ def _roughness(values: np.ndarray, *, dy: float, dx: float) -> tuple[np.ndarray,
 
 
 @recorded("image.roughness")
-def roughness(data: xr.DataArray | xr.Dataset, *, variable: str | None = None) -> xr.Dataset:
+def roughness(
+    data: xr.DataArray | xr.Dataset, *, variable: str | None = None, exclude: xr.DataArray | None = None
+) -> xr.Dataset:
     """Areal height parameters of ISO 25178-2, of the image as it is (level it first).
 
     Parameters
@@ -63,6 +68,8 @@ def roughness(data: xr.DataArray | xr.Dataset, *, variable: str | None = None) -
         Heights over two spatial dims; further dims give one value each.
     variable : str, optional
         Which variable of a Dataset.
+    exclude : DataArray of bool, optional
+        What does not count (grains, a scratch); slopes touching it do not count, either.
 
     Returns
     -------
@@ -75,8 +82,8 @@ def roughness(data: xr.DataArray | xr.Dataset, *, variable: str | None = None) -
     Notes
     -----
     *Laziness*: lazy, one pass. Heights are taken from their mean; no filter is applied (no S- or L-filter), so the
-    values hold for the pixel size and frame at hand. NaN are left out. Sdr is meaningful only where heights and axes
-    have the same unit; else it is NaN, as is Sdq for uncalibrated axes of unequal units.
+    values hold for the pixel size and frame at hand. NaN count as excluded. Sdr is meaningful only where heights and
+    axes have the same unit; else it is NaN, as is Sdq for uncalibrated axes of unequal units.
 
     References
     ----------
@@ -98,7 +105,9 @@ def roughness(data: xr.DataArray | xr.Dataset, *, variable: str | None = None) -
         units = combine_units((unit, 1), (ux, -1)) if power is None else (unit if power else "1")
         label = f"{name.replace('_', ' ').capitalize()} {symbol}"
         outputs[name] = chunked.Output(float, attrs={"units": units, "long_name": label})
-    found = chunked.apply(_roughness, da, dims=[plane], outputs=outputs, kwargs={"dy": dy, "dx": dx})
+    arrays = [da] if exclude is None else [da, exclude.astype(bool)]
+    kwargs = {"dy": dy, "dx": dx}
+    found = chunked.apply(_roughness, *arrays, dims=[plane] * len(arrays), outputs=outputs, kwargs=kwargs)
     result = xr.Dataset(found)
     if uy != ux:
         result["root_mean_square_gradient"] = result.root_mean_square_gradient * np.nan

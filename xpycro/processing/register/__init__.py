@@ -3,8 +3,8 @@
 May import numpy, xarray, scipy (inside functions), engine and the base floor; not its siblings.
 """
 
-from xpycro.processing.register.distortion import affine
+from xpycro.processing.register.distortion import affine, find_affine
 from xpycro.processing.register.drifting import drift
 from xpycro.processing.register.moving import rigid, shift
 
-__all__ = ["affine", "drift", "rigid", "shift"]
+__all__ = ["affine", "drift", "find_affine", "rigid", "shift"]
