@@ -184,6 +184,7 @@ class Plot(_Forwarding):
     dendrogram = _forward(_plot.dendrogram)
     diffraction = _forward(_plot.diffraction)
     explore = _forward(_plot.explore)
+    filtered = _forward(_plot.filtered)
     fit = _forward(_plot.fit)
     force = _forward(_plot.force)
     hist = _forward(_plot.hist)

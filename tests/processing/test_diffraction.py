@@ -196,6 +196,52 @@ def test_centring_moves_coordinates_only():
     np.testing.assert_array_equal(a, b)
 
 
+def test_the_direct_beam_is_found_below_a_tenth_of_a_pixel():
+    y, x = np.indices((64, 64))
+    disk = 200 / (1 + np.exp(2 * (np.hypot(y - 29.3, x - 36.8) - 6)))  # soft edge: its centre of mass is known
+    spot = 120 / (1 + np.exp(2 * (np.hypot(y - 10, x - 50) - 3)))
+    da = scan(np.random.default_rng(5).poisson(np.broadcast_to(disk + spot + 5, (3, 3, 64, 64))))
+    da[:, :, 60, 3] = 400  # a hot pixel
+    found = d.center(da)
+    expected = [da.ky.values[0] + 29.3 * K, da.kx.values[0] + 36.8 * K]
+    np.testing.assert_allclose([da.ky[0] - found.ky[0], da.kx[0] - found.kx[0]], expected, atol=0.1 * K)
+    with raise_if_dask_computes(1):
+        lazy = d.center(da.chunk(y=1))
+    assert lazy.chunks
+    np.testing.assert_allclose(lazy.ky, found.ky)
+    with pytest.raises(ValueError, match="no bright beam"):
+        d.center(xr.zeros_like(da))
+
+
+def test_excluded_nan_counts_nowhere_and_nan_spoils_only_what_sees_it():
+    values = np.random.default_rng(6).normal(10, 1, (2, 2, 12, 10))
+    values[..., 0, 0] = np.nan
+    da = scan(values)
+    dead = xr.zeros_like(da[0, 0], dtype=bool).copy()
+    dead[0, 0] = True
+    found = d.run(da, EVERYTHING, exclude=dead)
+    for name in ("bright", "dark", "com_ky", "radial_profile"):
+        assert np.isfinite(found[name]).all()
+    seen = d.run(da, [d.VirtualDetector(2 * K, name="centre"), d.VirtualDetector(name="all")])
+    assert np.isfinite(seen.centre).all() and np.isnan(seen["all"]).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16])
+def test_sums_of_counts_are_exact(dtype):
+    # the largest counts there are, on more pixels than one 32-bit sum holds
+    top = np.iinfo(dtype)
+    values = np.random.default_rng(7).integers(top.max - 5, top.max, (1, 3, 300, 310), endpoint=True).astype(dtype)
+    values[0, 1] = np.random.default_rng(8).integers(top.min, top.min + 5, (300, 310)).astype(dtype)
+    bare = xr.DataArray(values, dims=("y", "x", "ky", "kx"))
+    found = d.run(bare, [d.VirtualDetector(), d.CenterOfMass(), d.MeanPattern(), d.MaxPattern()])
+    exact = values.astype(object)
+    np.testing.assert_array_equal(found.virtual_image, exact.sum((-2, -1)).astype(float))
+    moments = (exact * np.arange(300)[:, None]).sum((-2, -1)) / exact.sum((-2, -1))
+    np.testing.assert_allclose(found.com_ky, moments.astype(float), rtol=1e-14)
+    np.testing.assert_array_equal(found.mean_pattern, (exact.sum((0, 1)) / 3).astype(float))
+    np.testing.assert_array_equal(found.max_pattern, values.max((0, 1)))
+
+
 # ----------------------------------------------------------------------------------------------------------- contract
 
 

@@ -192,3 +192,20 @@ def test_auto_draws_or_refuses_every_shape(sizes, names, lazy, kind):
         return
     assert plot.chosen(drawn)
     assert isinstance(drawn, hv.core.Dimensioned)
+
+
+def test_a_filter_is_drawn_with_spectrum_floor_and_both_signals():
+    import xpycro as xp
+
+    time = xr.Variable("time", np.arange(256) * 1e-3, {"units": "s"})
+    line = xr.DataArray(np.sin(2 * np.pi * 50 * time), {"time": time}, name="deflection", attrs={"units": "V"})
+    preview = line.pycro.filter.preview(xp.filter.LowPass(100), tolerance=1e-3)
+    spectrum, signal = preview.pycro.plot()
+    assert [curve.label for curve in spectrum] == ["before", "after", "filter", "noise floor"]
+    assert [curve.label for curve in signal] == ["before", "after"]
+    np.testing.assert_allclose(signal.get(0).dimension_values(1), line)
+    # what the filter takes away lies on the bottom of the picture
+    after = spectrum.get(1).dimension_values(1)
+    assert (after[preview.frequency.values > 100] == after.min()).all()
+    with pytest.raises(ValueError, match=r"filter\.preview"):
+        xp.plot.filtered(line.to_dataset())

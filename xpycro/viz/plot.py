@@ -19,6 +19,7 @@ from xpycro.viz import tree as _tree
 from xpycro.viz.curves import complex, force, loops, spectrum
 from xpycro.viz.diffraction import diffraction
 from xpycro.viz.explore import explore, positions, selection, stack
+from xpycro.viz.filtering import filtered
 from xpycro.viz.levels import hist
 from xpycro.viz.lines import lines
 from xpycro.viz.pictures import image, maps
@@ -27,8 +28,8 @@ from xpycro.viz.results import clusters, comparison, components, decomposition, 
 
 __all__ = [
     "auto", "chosen", "clusters", "comparison", "complex", "components", "decomposition", "dendrogram", "diffraction",
-    "explore", "fit", "force", "hist", "image", "lines", "loops", "maps", "positions", "save", "scree", "selection",
-    "spectrum", "stack", "tree",
+    "explore", "filtered", "fit", "force", "hist", "image", "lines", "loops", "maps", "positions", "save", "scree",
+    "selection", "spectrum", "stack", "tree",
 ]  # fmt: skip
 
 
@@ -80,6 +81,8 @@ def auto(
         return fit(obj, data)
     if isinstance(obj, xr.Dataset) and kind == "comparison" and schema.plane_dims(obj["best"]):
         return comparison(obj)
+    if isinstance(obj, xr.Dataset) and kind == "filter_preview":
+        return filtered(obj)
     if isinstance(obj, xr.Dataset):
         return _dataset(obj, variable)
     if not isinstance(obj, xr.DataArray):

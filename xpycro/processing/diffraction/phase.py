@@ -13,6 +13,7 @@ import xarray as xr
 from xpycro.engine import chunked
 from xpycro.engine.axes import along, plane_of, real_numbers
 from xpycro.processing.diffraction.detector import detector_dims
+from xpycro.processing.diffraction.single import mean_pattern
 from xpycro.provenance import recorded
 from xpycro.schema import pick
 from xpycro.units import combine_units
@@ -24,14 +25,15 @@ _PLANCK, _CHARGE, _MASS, _LIGHT = 6.62607015e-34, 1.602176634e-19, 9.1093837015e
 
 
 @recorded("diffraction.center")
-def center(data: T, at: tuple[float, float]) -> T:
+def center(data: T, at: tuple[float, float] | None = None) -> T:
     """Put the zero of the detector's axes where the direct beam is.
 
     Parameters
     ----------
     data : DataArray or Dataset
-    at : (ky, kx)
-        The beam on the present axes, such as the centre of mass of the mean pattern within a disk.
+    at : (ky, kx), optional
+        The beam on the present axes; None finds it: the centre of mass of the bright region about the maximum of the
+        mean pattern (above half way from the median).
 
     Returns
     -------
@@ -40,22 +42,41 @@ def center(data: T, at: tuple[float, float]) -> T:
 
     Notes
     -----
-    *Laziness*: only coordinates are touched.
+    *Laziness*: only coordinates are touched; without `at` the mean pattern is computed now, in one pass.
 
     Examples
     --------
-    >>> scan = xr.DataArray(np.ones((5, 5)), dims=("ky", "kx"), coords={"ky": np.arange(5.0), "kx": np.arange(5.0)})
-    >>> center(scan, (2.0, 1.0)).kx.values
-    array([-1.,  0.,  1.,  2.,  3.])
+    >>> y, x = np.indices((9, 9))
+    >>> scan = xr.DataArray(np.hypot(y - 5, x - 3) < 2, dims=("ky", "kx"), coords={"ky": y[:, 0], "kx": x[0]})
+    >>> center(scan).kx.values
+    array([-3., -2., -1.,  0.,  1.,  2.,  3.,  4.,  5.])
     """
     sample = data if isinstance(data, xr.DataArray) else pick(data, None, ("ky", "kx"))
     plane = detector_dims(sample)
+    axes = [along(sample, dim) for dim in plane]
+    if at is None:
+        place = _beam(mean_pattern(sample, dims=plane).values)
+        at = tuple(axis.values[0] + axis.step * i for axis, i in zip(axes, place, strict=True))
     fresh = {}
-    for dim, place in zip(plane, at, strict=True):
-        axis = along(sample, dim)
-        attrs = dict(data.coords[dim].attrs) if dim in data.coords else {"units": axis.units}
-        fresh[dim] = xr.Variable(dim, axis.values - float(place), attrs)
+    for axis, place_ in zip(axes, at, strict=True):
+        attrs = dict(data.coords[axis.dim].attrs) if axis.dim in data.coords else {"units": axis.units}
+        fresh[axis.dim] = xr.Variable(axis.dim, axis.values - float(place_), attrs)
     return data.assign_coords(fresh)
+
+
+def _beam(pattern: np.ndarray) -> tuple[float, float]:
+    """Where the direct beam lies on the mean pattern, in pixels."""
+    from scipy import ndimage
+
+    good = np.isfinite(pattern)
+    if not good.any() or np.ptp(pattern[good]) == 0:
+        raise ValueError("the mean pattern has no bright beam: pass at=(ky, kx)")
+    level = np.median(pattern[good])
+    smooth = ndimage.gaussian_filter(np.where(good, pattern, level), 1.0)  # a hot pixel is no beam
+    regions, _ = ndimage.label(smooth > (smooth.max() + level) / 2)
+    inside = (regions == regions.flat[smooth.argmax()]) & good
+    place = ndimage.center_of_mass(np.where(inside, pattern, 0.0))
+    return float(place[0]), float(place[1])
 
 
 def _components(com: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray, tuple[str, str]]:

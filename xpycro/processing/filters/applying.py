@@ -15,7 +15,7 @@ from xpycro.processing.filters.kinds import Filter, response_on
 from xpycro.processing.filters.noise import check_tolerance, floor_of, noise_bins, noise_floor
 from xpycro.processing.filters.transforms import bins, inverse, line_slices, transform
 from xpycro.provenance import recorded
-from xpycro.schema import pick
+from xpycro.schema import new_result, pick
 from xpycro.units import combine_units
 
 __all__ = ["apply", "preview"]
@@ -118,9 +118,9 @@ def preview(
     Returns
     -------
     Dataset
-        ``before``, ``after`` over the line's dim in its units; ``amplitude`` (the magnitude of the transform) over the
-        reciprocal dim, ``response`` of the filter there (dimensionless), and with a tolerance ``noise_floor`` (a
-        number, units as ``amplitude``).
+        A ``filter_preview``, which ``plot`` draws: ``before``, ``after`` over the line's dim in its units;
+        ``amplitude`` (the magnitude of the transform) over the reciprocal dim, ``response`` of the filter there
+        (dimensionless), and with a tolerance ``noise_floor`` (a number, units as ``amplitude``).
 
     Raises
     ------
@@ -163,7 +163,7 @@ def preview(
     }
     if tolerance is not None:
         parts["noise_floor"] = noise_floor(da, tolerance, dim)
-    return xr.Dataset(parts).assign_coords({name: coord})
+    return new_result("filter_preview", parts).assign_coords({name: coord})
 
 
 def _amplitude(values: np.ndarray, *, one_sided: bool, step: float) -> np.ndarray:
