@@ -47,6 +47,25 @@ def test_all_atoms_of_a_lattice_are_found_and_no_other():
     assert lattice.find_atoms(picture([], noise=0.1), 7 * PIXEL, threshold=5).sizes["atom"] == 0
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_a_lattice_without_background_between_its_atoms_is_found(noise):
+    y, x = np.indices((96, 96))
+    waves = [np.cos(2 * np.pi * (x * np.cos(t) + y * np.sin(t)) / 8) for t in (0, np.pi / 3, 2 * np.pi / 3)]
+    image = sum(waves) + np.random.default_rng(2).normal(0, noise, x.shape)
+    found = lattice.find_atoms(xr.DataArray(image, dims=("y", "x")), 4.0)
+    # at an atom all three cosines are one
+    phase = [found.x * np.cos(t) / 8 + found.y * np.sin(t) / 8 for t in (0, np.pi / 3, 2 * np.pi / 3)]
+    for p in phase:
+        np.testing.assert_allclose(p, np.rint(p), atol=0.12 if noise else 0.04)  # of a period; borders are reflected
+    cell = 8**2 / np.sin(np.pi / 3)
+    assert found.sizes["atom"] == pytest.approx(92 * 92 / cell, rel=0.06)
+
+
+def test_no_atoms_in_noise():
+    image = xr.DataArray(np.random.default_rng(3).normal(size=(128, 128)), dims=("y", "x"))
+    assert lattice.find_atoms(image, 4.0, threshold=5.0).sizes["atom"] <= 2
+
+
 @pytest.mark.parametrize("elliptic", [False, True])
 @pytest.mark.parametrize("flip", [False, True])
 def test_refined_places_are_exact_without_noise(elliptic, flip):

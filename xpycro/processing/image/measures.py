@@ -255,8 +255,8 @@ def profile(
     for k, axis in enumerate(axes):
         if index[k].min() < -0.5 or index[k].max() > axis.size - 0.5:
             raise ValueError(
-                f"the line leaves the image along {axis.dim}, which spans {axis.values.min():g} to "
-                f"{axis.values.max():g} {axis.units}"
+                f"the line{' with its width' if width else ''} leaves the image along {axis.dim}, which spans "
+                f"{axis.values.min():g} to {axis.values.max():g} {axis.units}"
             )
     output = chunked.Output(float, ("distance",), {"distance": count}, da.attrs)
     found = chunked.apply(_profile, da, dims=[plane], outputs={"p": output}, kwargs={"places": index})["p"]

@@ -38,8 +38,9 @@ def find_atoms(
     min_distance : float, optional
         Least distance of two atoms; of two closer ones the stronger counts. None is `width`.
     threshold : float
-        How many times the noise of the filtered image (1.4826 times its median absolute deviation) a maximum must
-        exceed; also two per cent of the highest one.
+        How many times the noise of the filtered image a maximum must exceed; also two per cent of the highest one
+        (twenty where a lattice fills the image). The noise is 1.4826 times the median absolute deviation, or that of
+        single pixels, from their second differences, where a lattice fills the image.
     dark : bool
         Atoms are darker than what is around them.
     border : float, optional
@@ -81,23 +82,14 @@ def find_atoms(
     image = np.where(good, image - mean, 0.0)
     steps = np.array([abs(a.step) for a in axes])
     sigma = width / 2.3548200450309493 / steps
-    # of a Gaussian of the same width the filter's maximum is half its height: hence the two
-    filtered = -2.0 * sum(
-        s**2 * ndimage.gaussian_filter(image, sigma, order=[2 * (k == i) for k in range(2)], mode="reflect")
-        for i, s in enumerate(sigma)
-    )
-    noise = 1.4826 * np.median(np.abs(filtered - np.median(filtered)))
+    filtered = _filtered(image, sigma)
+    least = max(_least(image, filtered, sigma, threshold), 1e-9 * float(np.ptp(image)))
     highest = ndimage.maximum_filter(filtered, 3, mode="reflect")
     edge = width / 2 if border is None else border
     inside = np.zeros(image.shape, bool)
     margin = [max(1, int(np.ceil(edge / s))) for s in steps]
     inside[margin[0] : image.shape[0] - margin[0], margin[1] : image.shape[1] - margin[1]] = True
-    peak = (
-        (filtered == highest)
-        & inside
-        & (filtered > max(threshold * noise, 0.02 * float(filtered.max()), 1e-9 * float(np.ptp(image))))
-        & good
-    )
+    peak = (filtered == highest) & inside & (filtered > least) & good
     places = np.argwhere(peak)
     height = filtered[peak]
     order = np.argsort(-height, kind="stable")
@@ -112,6 +104,41 @@ def find_atoms(
     }
     variables["height"] = table(-height if dark else height, unit, "Height")
     return xr.Dataset(variables, coords={"atom": atom_coordinate(len(refined))}, attrs={"width": float(width)})
+
+
+def _filtered(image: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+    """The negative Laplacian of a Gaussian, of the height of a Gaussian of the same width at its top."""
+    from scipy import ndimage
+
+    # of a Gaussian of the same width the filter's maximum is half its height: hence the two
+    return -2.0 * sum(
+        s**2 * ndimage.gaussian_filter(image, sigma, order=[2 * (k == i) for k in range(2)], mode="reflect")
+        for i, s in enumerate(sigma)
+    )
+
+
+def _deviation(values: np.ndarray) -> float:
+    return 1.4826 * float(np.median(np.abs(values - np.median(values))))
+
+
+def _least(image: np.ndarray, filtered: np.ndarray, sigma: np.ndarray, threshold: float) -> float:
+    """The height that tells an atom from noise.
+
+    Where atoms stand apart, most of the filtered image is background and its spread is the noise, whatever its
+    correlation. Where a lattice fills the image its spread is the lattice: then the noise of single pixels, from
+    second differences along both axes, is taken through the filter.
+    """
+    from scipy import ndimage
+
+    high, noise = float(filtered.max()), _deviation(filtered)
+    if threshold * noise < high / 2:
+        return max(threshold * noise, 0.02 * high)
+    pixels = _deviation(ndimage.convolve(image, np.outer([1, -2, 1], [1, -2, 1]) / 6.0))
+    reach = [int(np.ceil(5 * s)) for s in sigma]
+    impulse = np.zeros([2 * r + 1 for r in reach])
+    impulse[tuple(reach)] = 1.0
+    passed = pixels * float(np.linalg.norm(_filtered(impulse, sigma)))
+    return max(threshold * min(noise, passed), 0.2 * high)
 
 
 def _parabolas(image: np.ndarray, places: np.ndarray) -> np.ndarray:
