@@ -384,14 +384,14 @@ def test_a_grid_without_parameters_and_of_unix_lines(tmp_path):
     header = (
         'Grid dim="3 x 2"\nGrid settings=0;0;3E-9;2E-9;0\nSweep Signal="Bias (V)"\nFixed parameters=""\n'
         'Experiment parameters=""\n# Parameters (4 byte)=0\nExperiment size (bytes)=32\nPoints=4\n'
-        'Channels="Input 3;LI (V)"\nComment="\xb5 = \xfc"\n:HEADER_END:\n'
+        'Channels="Input 3;LI (V)"\nComment="\xb5 = \xfc\x85\n\nend"\n:HEADER_END:\n'
     )
     path = tmp_path / "a.3ds"
     path.write_bytes(header.encode("latin-1") + data.tobytes())
     ds = grid(str(path))[""]
     assert ds.input_3.dims == ("y", "x", "point") and ds.input_3.attrs["units"] == "1"
     np.testing.assert_array_equal(ds.li.values, data[:, :, 1])
-    assert schema.decode_metadata(ds.attrs["original_metadata"])["Comment"] == "\xb5 = \xfc"
+    assert schema.decode_metadata(ds.attrs["original_metadata"])["Comment"] == "\xb5 = \xfc\x85\n\nend"
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 4), (4, 1)])
@@ -413,6 +413,7 @@ def test_grids_of_one_line_or_point(tmp_path, shape):
         (b":SCAN_DIR:\nup\n", b""),
         (b":BIAS:", b":COMMENT:\nT=4\xb5K: \xfc\n\n:BIAS:"),
         (b"\tZ\tm\t", b"\tZ\t\t"),
+        (b":BIAS:", b":COMMENT:\nsee\x85:BIAS:\n\n:BIAS:"),
     ],
 )
 def test_headers_of_scans_as_they_come(tmp_path, old, new):
@@ -424,6 +425,21 @@ def test_headers_of_scans_as_they_come(tmp_path, old, new):
     ds = scan(str(path))[""]
     np.testing.assert_array_equal(ds.z.values, truth["Z"])
     assert schema.problems(ds) == []
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_texts_of_older_and_newer_software(tmp_path, encoding):
+    """Units outside ASCII: newer software writes UTF-8."""
+    micro = "\xb5m".encode(encoding)
+    content, length, truth = samples.nanonis_scan()
+    path = tmp_path / "a.sxm"
+    path.write_bytes(content[: length - 2].replace(b"\tZ\tm\t", b"\tZ\t" + micro + b"\t") + content[length - 2 :])
+    ds = scan(str(path))[""]
+    np.testing.assert_allclose(ds.z.values, truth["Z"] * 1e-6, rtol=1e-6)
+    assert ds.z.attrs["units"] == "m"
+    path = tmp_path / "a.dat"
+    path.write_bytes(b"Experiment\tbias spectroscopy\t\n\n[DATA]\nBias (V)\tZ (" + micro + b")\n1\t2\n2\t3\n")
+    np.testing.assert_allclose(open_file(path).z.values, [2e-6, 3e-6])
 
 
 def test_a_scan_of_one_line_and_of_the_way_back_only(tmp_path):

@@ -16,7 +16,7 @@ import xarray as xr
 from xpycro.io.rawarray import ComplexArray, PaddedArray, RawArray, StackedArray, lazy
 from xpycro.schema import coordinate, encode_metadata
 
-__all__ = ["DIRECTIONS", "dataset", "image_coordinates", "iso_time", "lazy_variable",
+__all__ = ["DIRECTIONS", "dataset", "decoded", "image_coordinates", "iso_time", "lazy_variable",
            "segment_lengths", "segments", "stack"]  # fmt: skip
 
 DIRECTIONS = ("forward", "backward")
@@ -90,6 +90,20 @@ _DATES = (
     "%I:%M:%S %p %a %b %d %Y", "%d-%m-%Y %H:%M:%S", "%d.%m.%Y", "%Y-%m-%d", "%d-%m-%Y", "%Y%m%d %H%M%S",
     "%m/%d/%y %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y.%m.%d %H:%M:%S",
 )  # fmt: skip
+
+
+def decoded(raw: bytes) -> str:
+    """The text of a header: newer software writes UTF-8, older latin-1.
+
+    Examples
+    --------
+    >>> decoded("Ω".encode()), decoded("µ".encode("latin-1"))
+    ('Ω', 'µ')
+    """
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
 
 
 def iso_time(text: str | None) -> str | None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from xpycro.errors import NotThisFormat, UnsupportedVariant
 from xpycro.io.cursor import Cursor
+from xpycro.io.translators import _common as common
 
 __all__ = ["Wave", "is_asylum", "note_items", "parse", "parse_wave"]
 
@@ -120,13 +121,6 @@ def _time(seconds: int) -> str | None:
     return (_EPOCH + timedelta(seconds=seconds)).isoformat() if seconds else None
 
 
-def _decode(raw: bytes) -> str:
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")
-
-
 def _version2(cursor: Cursor, order: str, version: int) -> Wave:
     """Versions 1 to 3: one dimension."""
     cursor.seek(2, "header")
@@ -155,7 +149,7 @@ def _version2(cursor: Cursor, order: str, version: int) -> Wave:
         raise cursor.corrupt(f"is {size} and {count} points need {110 + nbytes + 16}", "wave size", 2)
     cursor.seek(min(base + size, cursor.size), "note")
     cursor.skip(min(formula_size, cursor.remaining), "formula")
-    note = _decode(cursor.read(note_size, "note")).rstrip("\0")
+    note = common.decoded(cursor.read(note_size, "note")).rstrip("\0")
     if version > 1:
         _check_end(cursor, note)
     return Wave(name, dtype, (count,), offset, (step,), (start,), units, ((),), note, (), _time(modified), version)
@@ -195,7 +189,7 @@ def _version5(cursor: Cursor, order: str) -> Wave:
     content = cursor.read(nbytes, "text") if dtype is None else b""
     cursor.seek(384 + nbytes, "data")
     cursor.skip(formula_size, "formula")
-    note = _decode(cursor.read(note_size, "note")).rstrip("\0")
+    note = common.decoded(cursor.read(note_size, "note")).rstrip("\0")
     data_units = cursor.text(data_units_size, "data units") or data_units
     dim_units = [cursor.text(n, "dimension units") or u for n, u in zip(dim_units_sizes, dim_units, strict=True)]
     labels = tuple(_labels(cursor, n, size) for n, size in zip(sizes, label_sizes, strict=True))[:ndim]
@@ -245,7 +239,7 @@ def _labels(cursor: Cursor, n: int, size: int) -> tuple[str, ...]:
     if size % _LABEL or size // _LABEL > n + 1:
         raise cursor.corrupt(f"{size} bytes of labels for {n} elements", "labels")
     labels = [cursor.read(_LABEL, "labels").split(b"\0", 1)[0] for _ in range(size // _LABEL)]
-    return tuple(_decode(label).strip() for label in labels[1:])
+    return tuple(common.decoded(label).strip() for label in labels[1:])
 
 
 def _strings(cursor: Cursor, content: bytes, index_size: int, count: int, order: str) -> tuple[str, ...]:
@@ -256,7 +250,7 @@ def _strings(cursor: Cursor, content: bytes, index_size: int, count: int, order:
     edges = np.concatenate([[0], ends])
     if (np.diff(edges) < 0).any() or (count and edges[-1] != len(content)):
         raise cursor.corrupt("the ends of the strings do not ascend to the end of the text", "text index")
-    return tuple(_decode(content[a:b]) for a, b in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
+    return tuple(common.decoded(content[a:b]) for a, b in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
 
 
 def note_items(note: str) -> dict[str, str]:

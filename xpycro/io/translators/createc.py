@@ -107,7 +107,8 @@ def image(path: str) -> dict[str, xr.Dataset]:
 def header_of(content: bytes) -> dict[str, str]:
     """Lines ``English / German=value``; the English key counts, and the first value."""
     header: dict[str, str] = {}
-    for line in content.replace(b"\0", b"").decode("latin-1").splitlines()[1:]:
+    for raw in content.replace(b"\0", b"").splitlines()[1:]:
+        line = raw.decode("latin-1")
         key, equals, value = line.partition("=")
         words = [word.strip() for word in key.split(" / ")]
         if equals and words[-1]:

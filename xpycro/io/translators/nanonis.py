@@ -203,7 +203,7 @@ def grid(path: str, *, incomplete: bool = False) -> dict[str, xr.Dataset]:
     *Laziness*: the header and the sweep limits of at most 16 pixels are read.
     """
     with Cursor(path) as cursor:
-        text = cursor.until(b":HEADER_END:", "header").decode("latin-1")
+        text = common.decoded(cursor.until(b":HEADER_END:", "header"))
         cursor.line("header end", limit=16)
         header = _grid_header(text, cursor)
         return {"": _grid(path, cursor, header, incomplete)}
@@ -211,7 +211,13 @@ def grid(path: str, *, incomplete: bool = False) -> dict[str, xr.Dataset]:
 
 def _grid_header(text: str, cursor: Cursor) -> dict[str, str]:
     header: dict[str, str] = {}
-    for line in text.splitlines():
+    lines: list[str] = []
+    for line in re.split(r"\r\n?|\n", text):
+        if "=" not in line and lines and '="' in lines[-1] and not lines[-1].endswith('"'):
+            lines[-1] += "\n" + line  # a comment of several lines
+        else:
+            lines.append(line)
+    for line in lines:
         key, equals, value = line.partition("=")
         # keys that hold a list of names in them contain no "="; a repeated key keeps its first value
         if equals and key.strip():

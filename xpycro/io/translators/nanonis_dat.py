@@ -108,7 +108,7 @@ def _header(cursor: Cursor) -> dict[str, str]:
     header: dict[str, str] = {}
     while cursor.remaining:
         start = cursor.position
-        line = cursor.line("header")
+        line = common.decoded(cursor.line("header").encode("latin-1"))
         if line.strip() == "[DATA]":
             return header
         key, tab, value = line.rstrip("\t").partition("\t")
@@ -125,7 +125,7 @@ def _header(cursor: Cursor) -> dict[str, str]:
 def _table(cursor: Cursor) -> tuple[list[Column], np.ndarray]:
     """The names and the numbers below ``[DATA]``."""
     start = cursor.position
-    names = cursor.line("column names").split("\t")
+    names = common.decoded(cursor.line("column names").encode("latin-1")).split("\t")
     while names and not names[-1].strip():
         names.pop()
     columns = [column(name) for name in names]

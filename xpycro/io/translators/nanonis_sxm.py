@@ -52,7 +52,7 @@ def scan(path: str, *, incomplete: bool = False) -> dict[str, xr.Dataset]:
     *Laziness*: the header is read, and three numbers of the last line to see whether the scan was finished.
     """
     with Cursor(path) as cursor:
-        text = cursor.until(b":SCANIT_END:", "header").decode("latin-1")
+        text = common.decoded(cursor.until(b":SCANIT_END:", "header"))
         cursor.until(b"\x1a\x04", "data start", limit=64)
         return {"": _scan(path, cursor, _scan_header(text), incomplete)}
 
@@ -61,7 +61,7 @@ def _scan_header(text: str) -> dict[str, str]:
     """``:KEY:`` lines and the lines below them, which may be a table."""
     header: dict[str, str] = {}
     key, lines = None, []
-    for line in [*text.splitlines(), ":END:"]:
+    for line in [*re.split(r"\r\n?|\n", text), ":END:"]:
         found = re.fullmatch(r":(.+):\s*", line)
         if not found:
             lines.append(line.rstrip())

@@ -120,10 +120,7 @@ def scan(path: str) -> dict[str, xr.Dataset]:
 
 def _sections(content: bytes, cursor: Cursor) -> Sections:
     """The text as sections; older software writes latin-1, newer UTF-8."""
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError:
-        text = content.decode("latin-1")
+    text = common.decoded(content)
     sections: Sections = {}
     section: dict[str, str] = {}
     free = ""
