@@ -97,7 +97,8 @@ def spectra(ds: xr.Dataset, da: xr.DataArray, page: Page) -> None:
     text = "Tap a pixel for its spectrum; tap the spectrum for the map at that value."
     page.add(_label(da), f"{text}\n\n{left_out}" if left_out else text, report.explorer(da))
 
-    components = min(32, da.sizes[dim])
+    pixels = da.size // max(1, da.sizes[dim])
+    components = min(32, da.sizes[dim], pixels)
     print(f"decomposing {_label(da)}: SVD")
     svd = store.save(decompose.svd(da, dim=dim, n_components=components), page.target)
     share = 100 * float(svd.explained_variance_ratio[0])
