@@ -14,6 +14,7 @@ REAL = {
     "nanonis_3ds/NanonisReader_STS_grid_lockin.3ds": ("LockinX", "5 × 5 nm"),
     "igor_ibw/IgorIBWReader_ImageStack_BTFO_DSO.ibw": ("HeightRetrace", "256 × 256"),
     "nanonis_sxm/Image_445.sxm": ("Frequency_Shift", "2 × 4 nm"),
+    "dm/EELS_SI.dm4": ("Energy loss", "2 × 2"),
 }
 
 

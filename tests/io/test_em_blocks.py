@@ -564,3 +564,33 @@ def test_every_format_is_recognised_by_content(tmp_path):
     assert formats.identify(tmp_path / "b.emd").name == "hdf5"
     with pytest.raises(TranslationError):
         princeton.frames(put(tmp_path, "c.spe", bytes(5000)))
+
+
+HEADERS = {
+    "dm/test-EELS_spectrum.dm3": {
+        "Voltage": 200e3, "STEM Camera Length": 135.0, "Indicated Magnification": 640e3,
+        "Convergence semi-angle (mrad)": 21.0,
+    },
+    "dm/test_STEM_image.dm3": {"Voltage": 200e3, "Sample Time": 3.5, "STEM Camera Length": 135.0,
+                               "Indicated Magnification": 225e3},
+    "dm/test_diffraction_pattern.dm3": {"Voltage": 200e3, "Exposure (s)": 0.2},
+    "dm/test_dm_image_um_unit.dm3": {"Voltage": 200e3, "Exposure (s)": 0.5, "Indicated Magnification": 51.0},
+    "dm/DMReader_EELS_STO.dm3": {"Exposure (s)": 2.0},
+}  # fmt: skip
+
+
+def _values(tree, key):
+    for name, value in tree.items() if isinstance(tree, dict) else ():
+        if name == key and not isinstance(value, dict):
+            yield value
+        yield from _values(value, key)
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_real_dm_headers_are_kept(data_file, name):
+    """What the microscope noted, as other readers' tests state it."""
+    header = schema.decode_metadata(only(dm.images(str(data_file(name)))).attrs["original_metadata"])
+    for key, expected in HEADERS[name].items():
+        assert any(value == pytest.approx(expected) for value in _values(header, key) if not isinstance(value, str)), (
+            key
+        )

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from xpycro import schema
-from xpycro.errors import UnsupportedVariant
+from xpycro.errors import CorruptFile, NotThisFormat, UnsupportedVariant
 from xpycro.io import formats
-from xpycro.io.translators import emd, hyperspy, nexus, nsid
+from xpycro.io.translators import edax, emd, hyperspy, nexus, nsid
 from xpycro.io.translators._axes import axis_units
 
 
@@ -213,3 +213,46 @@ def test_nexus_scaling_factor_links_and_a_scan(tmp_path):
     np.testing.assert_allclose(values, (stored * 0.5 + 3.0) * 1e-9)
     np.testing.assert_allclose(errors, 0.5e-9)
     np.testing.assert_allclose(ds.x[1], 1e-6)
+
+
+# ------------------------------------------------------------------------------------------------------------ EDAX
+
+
+def _row(**values):
+    return np.array([tuple(values.values())], [(name, "f4") for name in values])
+
+
+def test_edax_live_map_with_its_pictures(tmp_path):
+    rng = np.random.default_rng(0)
+    spectra, picture, element = rng.integers(0, 9, (3, 4, 6)).astype("u2"), rng.normal(size=(3, 4)), np.ones((3, 4))
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        project = file.create_group("Project 1")
+        project.attrs["Company"] = "EDAX, LLC"
+        area = project.create_group("Sample 1/Area 1")
+        area["FOVIMAGE"], area["FOVIPR"] = np.zeros((5, 7)), _row(MicronsPerPixelX=2.0, MicronsPerPixelY=2.0)
+        live = area.create_group("Live Map 1")
+        live["SPD"], live["SPC"] = spectra, _row(evPerChannel=10.0, StartEnergy=0.0)
+        live["SPD"].attrs.update(MicronPerPixelX=0.5, MicronPerPixelY=0.25)
+        live["MAPIMAGE"], live["MAPIMAGEIPR"] = picture, _row(MicronsPerPixelX=0.5, MicronsPerPixelY=0.25)
+        live["ROIs/Si K.dat"], live["ROIs/Si K.ipr"] = element, _row(MicronsPerPixelX=0.5, MicronsPerPixelY=0.25)
+    assert formats.identify(tmp_path / "a.h5").name == "edax_h5"
+    groups = checked(edax.read(str(tmp_path / "a.h5")))
+    field, live = sorted(groups.values(), key=lambda ds: len(ds.data_vars))
+    assert live.x_rays.dims == ("y", "x", "energy") and live.si_k.units == "counts"
+    np.testing.assert_array_equal(live.x_rays, spectra[::-1])
+    np.testing.assert_array_equal(live.image, picture[::-1])
+    np.testing.assert_allclose([live.x[1], live.y[1], live.energy[1]], [5e-7, 2.5e-7, 10])
+    np.testing.assert_allclose(field.x[1], 2e-6)
+    assert field.field_of_view.shape == (5, 7)
+
+
+def test_edax_of_the_wrong_shape(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_group("Project").attrs["Company"] = "EDAX, LLC"
+        file["Project/Area/Live Map 1/SPD"] = np.zeros((3, 4))
+    with pytest.raises(CorruptFile, match="expected 3"):
+        edax.read(str(tmp_path / "a.h5"))
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file.create_group("Project").attrs["Company"] = "EDAX, LLC"
+    with pytest.raises(NotThisFormat, match="no live map"):
+        edax.read(str(tmp_path / "b.h5"))

@@ -21,7 +21,7 @@ _T = "xpycro.io.translators."
 
 def _hdf5(name: str, suffixes: tuple[str, ...], function: str, what: str, who: str, **more: Any) -> Format:
     settings: dict[str, Any] = {"lazy": "block", "options": _GUARD, "verified": "real file", "guess": False, **more}
-    return Format(name, suffixes, h5.speaks(name), _T + function, what, who, **settings)
+    return Format(name, suffixes, h5.speaks(name.removesuffix("_h5")), _T + function, what, who, **settings)
 
 
 def _any_hdf5(head: bytes, path: str) -> bool:
@@ -34,6 +34,7 @@ DIALECTS = (
     _hdf5("hyperspy", (".hspy", ".hdf5"), "hyperspy:read", "HyperSpy's HDF5", "any electron microscope"),
     _hdf5("emd", (".emd", ".h5"), "emd:read", "EMD of the NCEM, Prismatic, py4DSTEM", "TEM and STEM"),
     _hdf5("nexus", (".nxs", ".h5", ".hdf5", ".nx"), "nexus:read", "NeXus NXdata", "synchrotrons, neutrons, any"),
+    _hdf5("edax_h5", (".h5",), "edax:read", "APEX live maps and pictures", "EDAX", verified="facts only"),
     _hdf5("delmic", (".h5",), "delmic:read", "Delmic / Odemis acquisitions", "Delmic SPARC cathodoluminescence"),
     _hdf5(
         "dectris", (".h5",), "dectris:master", "Dectris master file and its frames", "Dectris Arina, Eiger",

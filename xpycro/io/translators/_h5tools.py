@@ -17,7 +17,7 @@ __all__ = ["CLAIMED", "MAGIC", "attributes", "dialect", "metadata", "speaks", "t
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 # dialects with a translator: generic HDF5 leaves these alone (gxsm, jpk: read with the scanning probe formats)
-CLAIMED = frozenset({"xpycro", "usid", "nsid", "hyperspy", "emd", "nexus", "delmic", "dectris", "gxsm", "velox",
+CLAIMED = frozenset({"xpycro", "usid", "nsid", "hyperspy", "emd", "nexus", "delmic", "dectris", "gxsm", "velox", "edax",
                      "jpk"})  # fmt: skip
 _LOOK = 300  # objects that are looked at to tell the dialect
 _VALUES = 4096  # values of a dataset that is small enough to be metadata
@@ -152,6 +152,8 @@ def _judge(file: Any) -> str:
         return "jpk"
     if {"Data", "Version"} <= names and names & {"Experiment", "Presentation", "Features", "Operations", "Info"}:
         return "velox"
+    if any(_is_edax(file, name) for name in names):
+        return "edax"
     if any(name.startswith("Acquisition") for name in names) and _has(file, "Acquisition0/ImageData"):
         return "delmic"
     found = ""
@@ -169,6 +171,11 @@ def _judge(file: Any) -> str:
     if found and _has(file, "entry/instrument/detector/detectorSpecific") and _has(file, "entry/data"):
         return "dectris"
     return found or "hdf5"
+
+
+def _is_edax(file: Any, name: str) -> bool:
+    """Whether the project at the root was written by EDAX software."""
+    return _has(file, name) and text(file[name].attrs.get("Company")).upper().startswith("EDAX")
 
 
 def _is_jpk(file: Any, name: str) -> bool:
