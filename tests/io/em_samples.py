@@ -53,7 +53,7 @@ def merlin_raw(frames: int = 2, *, depth: int = 6, quad: bool = False) -> Built:
             for start in range(0, width, per_word):
                 word = sum(int(v) << (bits * k) for k, v in enumerate(line[start : start + per_word]))
                 content += struct.pack(">Q", word)
-    return content, (len(content), len(content)), data
+    return content, (384 if frames == 1 else len(content), len(content)), data
 
 
 def princeton(frames: int = 3, ny: int = 4, nx: int = 5, *, calibrated: bool = False) -> Built:

@@ -45,6 +45,17 @@ def test_raw_merlin_frames(tmp_path, depth, quad):
         merlin.frames(path, scan_shape=(2, 3))
 
 
+def test_raw_merlin_frames_are_read_one_by_one(tmp_path, bytes_read):
+    content, _, truth = samples.merlin_raw(64)
+    path = put(tmp_path, "a.mib", content)
+    counter = bytes_read()
+    ds = merlin.frames(path, scan_shape=(8, 8))[""]
+    opened = counter.total
+    one = ds.counts[7, 2, 3:5].values
+    assert counter.total - opened <= len(content) // 64
+    np.testing.assert_array_equal(one, truth[2, 3:5])
+
+
 def test_raw_merlin_frames_that_are_not_known(tmp_path):
     content, _, _ = samples.merlin_raw(1)
     with pytest.raises(UnsupportedVariant, match="24 bits"):
@@ -368,6 +379,7 @@ def test_ripple_numbers_and_separators(tmp_path, separator, kind, dtype):
 # ------------------------------------------------------------------------------------------------------------ fuzz
 
 CASES = {
+    "raw.mib": (merlin.frames, lambda: samples.merlin_raw(1)[:2]),
     "tilts.mrc": (
         mrc.volume,
         lambda: samples.mrc(

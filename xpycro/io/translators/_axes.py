@@ -34,8 +34,8 @@ _SPACE = re.compile(r"\s+")
 _TYPESET = re.compile(r"[${}~]|\\(?:mathrm|rm|text|,)")
 _X = {"x", "width", "r_x", "rnx", "x axis", "column", "columns", "fast"}
 _Y = {"y", "height", "r_y", "rny", "y axis", "row", "rows", "slow", "lines"}
-_KX = {"kx", "q_x", "qx", "dx", "q_nx", "k_x", "u"}
-_KY = {"ky", "q_y", "qy", "dy", "q_ny", "k_y", "v"}
+_KX = {"kx", "q_x", "qx", "dx", "q_nx", "k_x"}
+_KY = {"ky", "q_y", "qy", "dy", "q_ny", "k_y"}
 
 
 @dataclass(frozen=True)
@@ -155,6 +155,8 @@ def _named(axis: Axis, base: str) -> str:
         return "wavenumber"
     if "wavelength" in name:
         return "wavelength"
+    if base == "1/m" and name in ("u", "v"):  # sidpy's names; without a unit they may be anything
+        return "kx" if name == "u" else "ky"
     if base == "1/m" or (base in ("rad", "degree", "") and name in _KX | _KY):
         return "kx" if name in _KX or name.endswith("x") else "ky" if name in _KY or name.endswith("y") else "k"
     if base == "rad":
