@@ -90,38 +90,20 @@ def _within_bounds(
 
 def _solve_iterating(problem: Problem, x: np.ndarray, y: np.ndarray, weight: np.ndarray, begin: np.ndarray) -> Solution:
     """The compiled kernel over slices of pixels."""
-    from xpycro.engine.solver.kernel import fit_pixels
     from xpycro.engine.solver.parallel import each_slice
-    from xpycro.engine.solver.tables import room, tables
+    from xpycro.engine.solver.tables import fit_slice, tables
 
     n_pixels = len(y)
     solution = Solution.empty(n_pixels, len(problem.linear), problem.covariance)
-    model, guess, n_rows = tables(problem, x.tobytes(), x.shape)
+    table = tables(problem, x.tobytes(), x.shape)
     statistics = np.full((n_pixels, 4), np.nan)
-    limits = (problem.tolerance, 1.0, problem.max_iterations)
 
     def work(part: slice) -> None:
-        outputs = (
-            solution.parameters[part],
-            solution.errors[part],
-            solution.covariance[part] if problem.covariance else solution.covariance,
-            statistics[part],
-            solution.status[part],
-            solution.iterations[part],
-        )
-        fit_pixels(
-            model,
-            guess,
-            x,
-            quadratures(y[part], problem.quadratures),
-            weight[part] if weight.shape[0] > 1 else weight,
-            begin[part] if begin.shape[0] > 1 else begin,
-            (problem.quadratures, int(problem.loss)),
-            limits,
-            problem.absolute_sigma,
-            room(problem, n_rows, x.shape[1], len(guess[6])),
-            outputs,
-        )
+        values = quadratures(y[part], problem.quadratures)
+        fit_slice(
+            problem, table, values, weight[part] if len(weight) > 1 else weight,
+            begin[part] if len(begin) > 1 else begin, solution, statistics, part,
+        )  # fmt: skip
 
     each_slice(work, n_pixels, _slice_size(y))
     return _finished(solution, statistics)

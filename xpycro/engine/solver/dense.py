@@ -1,15 +1,19 @@
-"""Small dense algebra for one pixel: scaled Cholesky, solves, inverse. Compiled; may import numba and jit only."""
+"""Small dense algebra for one pixel: sums over channels, scaled Cholesky, solves, inverse.
+
+Compiled; may import numpy and jit only.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from xpycro.engine.solver.jit import channel_helper, helper
+from xpycro.engine.solver import memory as at
+from xpycro.engine.solver.jit import apart
 
-__all__ = ["dot", "factor", "invert", "solve"]
+__all__ = ["copy", "dot", "factor", "invert", "scale_by", "solve", "subtract"]
 
 
-@channel_helper
+@apart("float64(CPointer(float64), CPointer(float64), int64)", sums=True)
 def dot(a, b, m):  # type: ignore[no-untyped-def]
     total = 0.0
     for i in range(m):
@@ -17,12 +21,34 @@ def dot(a, b, m):  # type: ignore[no-untyped-def]
     return total
 
 
-@helper
-def factor(low, scale, n, damping):  # type: ignore[no-untyped-def]
+@apart("void(CPointer(float64), float64, CPointer(float64), int64)", sums=True)
+def subtract(a, c, b, m):  # type: ignore[no-untyped-def]
+    """a -= c b."""
+    for i in range(m):
+        a[i] -= c * b[i]
+
+
+@apart("void(CPointer(float64), CPointer(float64), int64)", sums=True)
+def copy(a, b, m):  # type: ignore[no-untyped-def]
+    """b = a."""
+    for i in range(m):
+        b[i] = a[i]
+
+
+@apart("void(CPointer(float64), CPointer(float64), int64)", sums=True)
+def scale_by(a, b, m):  # type: ignore[no-untyped-def]
+    """a *= b."""
+    for i in range(m):
+        a[i] *= b[i]
+
+
+@apart("float64(int64, int64, int64, int64, float64)")
+def factor(table, matrix, vector, n, damping):  # type: ignore[no-untyped-def]
     """Cholesky in place of the matrix scaled to unit diagonal, plus `damping` on it; the smallest pivot.
 
     A pivot lost in rounding is replaced by infinity: its unknown becomes zero instead of noise.
     """
+    low, scale = at.matrix(table, matrix), at.numbers(table, vector)
     smallest = 1.0
     for a in range(n):
         scale[a] = 1.0 / np.sqrt(low[a, a]) if low[a, a] > 0.0 else 0.0
@@ -40,9 +66,10 @@ def factor(low, scale, n, damping):  # type: ignore[no-untyped-def]
     return smallest
 
 
-@helper
-def solve(low, scale, n, b):  # type: ignore[no-untyped-def]
-    """Solve with the factor, in place."""
+@apart("void(int64, int64, int64, int64, int64)")
+def solve(table, matrix, vector, n, side):  # type: ignore[no-untyped-def]
+    """Solve with the factor, in place of the right side."""
+    low, scale, b = at.matrix(table, matrix), at.numbers(table, vector), at.numbers(table, side)
     for a in range(n):
         value = b[a] * scale[a]
         for k in range(a):
@@ -57,21 +84,13 @@ def solve(low, scale, n, b):  # type: ignore[no-untyped-def]
         b[a] *= scale[a]
 
 
-@helper
-def invert(low, scale, n, inverse):  # type: ignore[no-untyped-def]
-    """The inverse of the factored matrix."""
+@apart("void(int64, int64, int64, int64, int64)")
+def invert(table, matrix, vector, n, inverse):  # type: ignore[no-untyped-def]
+    """The inverse of the factored matrix; takes COLUMN."""
+    made, column = at.matrix(table, inverse), at.numbers(table, at.COLUMN)
     for c in range(n):
         for a in range(n):
-            inverse[a, c] = 1.0 if a == c else 0.0
+            column[a] = 1.0 if a == c else 0.0
+        solve(table, matrix, vector, n, at.COLUMN)
         for a in range(n):
-            value = inverse[a, c] * scale[a]
-            for k in range(a):
-                value -= low[a, k] * inverse[k, c]
-            inverse[a, c] = value / low[a, a]
-        for a in range(n - 1, -1, -1):
-            value = inverse[a, c]
-            for k in range(a + 1, n):
-                value -= low[k, a] * inverse[k, c]
-            inverse[a, c] = value / low[a, a]
-        for a in range(n):
-            inverse[a, c] *= scale[a]
+            made[a, c] = column[a]

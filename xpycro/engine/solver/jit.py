@@ -5,19 +5,24 @@ May import numba and numpy; it is imported lazily (never at ``import xpycro``). 
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import cfunc, float64, int64, njit, types
 from numba.core import sigutils
 from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
 
-__all__ = ["OPTIONS", "SHAPE", "address", "channel_helper", "exp", "helper", "kernel"]
+if TYPE_CHECKING:
+    from xpycro.engine.solver.memory import Table
+
+__all__ = ["OPTIONS", "SHAPE", "address", "apart", "call", "call_shape", "channel_helper", "compiled", "exp", "kernel"]
 
 # Sums may be re-associated so that they vectorise; NaN and infinity keep their meaning (no nnan, no ninf).
 OPTIONS: dict[str, Any] = {"fastmath": {"reassoc", "contract", "arcp", "nsz"}, "error_model": "numpy"}
@@ -49,22 +54,8 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     return _depending(njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})(function))
 
 
-def helper(function: Callable[..., Any]) -> Callable[..., Any]:
-    """To be called from kernels only: without the door to Python, which would be most of its code.
-
-    Sums keep their order, for vectorising loops over a few parameters costs more to compile than it ever gains.
-    """
-    options: dict[str, Any] = {
-        **OPTIONS,
-        "fastmath": {"contract"},
-        "no_cpython_wrapper": True,
-        "no_cfunc_wrapper": True,
-    }
-    return _depending(njit(cache=True, nogil=True, **options)(function))
-
-
 def channel_helper(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A `helper` whose loops run over channels, so that its sums are worth vectorising.
+    """To be compiled into shapes and kernels: without the door to Python, which would be most of its code.
 
     Inlined by order: a helper compiled on its own may vectorise otherwise than the copy of it in a kernel's cached
     code, and the linker takes whichever it has seen first. The first session would then differ from the next in the
@@ -83,13 +74,49 @@ def address(shape: str | Callable[..., Any]) -> int:
     return compiled(getattr(importlib.import_module(module), name), True).address
 
 
+def apart(signature: str, *, sums: bool = False) -> Callable[..., Any]:
+    """Compile a function of the kernel by itself and let others call it by name, as a library's.
+
+    numba would compile a helper once more within each of its callers, and within theirs. Loops over channels may ask
+    that their `sums` be re-associated, which is what makes them vectorise; for those over a few parameters it costs
+    more to compile than it ever gains.
+
+    Parameters
+    ----------
+    signature : str
+        Of plain numbers and pointers, ``"float64(int64, CPointer(float64))"``.
+    sums : bool
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        options = OPTIONS if sums else {**OPTIONS, "fastmath": {"contract"}}
+        callback = _callback(function, signature, options)
+        name = f"{function.__module__}.{function.__name__}"
+        _APART[name] = callback
+        llvm.add_symbol(name, callback.address)
+        return types.ExternalFunction(name, callback._sig)
+
+    return decorate
+
+
+def call(function: Any, table: Table) -> None:
+    """Run a function that was compiled `apart` on a table, without the GIL."""
+    _CALLABLE(_APART[function.symbol].address)(table.address)
+
+
+_APART: dict[str, Any] = {}  # kept, so that code is never freed while its address is in use
+_CALLABLE = ctypes.CFUNCTYPE(None, ctypes.c_int64)
+
+
 @cache
 def compiled(function: Callable[..., Any], on_disk: bool) -> Any:
     """The C callback of a shape; kept here, so that its code is never freed while an address is in use."""
-    if not on_disk:
-        return cfunc(SHAPE, **OPTIONS)(function)
-    # what the decorator does, with a chance to stamp
-    callback = CFunc(function, sigutils.normalize_signature(SHAPE), locals={}, options=OPTIONS)
+    return _callback(function, SHAPE, OPTIONS) if on_disk else cfunc(SHAPE, **OPTIONS)(function)
+
+
+def _callback(function: Callable[..., Any], signature: Any, options: dict[str, Any]) -> Any:
+    """What numba's decorator does, with a chance to stamp."""
+    callback = CFunc(function, sigutils.normalize_signature(signature), locals={}, options=options)
     callback.enable_caching()
     _depending(callback)
     callback.compile()

@@ -1,15 +1,15 @@
 """What is summed over the channels: plain squares, robust losses, the deviance of counts.
 
-Compiled; may import numba, numpy and this folder's compiled modules. For a complex residual a robust loss acts on the
-magnitude.
+Compiled; may import numpy and this folder's compiled modules. For a complex residual a robust loss acts on the magnitude.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from xpycro.engine.solver import memory as at
 from xpycro.engine.solver.dense import dot
-from xpycro.engine.solver.jit import channel_helper, helper
+from xpycro.engine.solver.jit import apart
 from xpycro.engine.solver.problem import Loss
 
 __all__ = ["cost_of", "difference_noise", "is_white", "reweight"]
@@ -18,11 +18,9 @@ __all__ = ["cost_of", "difference_noise", "is_white", "reweight"]
 LINEAR, SOFT_L1, HUBER, CAUCHY, POISSON = map(int, (Loss.LINEAR, Loss.SOFT_L1, Loss.HUBER, Loss.CAUCHY, Loss.POISSON))
 
 
-@helper
-def cost_of(residual, y, m, quadratures, loss, scale):  # type: ignore[no-untyped-def]
-    """Half the sum of the loss; infinite or NaN where the model is."""
-    if loss == LINEAR:
-        return 0.5 * dot(residual, residual, m)
+@apart("float64(CPointer(float64), CPointer(float64), int64, int64, int64, float64)")
+def _bent_cost(residual, y, m, quadratures, loss, scale):  # type: ignore[no-untyped-def]
+    """That of robust losses and of counts."""
     total = 0.0
     if loss == POISSON:
         floor = scale  # below it the deviance goes on as a parabola, so that a trial below zero has a cost
@@ -55,9 +53,26 @@ def cost_of(residual, y, m, quadratures, loss, scale):  # type: ignore[no-untype
     return 0.5 * scale * scale * total
 
 
-@helper
-def reweight(residual, scaled, jacobian, count, y, m, quadratures, loss, scale):  # type: ignore[no-untyped-def]
-    """Residual and Jacobian whose plain least-squares step is the step of the loss (Triggs; Fisher scoring)."""
+@apart("float64(int64, int64)")
+def cost_of(table, piece):  # type: ignore[no-untyped-def]
+    """Half the sum of the loss of a residual; infinite or NaN where the model is."""
+    counts, residual = at.integers(table, at.COUNTS), at.numbers(table, piece)
+    if counts[at.LOSS] == LINEAR:
+        return 0.5 * dot(residual, residual, counts[at.M])
+    return _bent_cost(
+        residual, at.numbers(table, at.DATA), counts[at.M], counts[at.QUADRATURES], counts[at.LOSS],
+        at.numbers(table, at.SCALARS)[at.ROBUST_SCALE],
+    )  # fmt: skip
+
+
+@apart("void(int64, int64, int64)")
+def reweight(table, rows, piece):  # type: ignore[no-untyped-def]
+    """Residual (in SCALED) and derivative rows whose plain step is the step of the loss (Triggs; Fisher scoring)."""
+    counts, slopes = at.integers(table, at.COUNTS), at.integers(table, at.SLOPE_ROW)
+    residual, scaled = at.numbers(table, piece), at.numbers(table, at.SCALED)
+    y, filled = at.numbers(table, at.DATA), at.matrix(table, rows)
+    quadratures, loss, count = counts[at.QUADRATURES], counts[at.LOSS], counts[at.N_SLOPES]
+    m, scale = counts[at.M], at.numbers(table, at.SCALARS)[at.ROBUST_SCALE]
     if loss == POISSON:
         for i in range(m):
             model = y[i] - residual[i]
@@ -69,7 +84,7 @@ def reweight(residual, scaled, jacobian, count, y, m, quadratures, loss, scale):
                 w = np.sqrt(kept) / scale
                 scaled[i] = -((1.0 - kept / scale) + kept / (scale * scale) * (model - scale)) / w
             for k in range(count):
-                jacobian[k, i] *= w
+                filled[slopes[k], i] *= w
         return
     n = m // quadratures
     for i in range(n):
@@ -89,19 +104,19 @@ def reweight(residual, scaled, jacobian, count, y, m, quadratures, loss, scale):
         if quadratures == 1:
             scaled[i] = residual[i] * first / along
             for k in range(count):
-                jacobian[k, i] *= along
+                filled[slopes[k], i] *= along
             continue
         # the loss bends along the residual only: turn the two quadratures into along and across
         c = residual[i] / magnitude if magnitude > 0.0 else 1.0
         s = residual[n + i] / magnitude if magnitude > 0.0 else 0.0
         scaled[i], scaled[n + i] = magnitude * first / along, 0.0
         for k in range(count):
-            re, im = jacobian[k, i], jacobian[k, n + i]
-            jacobian[k, i] = (c * re + s * im) * along
-            jacobian[k, n + i] = (c * im - s * re) * across
+            re, im = filled[slopes[k], i], filled[slopes[k], n + i]
+            filled[slopes[k], i] = (c * re + s * im) * along
+            filled[slopes[k], n + i] = (c * im - s * re) * across
 
 
-@helper
+@apart("float64(CPointer(float64), int64, CPointer(float64))")
 def difference_noise(y, n, spare):  # type: ignore[no-untyped-def]
     """Standard deviation of white noise from second differences, which a smooth signal hardly touches."""
     if n < 3:
@@ -124,7 +139,7 @@ def difference_noise(y, n, spare):  # type: ignore[no-untyped-def]
     return 1.4826 * high / np.sqrt(6.0)
 
 
-@channel_helper
+@apart("int64(CPointer(float64), int64, int64, float64)", sums=True)
 def is_white(residual, m, quadratures, power):  # type: ignore[no-untyped-def]
     """Whether a residual looks like noise: its second differences are as large as independent numbers' would be."""
     n = m // quadratures
@@ -134,4 +149,5 @@ def is_white(residual, m, quadratures, power):  # type: ignore[no-untyped-def]
     for q in range(quadratures):
         for i in range(q * n + 1, (q + 1) * n - 1):
             rough += (residual[i - 1] - 2.0 * residual[i] + residual[i + 1]) ** 2
-    return n < 8 or total <= 1e-12 * power or rough > 0.85 * 6.0 * total
+    white = n < 8 or total <= 1e-12 * power or rough > 0.85 * 6.0 * total
+    return 1 if white else 0

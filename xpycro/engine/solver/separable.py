@@ -1,74 +1,71 @@
 """What makes fitting separable: rows of basis functions, the best coefficients for them, what is left.
 
-Compiled; may import numba, numpy and this folder's jit and dense. Arrays may be longer than what is used of them: `m`
-numbers, of which `n` channels.
+Compiled; may import this folder's jit, dense and memory. Pieces may be longer than what is used of them.
 """
 
 from __future__ import annotations
 
-import numpy as np
-
-from xpycro.engine.solver.dense import dot, factor, solve
-from xpycro.engine.solver.jit import call_shape, helper
+from xpycro.engine.solver import memory as at
+from xpycro.engine.solver.dense import copy, dot, factor, scale_by, solve, subtract
+from xpycro.engine.solver.jit import apart, call_shape
 
 __all__ = ["evaluate", "project", "residual_of"]
 
 
-@helper
-def evaluate(model, x, n, p, rows, weight, m, weighted):  # type: ignore[no-untyped-def]
+@apart("void(int64, int64, int64)")
+def evaluate(table, parameters, rows):  # type: ignore[no-untyped-def]
     """Rows of all components at the parameters, times the square root of the weights."""
-    addresses, first, row_first = model[0], model[1], model[2]
-    stride = rows.shape[1]
-    for k in range(addresses.size):
+    counts, shapes = at.integers(table, at.COUNTS), at.integers(table, at.SHAPES)
+    first, row_first = at.integers(table, at.FIRST), at.integers(table, at.ROW_FIRST)
+    x, p, begin = at.address_of(table, at.XS), at.address_of(table, parameters), at.address_of(table, rows)
+    stride = at.columns(table, rows)
+    for k in range(at.length(table, at.SHAPES)):
         call_shape(  # type: ignore[call-arg]
-            addresses[k],
-            x.ctypes.data,
-            n,
-            p.ctypes.data + 8 * first[k],
-            rows.ctypes.data + 8 * stride * row_first[k],
-            stride,
+            shapes[k], x, counts[at.N], p + 8 * first[k], begin + 8 * stride * row_first[k], stride
         )
-    if weighted:
-        for r in range(rows.shape[0]):
-            for i in range(m):
-                rows[r, i] *= weight[i]
+    if counts[at.WEIGHTED] != 0:
+        w = at.numbers(table, at.W)
+        for k in range(at.length(table, rows)):
+            scale_by(at.row(table, rows, k), w, counts[at.M])
 
 
-@helper
-def residual_of(model, rows, y, m, p, residual):  # type: ignore[no-untyped-def]
+@apart("void(int64, int64, int64, int64)")
+def residual_of(table, parameters, rows, residual):  # type: ignore[no-untyped-def]
     """residual = y - f at given coefficients."""
-    row_of, units, linear = model[3], model[4], model[6]
-    for i in range(m):
-        residual[i] = y[i]
-    for j in range(p.size + units.size):
-        if j < p.size:
-            c, row = (p[j] if linear[j] else 0.0), row_of[j]
-        else:
-            c, row = 1.0, units[j - p.size]
-        if c != 0.0:
-            for i in range(m):
-                residual[i] -= c * rows[row, i]
+    row_of, units, linear = at.integers(table, at.ROW_OF), at.integers(table, at.UNITS), at.integers(table, at.LINEAR)
+    p, y, r = at.numbers(table, parameters), at.numbers(table, at.DATA), at.numbers(table, residual)
+    m = at.integers(table, at.COUNTS)[at.M]
+    copy(y, r, m)
+    for k in range(at.length(table, at.UNITS)):
+        subtract(r, 1.0, at.row(table, rows, units[k]), m)
+    for j in range(at.length(table, parameters)):
+        if linear[j] != 0 and p[j] != 0.0:
+            subtract(r, p[j], at.row(table, rows, row_of[j]), m)
 
 
-@helper
-def project(model, rows, y, m, p, chosen, count, work, residual):  # type: ignore[no-untyped-def]
+@apart("void(int64, int64, int64, int64, int64, int64)")
+def project(table, parameters, rows, which, count, residual):  # type: ignore[no-untyped-def]
     """Best coefficients of the chosen linear parameters within their bounds; the residual with them.
 
-    `work` is (gram, factor, scale, rhs, solution, subset, active); the chosen ones held at a bound are marked active.
+    `which` is the piece that lists them; those held at a bound are marked active.
     """
-    row_of, lower, upper = model[3], model[9], model[10]
-    gram, low, scale, rhs, solution, subset, active = work
+    row_of, lower, upper = at.integers(table, at.ROW_OF), at.numbers(table, at.LOWER), at.numbers(table, at.UPPER)
+    chosen, active, subset = at.integers(table, which), at.integers(table, at.ACTIVE), at.integers(table, at.PROJECT_SUBSET)
+    gram, low = at.matrix(table, at.GRAM), at.matrix(table, at.PROJECT_LOW)
+    rhs, solution = at.numbers(table, at.RHS), at.numbers(table, at.SOLUTION)
+    p, r = at.numbers(table, parameters), at.numbers(table, residual)
+    m = at.integers(table, at.COUNTS)[at.M]
     for k in range(count):
         p[chosen[k]] = 0.0
         active[k] = 0
-    residual_of(model, rows, y, m, p, residual)  # what the others leave
+    residual_of(table, parameters, rows, residual)  # what the others leave
     for a in range(count):
-        ra = rows[row_of[chosen[a]]]
-        rhs[a] = dot(ra, residual, m)
+        own = at.row(table, rows, row_of[chosen[a]])
+        rhs[a] = dot(own, r, m)
         for b in range(a + 1):
-            gram[a, b] = gram[b, a] = dot(ra, rows[row_of[chosen[b]]], m)
+            gram[a, b] = gram[b, a] = dot(own, at.row(table, rows, row_of[chosen[b]]), m)
     for _ in range(3 * count + 1):
-        free = np.int64(0)
+        free = 0
         for k in range(count):
             if active[k] == 0:
                 subset[free] = k
@@ -81,8 +78,8 @@ def project(model, rows, y, m, p, chosen, count, work, residual):  # type: ignor
                     solution[a] -= gram[ka, k] * p[chosen[k]]
             for b in range(a + 1):
                 low[a, b] = gram[ka, subset[b]]
-        factor(low, scale, free, 0.0)
-        solve(low, scale, free, solution)
+        factor(table, at.PROJECT_LOW, at.PROJECT_SCALE, free, 0.0)
+        solve(table, at.PROJECT_LOW, at.PROJECT_SCALE, free, at.SOLUTION)
         worst, violated = 0.0, -1
         for a in range(free):
             j = chosen[subset[a]]
@@ -108,6 +105,4 @@ def project(model, rows, y, m, p, chosen, count, work, residual):  # type: ignor
         if not released:
             break
     for k in range(count):
-        c, row = p[chosen[k]], row_of[chosen[k]]
-        for i in range(m):
-            residual[i] -= c * rows[row, i]
+        subtract(r, p[chosen[k]], at.row(table, rows, row_of[chosen[k]]), m)

@@ -1,31 +1,32 @@
-"""From a problem to the tuples of plain arrays that the compiled kernel takes.
+"""From a problem to the pieces that the compiled kernel works on.
 
 May import numpy and this folder's modules (the compiled ones inside functions).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from xpycro.engine.solver.problem import Kind, Loss, Problem
+from xpycro.engine.solver.problem import Kind, Loss, Problem, Solution
 
-__all__ = ["room", "tables"]
+__all__ = ["fit_slice", "tables"]
+
+_BINS = 256  # the search for peaks needs no more channels
 
 
 @lru_cache(maxsize=64)
-def tables(problem: Problem, x: bytes, shape: tuple[int, int]) -> tuple[Any, Any, int]:
-    """The problem as the tuples of arrays that the kernel takes; addresses hold in this process only."""
+def tables(problem: Problem, x: bytes, shape: tuple[int, int]) -> Any:
+    """The problem as a table of pieces; its addresses hold in this process only."""
+    from xpycro.engine.solver import memory as at
     from xpycro.engine.solver.jit import address
 
-    axis = np.frombuffer(x).reshape(shape)
-    kinds = problem.kinds()
+    axis = np.frombuffer(x).reshape(shape).copy()
     first, row_first, row_of, units, owner, background, peak_of = [], [], [], [], [], [], []
     recipe: list[int] = []
-    starts: list[float] = []
+    values: list[float] = []
     n_rows = n_parameters = n_peaks = 0
     for component in problem.components:
         first.append(n_parameters)
@@ -36,62 +37,89 @@ def tables(problem: Problem, x: bytes, shape: tuple[int, int]) -> tuple[Any, Any
             background.append(component.background)
             peak_of.append(n_peaks if component.is_peak else -1)
             recipe.append(int(component.start[j][0]))
-            starts.append(component.start[j][1])
+            values.append(component.start[j][1])
         n_peaks += component.is_peak
         n_parameters += len(component.linear)
         n_rows += len(component.linear) + component.unit
         if component.unit:
             units.append(n_rows - 1)
-
-    def integers(values: Sequence[int]) -> np.ndarray:
-        return np.array(values, dtype=np.int64)
-
-    linear = np.array(problem.linear, dtype=np.bool_)
-    lower, upper = np.array(problem.lower), np.array(problem.upper)
-    model = (
-        integers([address(c.shape) for c in problem.components]), integers(first), integers(row_first),
-        integers(row_of), integers(units), integers(owner), linear, kinds, integers(problem.tied), lower, upper,
-    )  # fmt: skip
-    templates, place, width, baseline = _templates(axis, problem) if n_peaks and problem.ndim == 1 else _no_templates()
+    searches = n_peaks > 0 and problem.ndim == 1
+    templates, place, width, baseline = _templates(axis[0], problem) if searches else _no_templates()
     candidates = np.array(problem.candidates, dtype=np.float64).reshape(-1, n_parameters)
-    guess = (
-        np.array(background, dtype=np.bool_), integers(recipe), np.array(starts, dtype=np.float64), integers(peak_of),
-        n_peaks, _sign(problem), templates, place, width, baseline, problem.loss != Loss.LINEAR, candidates,
-        templates @ templates.T,
+    integer = {
+        at.SHAPES: [address(c.shape) for c in problem.components], at.FIRST: first, at.ROW_FIRST: row_first,
+        at.ROW_OF: row_of, at.UNITS: units, at.OWNER: owner, at.LINEAR: problem.linear, at.KIND: problem.kinds(),
+        at.TIED: problem.tied, at.BACKGROUND: background, at.RECIPE: recipe, at.PEAK_OF: peak_of,
+    }  # fmt: skip
+    real = {
+        at.LOWER: problem.lower, at.UPPER: problem.upper, at.VALUE: values, at.TEMPLATES: templates,
+        at.TEMPLATE_GRAM: templates @ templates.T, at.PLACE: place, at.WIDTH: width, at.BASELINE: baseline,
+        at.CANDIDATES: candidates, at.X: axis,
+    }  # fmt: skip
+    table = at.Table({k: np.array(v, dtype=np.int64) for k, v in integer.items()}
+                     | {k: np.array(v, dtype=np.float64) for k, v in real.items()})  # fmt: skip
+    table.n_rows, table.n_peaks, table.sign = n_rows, n_peaks, _sign(problem)
+    return table
+
+
+def _room(problem: Problem, table: Any) -> dict[int, np.ndarray]:
+    """Memory for one thread: lists, long arrays, small algebra."""
+    from xpycro.engine.solver import memory as at
+
+    count, n_channels = len(problem.linear), int(table.entries[at.X, 2])
+    size, length = count + 1, n_channels * problem.quadratures
+    lists = (
+        at.PROJECTED, at.FREE, at.PLACE_OF, at.COEFFICIENTS, at.TAKEN, at.SLOPE_ROW, at.SLOPE_PLACE, at.PROJECT_SUBSET,
+        at.ACTIVE, at.HELD, at.SUBSET, at.KEPT, at.CHOSEN, at.OTHER, at.OTHERS, at.FOUND,
     )  # fmt: skip
-    return model, guess, n_rows
-
-
-def room(problem: Problem, n_rows: int, n_channels: int, n_templates: int) -> tuple[Any, ...]:
-    """Memory for one thread's kernel: lists, long arrays, small algebra, vectors."""
-    count, length = len(problem.linear), n_channels * problem.quadratures
-    size = count + 1
-    n_free = max(1, int((problem.kinds() == Kind.FREE).sum()))
-
-    def integers() -> np.ndarray:
-        return np.zeros(size, dtype=np.int64)
-
-    def matrix() -> np.ndarray:
-        return np.zeros((size, size))
-
-    def long(*rows: int) -> np.ndarray:
-        return np.zeros((*rows, length))
-
-    lists = (integers(), integers(), integers(), np.zeros(4, dtype=np.int64))  # projected, free, place, counts
-    trial = np.zeros(count)
-    # residual, two to swap, scaled, rows, rows to swap, Jacobian
-    memory = (long(), long(), long(), long(), long(n_rows), long(n_rows), long(n_free), trial)
-    algebra = (
-        matrix(), matrix(), np.zeros(size), matrix(), np.zeros(size), matrix(), matrix(), np.zeros(size),
-        np.zeros(size), np.zeros(size), integers(), integers(), integers(),
-    )  # fmt: skip
-    work = (matrix(), matrix(), np.zeros(size), np.zeros(size), np.zeros(size), integers(), integers())
-    n_templates = n_templates + 1
     vectors = (
-        np.zeros(problem.ndim * n_channels), long(), long(), np.zeros(count), np.zeros(count),
-        np.zeros(count), np.zeros(count), np.zeros(n_templates),
+        at.SLOPE_FACTOR, at.PROJECT_SCALE, at.RHS, at.SOLUTION, at.SCALE, at.GRAM_SCALE, at.GRADIENT, at.STEP,
+        at.COLUMN,
     )  # fmt: skip
-    return lists, memory, algebra, work, vectors, matrix(), integers(), integers(), integers(), integers()
+    matrices = (
+        at.GRAM, at.PROJECT_LOW, at.NORMAL, at.LOW, at.GRAM_LOW, at.CROSS, at.MIXED, at.INVERSE,
+    )  # fmt: skip
+    long = (at.DATA, at.RESIDUAL, at.OTHER_RESIDUAL, at.SCALED, at.SPARE)
+    pieces = {piece: np.zeros(size, dtype=np.int64) for piece in lists}
+    pieces |= {piece: np.zeros(size) for piece in vectors}
+    pieces |= {piece: np.zeros((size, size)) for piece in matrices}
+    pieces |= {piece: np.zeros(length) for piece in long}
+    pieces |= {piece: np.zeros((table.n_rows, length)) for piece in (at.ROWS, at.OTHER_ROWS)}
+    pieces |= {piece: np.zeros(count) for piece in (at.P, at.TRIAL, at.ORIGIN, at.BEST)}
+    counts = np.zeros(at.N_COUNTS, dtype=np.int64)
+    counts[at.QUADRATURES], counts[at.LOSS], counts[at.MAX_ITERATIONS] = (
+        problem.quadratures, problem.loss, problem.max_iterations,
+    )  # fmt: skip
+    counts[at.ABSOLUTE], counts[at.ROBUST] = problem.absolute_sigma, problem.loss != Loss.LINEAR
+    counts[at.N_PEAKS], counts[at.SIGN] = table.n_peaks, table.sign
+    counts[at.GROUP] = _group(n_channels)
+    scalars = np.zeros(at.N_SCALARS)
+    scalars[at.TOLERANCE], scalars[at.LOSS_SCALE] = problem.tolerance, 1.0
+    pieces |= {at.COUNTS: counts, at.SCALARS: scalars, at.W: np.ones(length)}
+    pieces |= {at.XS: np.zeros(problem.ndim * n_channels), at.CORRELATION: np.zeros(int(table.entries[at.PLACE, 1]))}
+    return pieces
+
+
+def fit_slice(
+    problem: Problem, table: Any, y: np.ndarray, weight: np.ndarray, start: np.ndarray, solution: Solution,
+    statistics: np.ndarray, part: slice,
+) -> None:  # fmt: skip
+    """Fit some pixels and write what came out."""
+    from xpycro.engine.solver import memory as at
+    from xpycro.engine.solver.jit import call
+    from xpycro.engine.solver.kernel import fit_pixels
+
+    pieces = _room(problem, table)
+    pieces[at.COUNTS][at.WEIGHTED] = weight.shape[1] > 0
+    status, iterations = np.zeros(len(y), dtype=np.int64), np.zeros(len(y), dtype=np.int64)
+    covariance = solution.covariance[part] if problem.covariance else solution.covariance
+    pieces |= {
+        at.Y: y, at.WEIGHTS: weight, at.STARTS: start, at.PARAMETERS: solution.parameters[part],
+        at.VARIANCES: solution.errors[part], at.COVARIANCE: covariance.reshape(-1, covariance.shape[2]),
+        at.STATISTICS: statistics[part], at.STATUS: status, at.ITERATIONS: iterations,
+    }  # fmt: skip
+    call(fit_pixels, at.Table(pieces, base=table))
+    solution.status[part], solution.iterations[part] = status, iterations
 
 
 def _sign(problem: Problem) -> int:
@@ -106,15 +134,26 @@ def _sign(problem: Problem) -> int:
     return signs.pop() if len(signs) == 1 else 0
 
 
+def _group(n: int) -> int:
+    """How many channels are averaged before peaks are searched for."""
+    return max(1, n // _BINS)
+
+
 def _no_templates() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return np.zeros((0, 0)), np.zeros(0), np.zeros(0), np.zeros((0, 0))
 
 
-def _templates(x: np.ndarray, problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Matched filters at all places and some widths, free of what a polynomial background can explain."""
-    axis = x[0]
-    n, span = axis.size, float(np.ptp(axis)) or 1.0
-    u = (axis - axis.min()) / span
+def _templates(axis: np.ndarray, problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Matched filters at all places and some widths, free of what a polynomial background can explain.
+
+    Long axes are averaged in groups of channels first.
+    """
+    low, span = float(axis.min()), float(np.ptp(axis)) or 1.0
+    group = _group(axis.size)
+    edges = np.arange(0, axis.size, group)
+    axis = np.add.reduceat(axis, edges) / np.diff([*edges, axis.size])
+    n = axis.size
+    u = (axis - low) / span
     background = [flag for c in problem.components if not c.is_peak for flag in c.linear]
     degree = len(background) if all(background) else 4  # a curved one is near enough a cubic, for a start
     n_peaks = sum(c.is_peak for c in problem.components)
@@ -140,6 +179,6 @@ def _templates(x: np.ndarray, problem: Problem) -> tuple[np.ndarray, np.ndarray,
         good[:] = left > 0
     templates = templates[good] / left[good, None]
     return (
-        np.ascontiguousarray(templates), axis.min() + span * place[good], span * width[good],
+        np.ascontiguousarray(templates), low + span * place[good], span * width[good],
         np.ascontiguousarray(baseline),
     )  # fmt: skip
