@@ -59,7 +59,11 @@ def _errors_of_free(table, variance, keep_all):  # type: ignore[no-untyped-def]
 @apart("void(int64, float64, int64)")
 def _errors_of_projected(table, variance, keep_all):  # type: ignore[no-untyped-def]
     """Those of the coefficients that variable projection eliminated."""
-    counts, projected, kept = at.integers(table, at.COUNTS), at.integers(table, at.PROJECTED), at.integers(table, at.KEPT)
+    counts, projected, kept = (
+        at.integers(table, at.COUNTS),
+        at.integers(table, at.PROJECTED),
+        at.integers(table, at.KEPT),
+    )
     free, subset, inverse = at.integers(table, at.FREE), at.integers(table, at.SUBSET), at.matrix(table, at.INVERSE)
     mixed, step, column = at.matrix(table, at.MIXED), at.numbers(table, at.STEP), at.numbers(table, at.COLUMN)
     variances = at.row(table, at.VARIANCES, counts[at.PIXEL])

@@ -200,7 +200,9 @@ def descend(table):  # type: ignore[no-untyped-def]
     scalars[at.COST] = cost
     if not np.isfinite(cost):
         return NOT_FINITE
-    damping, growth, gram_pivot, pivot = 1e-3, 2.0, 1.0, 1.0
+    # where several shapes share the data, a bold first step jumps into another valley even from a good start
+    damping = 1e-3 if counts[at.N_FREE] <= 3 else 1.0
+    growth, gram_pivot, pivot = 2.0, 1.0, 1.0
     code, iteration = MAX_ITERATIONS, 0
     exact = 1e-30 * power + 1e-300
     while True:

@@ -1,6 +1,7 @@
 """What is summed over the channels: plain squares, robust losses, the deviance of counts.
 
-Compiled; may import numpy and this folder's compiled modules. For a complex residual a robust loss acts on the magnitude.
+Compiled; may import numpy and this folder's compiled modules. For a complex residual a robust loss acts on the
+magnitude.
 """
 
 from __future__ import annotations

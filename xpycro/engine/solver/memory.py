@@ -17,7 +17,10 @@ from llvmlite import ir
 from numba import float64, int64, types
 from numba.core import cgutils
 from numba.core.typing.templates import AbstractTemplate, infer_global
-from numba.extending import intrinsic, lower_builtin, models, register_model
+from numba.extending import intrinsic as _intrinsic
+from numba.extending import lower_builtin, models, register_model
+
+intrinsic: Any = _intrinsic  # what it makes is called in compiled code only, without the typing context
 
 # The pieces; `tables` says what is in them.
 (
@@ -56,7 +59,7 @@ class Table:
     """Addresses and shapes of the pieces: (piece, 3); arrays are kept alive here."""
 
     def __init__(self, pieces: Mapping[int, np.ndarray], base: Table | None = None) -> None:
-        self.entries = np.zeros((N_PIECES, 3), dtype=np.int64) if base is None else base.entries.copy()
+        self.entries: np.ndarray = np.zeros((N_PIECES, 3), dtype=np.int64) if base is None else base.entries.copy()
         self.kept: list[Any] = [base]
         for piece, array in pieces.items():
             if not array.flags.c_contiguous or array.dtype not in (np.float64, np.int64):
@@ -83,7 +86,8 @@ def _pointer(dtype: Any) -> Any:
 
     def typed(typingctx, table, piece):  # type: ignore[no-untyped-def]
         def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-            return builder.inttoptr(_entry(builder, *arguments, 0), context.get_value_type(kind))
+            table, piece = arguments
+            return builder.inttoptr(_entry(builder, table, piece, 0), context.get_value_type(kind))
 
         return kind(types.int64, types.int64), codegen
 
@@ -95,7 +99,8 @@ def _number(column: int) -> Any:
 
     def typed(typingctx, table, piece):  # type: ignore[no-untyped-def]
         def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-            return _entry(builder, *arguments, column)
+            table, piece = arguments
+            return _entry(builder, table, piece, column)
 
         return types.int64(types.int64, types.int64), codegen
 
@@ -179,7 +184,9 @@ def matrix(typingctx, table, piece):  # type: ignore[no-untyped-def]
     """A piece by row and column."""
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        return _matrix(context, builder, _entry(builder, *arguments, 0), _entry(builder, *arguments, 2))
+        table, piece = arguments
+        address, width = (_entry(builder, table, piece, column) for column in (0, 2))
+        return _matrix(context, builder, address, width)
 
     return _MATRIX(types.int64, types.int64), codegen
 

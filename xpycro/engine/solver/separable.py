@@ -50,7 +50,11 @@ def project(table, parameters, rows, which, count, residual):  # type: ignore[no
     `which` is the piece that lists them; those held at a bound are marked active.
     """
     row_of, lower, upper = at.integers(table, at.ROW_OF), at.numbers(table, at.LOWER), at.numbers(table, at.UPPER)
-    chosen, active, subset = at.integers(table, which), at.integers(table, at.ACTIVE), at.integers(table, at.PROJECT_SUBSET)
+    chosen, active, subset = (
+        at.integers(table, which),
+        at.integers(table, at.ACTIVE),
+        at.integers(table, at.PROJECT_SUBSET),
+    )
     gram, low = at.matrix(table, at.GRAM), at.matrix(table, at.PROJECT_LOW)
     rhs, solution = at.numbers(table, at.RHS), at.numbers(table, at.SOLUTION)
     p, r = at.numbers(table, parameters), at.numbers(table, residual)

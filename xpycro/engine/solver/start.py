@@ -195,7 +195,7 @@ def _select(table, sign, which):  # type: ignore[no-untyped-def]
 
 @apart("int64(int64)")
 def search(table):  # type: ignore[no-untyped-def]
-    """Choose a template for each peak (in CHOSEN) for this attempt: 1, or -1 where it has none of its own, or 0 at the end.
+    """Choose a template for each peak (in CHOSEN) for this attempt: 1; -1 where it adds none, 0 at the end.
 
     First those that explain most; then the other sign, both signs, and the unrefined ones of each width.
     """

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from xpycro.engine.solver.problem import Kind, Loss, Problem, Solution
+from xpycro.engine.solver.problem import Loss, Problem, Solution
 
 __all__ = ["fit_slice", "tables"]
 
@@ -46,28 +46,28 @@ def tables(problem: Problem, x: bytes, shape: tuple[int, int]) -> Any:
     searches = n_peaks > 0 and problem.ndim == 1
     templates, place, width, baseline = _templates(axis[0], problem) if searches else _no_templates()
     candidates = np.array(problem.candidates, dtype=np.float64).reshape(-1, n_parameters)
-    integer = {
+    integer: dict[int, Any] = {
         at.SHAPES: [address(c.shape) for c in problem.components], at.FIRST: first, at.ROW_FIRST: row_first,
         at.ROW_OF: row_of, at.UNITS: units, at.OWNER: owner, at.LINEAR: problem.linear, at.KIND: problem.kinds(),
         at.TIED: problem.tied, at.BACKGROUND: background, at.RECIPE: recipe, at.PEAK_OF: peak_of,
     }  # fmt: skip
-    real = {
+    real: dict[int, Any] = {
         at.LOWER: problem.lower, at.UPPER: problem.upper, at.VALUE: values, at.TEMPLATES: templates,
         at.TEMPLATE_GRAM: templates @ templates.T, at.PLACE: place, at.WIDTH: width, at.BASELINE: baseline,
         at.CANDIDATES: candidates, at.X: axis,
     }  # fmt: skip
-    table = at.Table({k: np.array(v, dtype=np.int64) for k, v in integer.items()}
-                     | {k: np.array(v, dtype=np.float64) for k, v in real.items()})  # fmt: skip
-    table.n_rows, table.n_peaks, table.sign = n_rows, n_peaks, _sign(problem)
-    return table
+    pieces: dict[int, Any] = {piece: np.array(values, dtype=np.int64) for piece, values in integer.items()}
+    pieces |= {piece: np.array(values, dtype=np.float64) for piece, values in real.items()}
+    return at.Table(pieces)
 
 
-def _room(problem: Problem, table: Any) -> dict[int, np.ndarray]:
+def _room(problem: Problem, table: Any) -> dict[int, Any]:
     """Memory for one thread: lists, long arrays, small algebra."""
     from xpycro.engine.solver import memory as at
 
     count, n_channels = len(problem.linear), int(table.entries[at.X, 2])
     size, length = count + 1, n_channels * problem.quadratures
+    n_rows = count + sum(c.unit for c in problem.components)
     lists = (
         at.PROJECTED, at.FREE, at.PLACE_OF, at.COEFFICIENTS, at.TAKEN, at.SLOPE_ROW, at.SLOPE_PLACE, at.PROJECT_SUBSET,
         at.ACTIVE, at.HELD, at.SUBSET, at.KEPT, at.CHOSEN, at.OTHER, at.OTHERS, at.FOUND,
@@ -80,18 +80,18 @@ def _room(problem: Problem, table: Any) -> dict[int, np.ndarray]:
         at.GRAM, at.PROJECT_LOW, at.NORMAL, at.LOW, at.GRAM_LOW, at.CROSS, at.MIXED, at.INVERSE,
     )  # fmt: skip
     long = (at.DATA, at.RESIDUAL, at.OTHER_RESIDUAL, at.SCALED, at.SPARE)
-    pieces = {piece: np.zeros(size, dtype=np.int64) for piece in lists}
+    pieces: dict[int, Any] = {piece: np.zeros(size, dtype=np.int64) for piece in lists}
     pieces |= {piece: np.zeros(size) for piece in vectors}
     pieces |= {piece: np.zeros((size, size)) for piece in matrices}
     pieces |= {piece: np.zeros(length) for piece in long}
-    pieces |= {piece: np.zeros((table.n_rows, length)) for piece in (at.ROWS, at.OTHER_ROWS)}
+    pieces |= {piece: np.zeros((n_rows, length)) for piece in (at.ROWS, at.OTHER_ROWS)}
     pieces |= {piece: np.zeros(count) for piece in (at.P, at.TRIAL, at.ORIGIN, at.BEST)}
     counts = np.zeros(at.N_COUNTS, dtype=np.int64)
     counts[at.QUADRATURES], counts[at.LOSS], counts[at.MAX_ITERATIONS] = (
         problem.quadratures, problem.loss, problem.max_iterations,
     )  # fmt: skip
     counts[at.ABSOLUTE], counts[at.ROBUST] = problem.absolute_sigma, problem.loss != Loss.LINEAR
-    counts[at.N_PEAKS], counts[at.SIGN] = table.n_peaks, table.sign
+    counts[at.N_PEAKS], counts[at.SIGN] = sum(c.is_peak for c in problem.components), _sign(problem)
     counts[at.GROUP] = _group(n_channels)
     scalars = np.zeros(at.N_SCALARS)
     scalars[at.TOLERANCE], scalars[at.LOSS_SCALE] = problem.tolerance, 1.0
