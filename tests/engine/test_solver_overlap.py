@@ -29,7 +29,7 @@ def test_three_overlapping_gaussians(spread, allowed):
         ours = solve(problem_of(model), x, y, start=start)
         for i in range(25):
             best = least_squares(
-                lambda p, i=i: model(x, *p) - y[i], start[i], method="lm", x_scale="jac",
+                lambda p, y=y[i]: model(x, *p) - y, start[i], method="lm", x_scale="jac",
                 ftol=1e-12, xtol=1e-12, gtol=1e-12,
             )  # fmt: skip
             worse += not ours.cost[i] <= best.cost * (1 + 1e-6)

@@ -22,7 +22,19 @@ from numba.extending import intrinsic
 if TYPE_CHECKING:
     from xpycro.engine.solver.memory import Table
 
-__all__ = ["OPTIONS", "SHAPE", "address", "apart", "call", "call_shape", "channel_helper", "compiled", "exp", "kernel"]
+__all__ = [
+    "OPTIONS",
+    "SHAPE",
+    "address",
+    "apart",
+    "call",
+    "call_shape",
+    "channel_helper",
+    "compiled",
+    "exp",
+    "helper",
+    "kernel",
+]
 
 # Sums may be re-associated so that they vectorise; NaN and infinity keep their meaning (no nnan, no ninf).
 OPTIONS: dict[str, Any] = {"fastmath": {"reassoc", "contract", "arcp", "nsz"}, "error_model": "numpy"}
@@ -54,8 +66,22 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     return _depending(njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})(function))
 
 
+def helper(function: Callable[..., Any]) -> Callable[..., Any]:
+    """To be compiled into shapes and kernels, without the door to Python, which would be most of its code.
+
+    Sums keep their order, for vectorising loops over a few parameters costs more to compile than it ever gains.
+    """
+    options: dict[str, Any] = {
+        **OPTIONS,
+        "fastmath": {"contract"},
+        "no_cpython_wrapper": True,
+        "no_cfunc_wrapper": True,
+    }
+    return _depending(njit(cache=True, nogil=True, **options)(function))
+
+
 def channel_helper(function: Callable[..., Any]) -> Callable[..., Any]:
-    """To be compiled into shapes and kernels: without the door to Python, which would be most of its code.
+    """A `helper` whose loops run over channels, so that its sums are worth vectorising.
 
     Inlined by order: a helper compiled on its own may vectorise otherwise than the copy of it in a kernel's cached
     code, and the linker takes whichever it has seen first. The first session would then differ from the next in the
