@@ -196,6 +196,7 @@ class Plot(_Forwarding):
     scree = _forward(_plot.scree)
     spectrum = _forward(_plot.spectrum)
     stack = _forward(_plot.stack)
+    switching = _forward(_plot.switching)
 
 
 class Register(_Forwarding):

@@ -25,11 +25,12 @@ from xpycro.viz.lines import lines
 from xpycro.viz.pictures import image, maps
 from xpycro.viz.ranks import scree
 from xpycro.viz.results import clusters, comparison, components, decomposition, dendrogram, fit
+from xpycro.viz.switching import switching
 
 __all__ = [
     "auto", "chosen", "clusters", "comparison", "complex", "components", "decomposition", "dendrogram", "diffraction",
     "explore", "filtered", "fit", "force", "hist", "image", "lines", "loops", "maps", "positions", "save", "scree",
-    "selection", "spectrum", "stack", "tree",
+    "selection", "spectrum", "stack", "switching", "tree",
 ]  # fmt: skip
 
 
@@ -83,6 +84,8 @@ def auto(
         return comparison(obj)
     if isinstance(obj, xr.Dataset) and kind == "filter_preview":
         return filtered(obj)
+    if isinstance(obj, xr.Dataset) and kind in ("loop_fit", "loop_parameters"):
+        return _loop_maps(obj)
     if isinstance(obj, xr.Dataset):
         return _dataset(obj, variable)
     if not isinstance(obj, xr.DataArray):
@@ -135,6 +138,14 @@ def chosen(drawn: Any) -> str:
         Empty where nothing was chosen.
     """
     return str(getattr(drawn, "_pycro_choice", ""))
+
+
+def _loop_maps(result: xr.Dataset) -> Any:
+    """The parameters of loops as maps; `switching` shows the loops and spectra behind them."""
+    names = [str(n) for n in result.data_vars if f"{n}_stderr" in result.data_vars]
+    others = [d for d in result[names[0]].dims if d not in (schema.plane_dims(result[names[0]]) or ())]
+    drawn = maps(result[names].isel(dict.fromkeys(others, 0)), variables=names, cols=3, size=230)
+    return style.remember(drawn, choice="maps: loop parameters; plot.switching(fit, loops, sho, data) explores them")
 
 
 def _dataset(ds: xr.Dataset, variable: str | None) -> Any:

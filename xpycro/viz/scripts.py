@@ -5,7 +5,7 @@ Imports nothing. Each is a constant that viz.static and viz.static_fit hand to B
 
 from __future__ import annotations
 
-__all__ = ["DIFFRACT", "EXPLORE", "FIT", "LEVELS", "LINES", "RANKS", "SLIDE"]
+__all__ = ["DIFFRACT", "EXPLORE", "FIT", "LEVELS", "LINES", "RANKS", "SLIDE", "SWITCH", "SWITCH_MAP"]
 
 # Shared by every explorer: which sample is nearest to where the pointer is, contrast limits, a vertical range.
 _HELPERS = """
@@ -198,5 +198,64 @@ const values = cube.data.values.length ? cube.data.values.slice(i*n, (i+1)*n) : 
 [values, made].forEach((v, c) => { drawn[c].data[drawn_fields[c]] = v; drawn[c].change.emit() });
 fit_range(spectrum.y_range, [values, made]);
 spectrum.title.text = `Data (grey), first ${k + 1} (orange) at ${names[i]}`;
+"""
+)
+
+SWITCH = (
+    _HELPERS
+    + """
+const n = bias.length, m = frequency.length;
+let i = cursor.data.i[0], k = cursor.data.k[0];
+if (cb_obj.origin === map) i = chosen(cb_obj.x, cb_obj.y);
+const values = loops.data.values.slice(i*n, (i+1)*n), fitted = fits.data.values.slice(i*n, (i+1)*n);
+if (cb_obj.origin === loop) {
+  const w = loop.x_range.end - loop.x_range.start, h = loop.y_range.end - loop.y_range.start;
+  let least = Infinity;
+  for (let j = 0; j < n; j++) {
+    const d = ((bias[j]-cb_obj.x)/w)**2 + ((values[j]-cb_obj.y)/h)**2;
+    if (d < least) { least = d; k = j } }
+}
+if (i !== cursor.data.i[0]) {
+  dots.data_source.data[dots.glyph.y.field] = values;
+  dots.data_source.change.emit();
+  line.data = {x: [...bias, bias[0]], y: [...fitted, fitted[0]]};
+  fit_range(loop.y_range, [values, fitted]);
+  loop.title.text = loop_label + ' at ' + here(i);
+}
+cursor.data = {x: [place.data.x[i]], y: [place.data.y[i]], i: [i], k: [k]};
+mark.data = {x: [bias[k]], y: [values[k]]};
+const first = (i*n + k)*m, [a, w0, q, phase] = oscillators.data.values.slice((i*n + k)*4, (i*n + k)*4 + 4);
+const series = [[new Float64Array(m), new Float64Array(m)], [new Float64Array(m), new Float64Array(m)]];
+for (let j = 0; j < m; j++) {
+  const x = re.data.values[first + j], y = im.data.values[first + j], f = frequency[j];
+  series[0][0][j] = factor*Math.hypot(x, y); series[1][0][j] = Math.atan2(y, x);
+  // a exp(i phase) w0^2 / (f^2 - w0^2 - i f w0 / q)
+  const u = f*f - w0*w0, v = -f*w0/q, d = u*u + v*v;
+  const p = a*w0*w0*(Math.cos(phase)*u + Math.sin(phase)*v)/d, s = a*w0*w0*(Math.sin(phase)*u - Math.cos(phase)*v)/d;
+  series[0][1][j] = factor*Math.hypot(p, s); series[1][1][j] = Math.atan2(s, p);
+}
+for (let c = 0; c < 2; c++) {
+  points[c].data[point_fields[c].field ?? point_fields[c]] = series[c][0];
+  curves[c].data[curve_fields[c].field ?? curve_fields[c]] = series[c][1];
+  points[c].change.emit(); curves[c].change.emit();
+  fit_range(figures[c].y_range, series[c]);
+  figures[c].title.text = labels[c] + ' at ' + words(bias_label, bias[k], bias_unit);
+}
+"""
+)
+
+SWITCH_MAP = (
+    _HELPERS
+    + """
+const p = parameters.indexOf(cb_obj.value);
+const target = field === 'image' ? picture.data.image[0] : picture.data[field];
+const count = planes.data.values.length / parameters.length, plane = planes.data.values.slice(p*count, (p+1)*count);
+for (let j = 0; j < count; j++) target[order ? order[j] : j] = plane[j];
+picture.change.emit();
+let [lo, hi] = limits(plane);
+const signed = lo < 0 && hi > 0 && Math.min(-lo, hi) > 0.1*(hi - lo);
+if (signed) { hi = Math.max(-lo, hi); lo = -hi }
+mapper.setv({low: lo, high: hi, palette: signed ? diverging : sequential});
+figure.title.text = titles[p];
 """
 )

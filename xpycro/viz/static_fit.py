@@ -27,7 +27,16 @@ from xpycro.viz.static import (
 
 FIT_BUDGET = 900_000
 
-__all__ = ["around", "fit_curve", "fit_explorer", "fit_parameters", "outcome", "value_text"]
+__all__ = [
+    "around",
+    "data_and_fit",
+    "fit_curve",
+    "fit_explorer",
+    "fit_parameters",
+    "outcome",
+    "same_pixels",
+    "value_text",
+]
 
 
 def fit_parameters(fit: xr.Dataset) -> list[str]:
@@ -160,7 +169,7 @@ def fit_explorer(
     rows = _readouts(fit, roles, small.data, heads)
     score = np.asarray(maps_["r2"].values, dtype=float)
     pixels = places.shape[1]
-    index = _same_pixels(maps_["r2"], small.data, nav)
+    index = same_pixels(maps_["r2"], small.data, nav)
     fitted = np.all([np.isfinite(style.read(maps_[name])).reshape(-1) for name in names], axis=0)
     good = np.flatnonzero(fitted[index] if fitted[index].any() else np.isfinite(score.reshape(-1)[index]))
     i = int(good[np.argmin(np.abs(good - (pixels + places.shape[1] ** 0.5) / 2))]) if good.size else 0
@@ -181,7 +190,7 @@ def fit_explorer(
             if place_names is None
             else place_names[i]
         )
-        figure, dots, line = _data_and_fit(
+        figure, dots, line = data_and_fit(
             signal,
             values[i],
             curve[i],
@@ -222,14 +231,14 @@ def fit_explorer(
     return column(*grid, row(*spectra), readout, caption(text))
 
 
-def _same_pixels(whole: xr.DataArray, part: xr.DataArray, nav: Sequence[str]) -> np.ndarray:
+def same_pixels(whole: xr.DataArray, part: xr.DataArray, nav: Sequence[str]) -> np.ndarray:
     """Flat indices in `whole` of the pixels that travel."""
     steps = [-(-whole.sizes[d] // part.sizes[d]) for d in nav]
     kept = [np.arange(0, whole.sizes[d], s)[: part.sizes[d]] for d, s in zip(nav, steps, strict=True)]
     return np.ravel_multi_index(np.meshgrid(*kept, indexing="ij"), [whole.sizes[d] for d in nav]).reshape(-1)
 
 
-def _data_and_fit(
+def data_and_fit(
     signal: style.Axis, measured: np.ndarray, fitted: np.ndarray, shown: style.Quantity, title: str, width: int
 ) -> tuple[Any, Any, Any]:
     hv = style.backend()
@@ -270,7 +279,7 @@ def _readouts(
                 continue
             da, _ = _parts.first(fit[variable], roles.rest)
             da = _parts.ascending(da.transpose(*roles.nav), roles.nav)
-            index = _same_pixels(da, small, roles.nav) if index is None else index
+            index = same_pixels(da, small, roles.nav) if index is None else index
             arrays.append(style.read(da).reshape(-1)[index] * shown.factor)
         assert arrays[0] is not None
         columns.append((name, shown, arrays[0], arrays[1]))

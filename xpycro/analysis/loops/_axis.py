@@ -42,7 +42,7 @@ def bias_of(da: xr.DataArray, dim: str) -> xr.DataArray:
 
 def cut_like(bias: xr.DataArray, da: xr.DataArray) -> xr.DataArray:
     """The bias in blocks like those of the data, so that each block of data meets its own."""
-    return bias if da.chunks is None else bias.chunk({d: da.chunksizes[d] for d in bias.dims})
+    return bias if da.chunks is None else bias.chunk({d: da.chunksizes.get(d, -1) for d in bias.dims})
 
 
 def bias_rows(bias: xr.DataArray) -> np.ndarray:
