@@ -42,6 +42,20 @@ def test_demo_simulates_recovers_and_leaves_two_files(tmp_path, capsys):
     assert "Recovered against true" in (tmp_path / "xpycro_demo.html").read_text()
 
 
+def test_demo_of_switching_goes_from_a_raw_folder_to_switching_maps(tmp_path, capsys):
+    assert main(["demo", "--kind", "band-excitation", "--output", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    names = sorted(p.name for p in tmp_path.iterdir())
+    assert names[:3] == ["band_excitation_demo.h5", "band_excitation_demo.html", "band_excitation_demo_raw"]
+    for name in ("coercive_bias_negative", "coercive_bias_positive", "switchable_polarisation"):
+        inside = float(re.search(rf"^{name} .* (\d+\.\d)$", said, re.MULTILINE)[1])
+        assert 60 < inside < 76, name
+    tree = xp.open_tree(tmp_path / "band_excitation_demo.h5")
+    assert {"fit_sho", "loops", "loop_fit"} <= set(tree["results"])
+    page = (tmp_path / "band_excitation_demo.html").read_text()
+    assert "Map, loop, resonance" in page and "Recovered against true" in page
+
+
 def test_demo_never_overwrites(tmp_path, field, capsys):
     for expected in ("field.h5", "field_2.h5"):
         assert main(["demo", str(field), "--output", str(tmp_path / "out")]) == 0

@@ -30,6 +30,10 @@ def _parser() -> argparse.ArgumentParser:
         "with the truth. With FILE: the chain that suits it (spectra: all of it; images: level, measure, transform).",
     )
     demo.add_argument("file", nargs="?", metavar="FILE", help="an instrument file (default: simulate one)")
+    demo.add_argument(
+        "--kind", choices=("map", "band-excitation"), default="map",
+        help="what to simulate: a band-excitation map, or switching spectroscopy from the raw folder to switching maps",
+    )  # fmt: skip
     demo.add_argument("--group", help="which grid of a file that holds several")
     demo.add_argument("--variable", help="which channel to analyse (default: the one that suits best)")
     demo.add_argument("--output", default=".", metavar="FOLDER", help="where the two files go (default: here)")

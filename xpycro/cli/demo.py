@@ -11,21 +11,37 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from xpycro.cli import chains
+from xpycro.cli import chains, switching
 from xpycro.errors import DimensionError
 from xpycro.io import opening, store
 from xpycro.io.translate import translate
 from xpycro.schema import plane_dims, resolve_dims
-from xpycro.simulate import band_excitation
+from xpycro.simulate import band_excitation, write_band_excitation
 
 __all__ = ["run"]
 
 
-def run(file: str | None = None, *, group: str | None = None, variable: str | None = None, output: str = ".") -> None:
+def run(
+    file: str | None = None,
+    *,
+    kind: str = "map",
+    group: str | None = None,
+    variable: str | None = None,
+    output: str = ".",
+) -> None:
     """Run the chain that suits `file` (or a simulated measurement) and print where the results lie."""
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
-    if file is None:
+    if file is None and kind == "band-excitation":
+        target = _free(folder / "band_excitation_demo.h5")
+        raw = target.with_name(f"{target.stem}_raw")
+        print("simulating switching spectroscopy: 24 x 24 pixels, 48 bias steps, in and out of field, 48 frequencies")
+        made = band_excitation((24, 24), 48, mode="dc", n_steps=48, field="both", quality_factor=60, chunks={"y": 6})
+        print(f"writing the raw folder {write_band_excitation(made, raw)}, and translating it")
+        ds = translate(raw, target)
+        # by place: the folder knows pixels, the simulation metres
+        ds = ds.assign({str(n): v.variable for n, v in made.data_vars.items() if str(n).startswith("true_")})
+    elif file is None:
         target = _free(folder / "xpycro_demo.h5")
         print("simulating a band-excitation map of 64 x 64 pixels, 128 frequencies")
         ds = store.save(band_excitation(), target)
@@ -35,10 +51,12 @@ def run(file: str | None = None, *, group: str | None = None, variable: str | No
         ds = translate(file, target)
         if group is not None:
             ds = opening.open(target, group=group)
-    title = str(ds.attrs["title"]) if file is None else Path(file).name
+    title = str(ds.attrs["title"]).replace("_", " ") if file is None else Path(file).name
     page = chains.Page(title=title, target=target)
     spectral = _spectral(ds, variable)
-    if spectral is not None:
+    if variable is None and switching.is_switching(ds):
+        switching.run(ds, page)
+    elif spectral is not None:
         chains.spectra(ds, spectral, page)
     elif any(plane_dims(da) for da in ds.data_vars.values()):
         chains.images(ds, page, variable)

@@ -187,6 +187,7 @@ def _steps(ds: xr.Dataset) -> dict[str, dict[str, object]]:
             if wave.size != n or np.ptp(wave) == 0:
                 continue
             amplitude, offset = np.polyfit(wave, bias, 1)
+            offset = 0.0 if abs(offset) < 1e-9 * abs(amplitude) else offset
             if amplitude > 0 and np.allclose(amplitude * wave + offset, bias, atol=1e-6 * np.ptp(bias)):
                 vs |= {"amplitude [V]": amplitude, "offset [V]": offset, "steps per full cycle": whole,
                        "cycle fraction": fraction, "cycle phase shift": shift}  # fmt: skip

@@ -131,7 +131,7 @@ def switching_explorer(
         d[0].name = f"spectrum {number}"
     text = "Tap the map for the loop there, the loop for the spectrum of that bias step. Dots: data, line: fit."
     if every > 1:
-        text += f" Loops and spectra: every {every}th pixel."
+        text += f" Loops and spectra: one pixel in {every} along each axis."
     return column(select, row(chart.figure, loop), row(*[d[0] for d in drawn]), static.caption(text))
 
 

@@ -15,7 +15,7 @@ from xpycro.engine.solver import Component, Problem, Recipe, Solution, Status, s
 
 __all__ = ["MAX_CLUSTERS", "NONLINEAR", "cluster_starts", "fit_block"]
 
-MAX_CLUSTERS = 32
+MAX_CLUSTERS = 16
 NONLINEAR = 6  # two half-way biases and four widths: what a start has to say, for the rest is linear
 TOLERANCE = 1e-8  # of the cost: every parameter within about a thousandth of its standard error
 # The solver's order is intercept, slope | height, half-way biases (falling, rising), four widths; a result's is that of

@@ -20,7 +20,7 @@ from xpycro.units import combine_units
 
 __all__ = ["evaluate_loops", "fit", "residual_of_loops"]
 
-_SAMPLE = 2048  # loops that the clusters are found in
+_SAMPLE = 1024  # loops that the clusters are found in
 _DESCRIBED = {
     "lower_level": "response before switching, at the negative end",
     "height": "switchable response; negative where the response falls with the bias",
@@ -68,7 +68,7 @@ def fit(projected: xr.Dataset | xr.DataArray, *, dim: str = "step") -> xr.Datase
 
     Notes
     -----
-    *Laziness*: lazy for lazy loops; those that clusters are found in, about 2000, are used before the others, so that
+    *Laziness*: lazy for lazy loops; those that clusters are found in, about 1000, are used before the others, so that
     what is not stored yet is computed at most twice. Each loop is fitted from its own convex hull and from the fit of
     the cluster's mean that it resembles most, and the lower cost wins. Level, height and slope are eliminated (variable
     projection); the Jacobian is exact, for the hard switch leaves y continuously differentiable.
