@@ -221,16 +221,31 @@ def test_lazy_equals_eager_and_computes_nothing(band):
     xr.testing.assert_allclose(difference.compute(), residual(eager, da))
 
 
-@settings(derandomize=True, deadline=None, max_examples=8)
-@given(chunks=st.tuples(st.integers(1, 30), st.integers(1, 90)), hole=st.integers(0, 89))
-def test_chunks_and_nan_change_nothing(peaks, chunks, hole):
+@settings(derandomize=True, deadline=None, max_examples=10)
+@given(
+    chunks=st.tuples(st.integers(1, 30), st.integers(1, 90)), hole=st.integers(0, 89), other=st.integers(1, 90),
+    sigma=st.sampled_from([None, "number", "channel", "pixel", "both"]), missing=st.sampled_from([np.nan, np.inf]),
+)  # fmt: skip
+def test_chunks_nan_and_weights_change_nothing(peaks, chunks, hole, other, sigma, missing):
     da = peaks[0].copy()
-    da[:, hole] = np.nan
-    whole = fit(da, "gaussian + linear")
-    without = fit(da.isel(energy=[i for i in range(90) if i != hole]), "gaussian + linear")
-    lazy = fit(da.chunk(position=chunks[0], energy=chunks[1]), "gaussian + linear").compute()
+    da[:, hole] = missing
+    rng = np.random.default_rng(hole)
+    weights = {
+        None: None,
+        "number": 1.3,
+        "channel": xr.DataArray(rng.uniform(0.5, 2, 90), dims="energy"),
+        "pixel": xr.DataArray(rng.uniform(0.5, 2, 30), dims="position"),
+        "both": xr.DataArray(rng.uniform(0.5, 2, da.shape), dims=da.dims),
+    }[sigma]
+    kept = [i for i in range(90) if i != hole]
+    along = isinstance(weights, xr.DataArray) and "energy" in weights.dims
+    whole = fit(da, "gaussian + linear", sigma=weights)
+    without = fit(da.isel(energy=kept), "gaussian + linear", sigma=weights.isel(energy=kept) if along else weights)
+    cut = weights.chunk({d: other for d in weights.dims}) if isinstance(weights, xr.DataArray) else weights
+    lazy = fit(da.chunk(position=chunks[0], energy=chunks[1]), "gaussian + linear", sigma=cut).compute()
     xr.testing.assert_equal(lazy.drop_attrs(), whole.drop_attrs())
     np.testing.assert_allclose(whole.gaussian_center, without.gaussian_center, atol=1e-4)
+    np.testing.assert_allclose(whole.gaussian_sigma_stderr, without.gaussian_sigma_stderr, rtol=1e-3)
 
 
 def test_evaluate_and_residual(peaks):
@@ -275,6 +290,26 @@ def test_hopeless_pixels_are_flagged_and_nan(peaks):
     assert said[2] in ("indistinguishable_from_background", "parameters_not_determined_by_the_data")
     assert not result.converged[:4].any() and result.gaussian_center[:4].isnull().all()
     assert result.converged[4:].all()
+
+
+@pytest.mark.parametrize(
+    "model", ["gaussian + constant", "voigt", "exponential + constant", "erf_step + linear", "sho"]
+)
+def test_hopeless_pixels_of_every_kind(model):
+    rng = np.random.default_rng(8)
+    x = np.linspace(1.0, 5.0, 60)
+    noise = rng.normal(size=(200, 60)) + (1j * rng.normal(size=(200, 60)) if model == "sho" else 0)
+    noise[0], noise[1], noise[2], noise[3] = np.nan, np.inf, 7.0, 0.0
+    noise[4, 1:] = np.nan
+    result = fit(xr.DataArray(noise, {"energy": x}, ("position", "energy")), model, dim="energy")
+    meanings = np.array(result.status.flag_meanings.split())[result.status.values]
+    assert list(meanings[:2]) == ["no_finite_data"] * 2 and meanings[4] == "fewer_points_than_parameters"
+    assert not result.converged[:5].any()
+    assert float(result.converged[5:].mean()) < 0.05  # pure noise is no signal
+    bad = ~result.converged
+    for name in models.parse(model).parameters:
+        assert result[name].where(bad).isnull().all() and result[f"{name}_stderr"].where(bad).isnull().all()
+        assert np.isfinite(result[name].where(~bad, 0)).all()
 
 
 def test_integers_float32_and_transposed(peaks):

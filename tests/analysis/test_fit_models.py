@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -51,6 +53,13 @@ def test_gaussian_in_an_image():
     assert result.center_x.units == "m" and result.angle.units == "rad"
     assert evaluate(result).dims == ("frame", "y", "x")
     assert float(residual(result, da).std()) == pytest.approx(0.05, rel=0.1)
+    holes = da.copy()
+    holes[0], holes[1, 3:6] = np.nan, np.inf
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        partly = fit(holes, "gaussian_2d", dim=("y", "x"), sigma=0.05, absolute_sigma=True)
+    assert list(partly.converged) == [False, True, True]
+    assert float(abs(partly.center_x[1] - 2.2)) < 5 * float(partly.center_x_stderr[1])
     turned = fit(da.transpose("x", "frame", "y"), "gaussian_2d", dim=("y", "x"))
     np.testing.assert_allclose(
         np.hypot(turned.sigma_1, turned.sigma_2), np.hypot(result.sigma_1, result.sigma_2), rtol=1e-3

@@ -92,8 +92,12 @@ def _cluster_starts(task: Task, x: np.ndarray, y: np.ndarray, start: np.ndarray)
 
 def _image_starts(model: models.Model, x: np.ndarray, y: np.ndarray, start: np.ndarray) -> np.ndarray:
     """A 2-D peak starts at the largest deviation from the median, as wide as the area above half of it says."""
-    filled = np.where(np.isfinite(y), y, np.nanmedian(np.where(np.isfinite(y), y, np.nan), axis=-1, keepdims=True))
-    deviation = np.nan_to_num(filled - np.median(filled, axis=-1, keepdims=True))
+    known = np.isfinite(y)
+    filled = np.where(
+        known, y, np.where(known.any(axis=-1, keepdims=True), np.nan, 0.0)
+    )  # an empty image has no median
+    middle = np.nanmedian(filled, axis=-1, keepdims=True)
+    deviation = np.where(known, y - middle, 0.0)
     top = np.argmax(np.abs(deviation), axis=-1)
     peak = np.take_along_axis(deviation, top[:, None], axis=-1)
     above = np.sum(deviation / np.where(peak == 0, 1.0, peak) > 0.5, axis=-1)

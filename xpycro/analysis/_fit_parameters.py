@@ -46,10 +46,6 @@ class Knowledge:
     mapped: tuple[int, ...]
     maps: tuple[xr.DataArray, ...]
 
-    @property
-    def n_fitted(self) -> int:
-        return sum(not f and t < 0 for f, t in zip(self.fixed, self.tied, strict=True))
-
 
 def known_of(
     model: models.Model, units: Mapping[str, str], da: xr.DataArray, dims: Sequence[str], start: Any, bounds: Any,

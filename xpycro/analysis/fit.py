@@ -136,7 +136,7 @@ def fit(
         raise ValueError("start='clusters' needs a model that finds its own starts; a function needs numbers or maps")
     known = known_of(chosen, units, da, dims, None if by_cluster else start, bounds, fixed)
     x = _places(axes)
-    _check_points(chosen, x, known.n_fitted)
+    chosen.check_axis(x)
     problem = Problem(
         components=() if isinstance(chosen, models.PythonModel) else tuple(t.component() for t in chosen.terms),
         lower=known.lower, upper=known.upper, fixed=known.fixed, tied=known.tied,
@@ -144,6 +144,7 @@ def fit(
         absolute_sigma=absolute_sigma, covariance=covariance, max_iterations=max_iterations,
         candidates=candidates(chosen, x),
     )  # fmt: skip
+    _check_points(chosen, x, problem.n_fitted)
     task = Task(chosen, problem, tuple(map(tuple, x.tolist())), known.start, known.mapped, weights is not None,
                 by_cluster)  # fmt: skip
     arrays, core = [da, *known.maps], [list(dims), *([] for _ in known.maps)]
@@ -186,7 +187,6 @@ def _check_points(model: models.Model, x: np.ndarray, n_fitted: int) -> None:
         raise ValueError(
             f"{points} points cannot determine {n_fitted} parameters of {names}: fix some, or widen the window"
         )
-    model.check_axis(x)
 
 
 def _fitted(

@@ -97,8 +97,7 @@ def spectra(ds: xr.Dataset, da: xr.DataArray, page: Page) -> None:
     text = "Tap a pixel for its spectrum; tap the spectrum for the map at that value."
     page.add(_label(da), f"{text}\n\n{left_out}" if left_out else text, report.explorer(da))
 
-    pixels = da.size // max(1, da.sizes[dim])
-    components = min(32, da.sizes[dim], pixels)
+    components = min(32, da.sizes[dim], _pixels(da, dim))
     print(f"decomposing {_label(da)}: SVD")
     svd = store.save(decompose.svd(da, dim=dim, n_components=components), page.target)
     share = 100 * float(svd.explained_variance_ratio[0])
@@ -154,9 +153,12 @@ def _measured(da: xr.DataArray, dim: str) -> tuple[xr.DataArray, str]:
     return da, " ".join(sentences)
 
 
+def _pixels(da: xr.DataArray, dim: str) -> int:
+    return int(np.prod([size for d, size in da.sizes.items() if d != dim]))
+
+
 def _n_clusters(da: xr.DataArray, dim: str) -> int:
-    pixels = int(np.prod([size for d, size in da.sizes.items() if d != dim]))
-    return max(2, min(4, pixels // 4))
+    return max(2, min(4, _pixels(da, dim) // 4))
 
 
 # What is tried on the clusters' mean spectra of a real measurement; the most likely by AIC is fitted everywhere.
@@ -170,16 +172,21 @@ _CANDIDATES = (
 )
 
 
+# An energy loss falls off as a power law below its edges.
+_LOSSES = ("power_law", "power_law + gaussian", "power_law + erf_step", "power_law + erf_step + gaussian")
+
+
 def _model(da: xr.DataArray, dim: str, clusters: xr.Dataset) -> tuple[str, Any]:
     """The model that suits: the oscillator for complex spectra, else the best candidate on the clusters' means."""
     if da.dtype.kind == "c":
         return "sho", None
     means = clusters.mean_response.compute()
     # the spread of the mean is far below any model's misfit, so AIC only ranks here; it is not a test
-    fits = {name: _fit(means, name, dim) for name in _CANDIDATES}
+    candidates = _LOSSES if dim == "energy_loss" and float(da[dim].min()) > 0 else _CANDIDATES
+    fits = {name: _fit(means, name, dim) for name in candidates}
     scores = {name: float(fit.aic.mean()) for name, fit in fits.items() if bool(fit.converged.all())}
     if not scores:
-        return "linear", None
+        return candidates[0], None
     best = min(scores, key=lambda name: scores[name])
     rows = [(name, score - scores[best]) for name, score in sorted(scores.items(), key=lambda item: item[1])]
     caption = "Candidates on the clusters' mean spectra: Akaike information criterion above the best."

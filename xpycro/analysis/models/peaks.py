@@ -45,6 +45,10 @@ class Gaussian(Shape):
 
     Units: amplitude that of the data, center and sigma that of the axis.
 
+    References
+    ----------
+    Forbes, Evans, Hastings and Peacock, Statistical Distributions, 4th ed. (2011): the normal density, by its height.
+
     Examples
     --------
     >>> Gaussian(name="pi") + Gaussian()
@@ -74,6 +78,10 @@ class Lorentzian(Shape):
     """Lorentzian peak.
 
     Units: amplitude that of the data, center and gamma that of the axis.
+
+    References
+    ----------
+    Forbes, Evans, Hastings and Peacock, Statistical Distributions, 4th ed. (2011): the Cauchy density, by its height.
     """
 
     kind = "lorentzian"
@@ -174,6 +182,10 @@ class SplitGaussian(Shape):
     """Gaussian with another standard deviation on either side of its maximum.
 
     Units: amplitude that of the data, center and both sigmas that of the axis.
+
+    References
+    ----------
+    Wallis, Statist. Sci. 29, 106 (2014): Fechner's two-piece normal distribution.
     """
 
     kind = "split_gaussian"
