@@ -303,3 +303,16 @@ def test_real_topographies_become_flat(data_file):
     # the publisher's own flattening gives Rq 7.87 nm, Ra 6.37 nm: another method, the same surface
     assert 5e-9 < float(rough.root_mean_square_height) < 11e-9
     assert 4e-9 < float(rough.arithmetical_mean_height) < 9e-9
+
+
+def test_what_is_left_out_must_be_labelled_and_lie_on_the_image():
+    da = surface(np.zeros((6, 7)))
+    for tool in (image.level, image.destripe, image.roughness):
+        with pytest.raises(TypeError, match="exclude= is of type ndarray: pass a boolean DataArray"):
+            tool(da, exclude=np.zeros((6, 7), bool))
+        with pytest.raises(ValueError, match="it needs \\['y', 'x'\\]"):
+            tool(da, exclude=xr.DataArray([True], dims="z"))
+    with pytest.raises(TypeError, match="mask= is of type ndarray"):
+        image.inpaint(da, np.zeros((6, 7), bool))
+    with pytest.raises(ValueError, match="not evenly spaced"):
+        image.level(da.assign_coords(y=np.arange(6.0) ** 2))

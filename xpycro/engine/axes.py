@@ -146,6 +146,29 @@ def real_numbers(da: xr.DataArray) -> xr.DataArray:
     return numbers(da)
 
 
+def left_out(exclude: xr.DataArray, da: xr.DataArray, dims: Sequence[str], what: str = "exclude") -> xr.DataArray:
+    """`exclude` as booleans, over `dims` at least and over dims of `da` only.
+
+    Raises
+    ------
+    TypeError
+        If it is no DataArray.
+    ValueError
+        If it lacks one of `dims` or has others than `da`.
+    """
+    if not isinstance(exclude, xr.DataArray):
+        raise TypeError(
+            f"{what}= is of type {type(exclude).__name__}: pass a boolean DataArray such as {what}=data > 1"
+        )
+    lacking, foreign = [d for d in dims if d not in exclude.dims], [d for d in exclude.dims if d not in da.dims]
+    if lacking or foreign:
+        raise ValueError(
+            f"{what}= has the dims {list(map(str, exclude.dims))}: it needs {list(dims)} and may have others of "
+            f"{list(map(str, da.dims))}"
+        )
+    return exclude.astype(bool)
+
+
 def numbers(da: xr.DataArray) -> xr.DataArray:
     """`da` itself where it holds numbers, else a TypeError."""
     if da.dtype.kind not in "fiubc":

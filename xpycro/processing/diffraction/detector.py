@@ -53,6 +53,8 @@ def within(axes: Sequence[Axis], inner: float, outer: float, center: tuple[float
 def on_detector(mask: xr.DataArray, axes: Sequence[Axis], what: str) -> np.ndarray:
     """The numbers of a mask over the detector's dims, slow and fast."""
     dims = (axes[0].dim, axes[1].dim)
+    if not isinstance(mask, xr.DataArray):
+        raise TypeError(f"{what}= is of type {type(mask).__name__}: pass a DataArray over {list(dims)}")
     if set(mask.dims) != set(dims) or mask.sizes != {d: a.size for d, a in zip(dims, axes, strict=True)}:
         raise ValueError(f"{what}= is {dict(mask.sizes)}; the detector is {[(a.dim, a.size) for a in axes]}")
     return mask.transpose(*dims).values

@@ -98,7 +98,7 @@ def run(
         raise TypeError(f"reductions={reductions!r}: pass a list of VirtualDetector, CenterOfMass, MeanPattern, ...")
     keep = np.ones((axes[0].size, axes[1].size), bool)
     if exclude is not None:
-        keep = ~on_detector(exclude.astype(bool), axes, "exclude")
+        keep = ~on_detector(exclude, axes, "exclude").astype(bool)
     plan = _Plan(axes, keep)
     for item in asked:
         plan.add(item)

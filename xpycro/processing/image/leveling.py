@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from xpycro.engine import chunked
-from xpycro.engine.axes import along, image_of, plane_of, real_numbers, samples
+from xpycro.engine.axes import along, image_of, left_out, plane_of, real_numbers, samples
 from xpycro.provenance import recorded
 
 __all__ = ["destripe", "level"]
@@ -171,7 +171,7 @@ def level(
     DimensionError
         If there are not two spatial dims.
     ValueError, TypeError
-        For an unknown method, points on one line, complex or empty data.
+        For an unknown method, points on one line, an uneven axis (surfaces), complex or empty data.
 
     Notes
     -----
@@ -192,11 +192,13 @@ def level(
     plane = plane_of(da)
     arrays, core = [da], [plane]
     if exclude is not None:
-        arrays.append(exclude.astype(bool))
+        arrays.append(left_out(exclude, da, plane))
         core.append(plane)
     kwargs: dict[str, Any] = {}
     if method in ("plane", "polynomial"):
         kwargs["order"] = 1 if method == "plane" else int(order)
+        for dim in plane:
+            _ = along(da, dim).step  # surfaces are fitted over pixels: an uneven axis would bend them
         if not 0 <= kwargs["order"] <= 12:
             raise ValueError(f"order={order}: a polynomial surface has an order of 0 to 12")
     elif method == "three_point":
@@ -288,7 +290,7 @@ def destripe(
     lines = min(9, axis.size) if width is None else samples(axis, width, odd=True, least=3)
     arrays, core = [da], [plane]
     if exclude is not None:
-        arrays.append(exclude.astype(bool))
+        arrays.append(left_out(exclude, da, plane))
         core.append(plane)
     output = chunked.Output(float, plane, attrs=da.attrs)
     found = chunked.apply(_destriped, *arrays, dims=core, outputs={"d": output}, kwargs={"lines": lines})["d"]

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from xpycro.engine import chunked
-from xpycro.engine.axes import along, floating, image_of, plane_of, real_numbers
+from xpycro.engine.axes import along, floating, image_of, left_out, plane_of, real_numbers
 from xpycro.provenance import recorded
 from xpycro.schema import coordinate
 from xpycro.units import combine_units
@@ -105,7 +105,7 @@ def roughness(
         units = combine_units((unit, 1), (ux, -1)) if power is None else (unit if power else "1")
         label = f"{name.replace('_', ' ').capitalize()} {symbol}"
         outputs[name] = chunked.Output(float, attrs={"units": units, "long_name": label})
-    arrays = [da] if exclude is None else [da, exclude.astype(bool)]
+    arrays = [da] if exclude is None else [da, left_out(exclude, da, plane)]
     kwargs = {"dy": dy, "dx": dx}
     found = chunked.apply(_roughness, *arrays, dims=[plane] * len(arrays), outputs=outputs, kwargs=kwargs)
     result = xr.Dataset(found)

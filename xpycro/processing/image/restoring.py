@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xpycro.engine import chunked
-from xpycro.engine.axes import along, floating, image_of, plane_of, real_numbers
+from xpycro.engine.axes import along, floating, image_of, left_out, plane_of, real_numbers
 from xpycro.errors import MissingExtra
 from xpycro.provenance import recorded
 
@@ -211,7 +211,7 @@ def inpaint(
     plane = plane_of(da)
     arrays, core = [da], [plane]
     if mask is not None:
-        arrays.append(mask.astype(bool))
+        arrays.append(left_out(mask, da, plane, "mask"))
         core.append(plane)
     output = chunked.Output(float, plane, attrs=da.attrs)
     found = chunked.apply(_inpainted, *arrays, dims=core, outputs={"i": output}, kwargs={"method": method})["i"]

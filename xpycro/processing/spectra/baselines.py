@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xpycro.engine import chunked
-from xpycro.engine.axes import Axis, along, floating, real_numbers
+from xpycro.engine.axes import Axis, along, floating, left_out, real_numbers
 from xpycro.provenance import recorded
 from xpycro.schema import pick
 
@@ -114,9 +114,7 @@ def _with_exclusion(
 ) -> tuple[list[xr.DataArray], list[list[str]]]:
     if exclude is None:
         return [da], [[axis.dim]]
-    if axis.dim not in exclude.dims:
-        raise ValueError(f"exclude= lacks the dim {axis.dim!r}; it has {list(map(str, exclude.dims))}")
-    return [da, exclude.astype(bool)], [[axis.dim], [axis.dim]]
+    return [da, left_out(exclude, da, [axis.dim])], [[axis.dim], [axis.dim]]
 
 
 @recorded("spectra.baseline")
