@@ -160,6 +160,7 @@ def moments(
     width = int(block.shape[1] if columns is None else np.count_nonzero(columns))
     dtype = wide(block.dtype)
     total: Moments | None = None
+    room: np.ndarray | None = None
     missing, infinite, negative = np.zeros(width, np.int64), 0, 0
     with single_threaded_blas(limit_threads):
         for part in row_slices(block.shape, factor):
@@ -167,25 +168,31 @@ def moments(
             kept = None if skip is None else ~np.asarray(skip[part], bool)
             if kept is not None and not kept.all():
                 rows = rows[kept]
-            x: np.ndarray = np.array(rows if columns is None else rows[:, columns], dtype=dtype, order="C", ndmin=2)
+            if room is None or len(room) < len(rows):
+                room = np.empty((len(rows), width), dtype)
+            x = room[: len(rows)]  # cast into one piece of memory: a new one costs as much as the cast
+            x[...] = rows if columns is None else rows[:, columns]
             w = None if weights is None else np.asarray(weights[part], float)
             if w is not None and kept is not None:
                 w = w[kept]
-            finite = finite_rows(x)
+            with np.errstate(over="ignore", invalid="ignore"):
+                sums = x.sum(axis=0)
+            finite = np.ones(len(x), bool) if np.isfinite(sums).all() else finite_rows(x)
             if not finite.all():
                 missing += np.isnan(x).sum(axis=0)
                 infinite += int(np.isinf(x).sum())
                 x = np.ascontiguousarray(x[finite])
+                sums = x.sum(axis=0)
                 w = None if w is None else w[finite]
             if row_scaling == "poisson":
                 row_mean = x.mean(axis=1).real
                 w = np.divide(1.0, row_mean, out=np.zeros_like(row_mean), where=row_mean > 0)
                 negative += int((row_mean < 0).sum())
             if x.shape[0] or total is None:
-                part_moments = _slice_moments(x, w, center, factor)
+                part_moments = _slice_moments(x, sums, w, center, factor)
                 total = part_moments if total is None else merge(total, part_moments, in_place=True)
     if total is None:
-        total = _slice_moments(np.empty((0, width), dtype), None, center, factor)
+        total = _slice_moments(np.empty((0, width), dtype), np.zeros(width, dtype), None, center, factor)
     return replace(total, missing=missing, infinite=infinite, negative=negative)
 
 
@@ -224,9 +231,9 @@ def clean_slices(
         yield part, x, missing, infinite
 
 
-def _slice_moments(x: np.ndarray, w: np.ndarray | None, center: bool, factor: bool) -> Moments:
+def _slice_moments(x: np.ndarray, total: np.ndarray, w: np.ndarray | None, center: bool, factor: bool) -> Moments:
+    """Moments of a few rows, which are overwritten, with their sum `total`."""
     weight = float(x.shape[0]) if w is None else float(w.sum())
-    total = x.sum(axis=0)
     if w is None:
         mean = total / max(x.shape[0], 1)
     else:
