@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xpycro.processing.cluster.features import features
-from xpycro.processing.cluster.results import assemble, raw_data
+from xpycro.processing.cluster.gathered import in_memory
 from xpycro.provenance import recorded
 
 __all__ = ["estimator"]
@@ -68,42 +67,16 @@ def estimator(
     array([0, 0, 1], dtype=int32)
     """
     name = type(estimator).__name__
+    if isinstance(estimator, type):
+        raise TypeError(f"cluster by {estimator.__name__}: pass an instance, such as {estimator.__name__}()")
     if not hasattr(estimator, "fit_predict") and not (hasattr(estimator, "fit") and hasattr(estimator, "predict")):
         raise TypeError(f"cluster by {name}: it has no fit_predict; pass a clusterer such as KMeans(4)")
-    given = features(
-        obj,
-        dim=dim,
-        variable=variable,
-        components=components,
-        exclude=exclude,
-        operation=f"cluster by {name}",
-        scale=scale,
+    held = in_memory(
+        obj, data, f"cluster by {name}", components=components, dim=dim, variable=variable, scale=scale, exclude=exclude
     )
-    measured = raw_data(given, obj, data)
     from sklearn.base import clone
 
-    x, numbers = given.gathered()
     fresh = clone(estimator)
-    found = np.asarray(fresh.fit_predict(x) if hasattr(fresh, "fit_predict") else fresh.fit(x).predict(x))
-    return from_labels(given, measured, x, numbers, found, method=name)
-
-
-def from_labels(
-    given: Any,
-    measured: xr.DataArray,
-    x: np.ndarray,
-    numbers: np.ndarray,
-    found: np.ndarray,
-    *,
-    method: str,
-    **attrs: Any,
-) -> xr.Dataset:
-    """The result of labels found on gathered rows; negative ones are left out, the others renumbered from 0."""
-    if not (found >= 0).any():
-        raise ValueError(f"{method} found no cluster: every observation is noise")
-    kept = found >= 0
-    _, compact = np.unique(found[kept], return_inverse=True)
-    labels = np.full(given.n_observations, -1, np.int32)
-    labels[numbers[kept]] = compact
-    centers = np.stack([x[kept][compact == i].mean(axis=0) for i in range(int(compact.max()) + 1)])
-    return assemble(given, measured, labels, centers, method=method, **attrs)
+    rows = held.rows
+    found = np.asarray(fresh.fit_predict(rows) if hasattr(fresh, "fit_predict") else fresh.fit(rows).predict(rows))
+    return held.labelled(found, method=name)

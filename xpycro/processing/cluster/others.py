@@ -10,9 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from xpycro.processing.cluster.features import features
-from xpycro.processing.cluster.general import from_labels
-from xpycro.processing.cluster.results import assemble, check_clusters, raw_data
+from xpycro.processing.cluster.gathered import in_memory
+from xpycro.processing.cluster.results import assemble
 from xpycro.provenance import recorded
 
 __all__ = ["agglomerative", "gaussian_mixture", "hdbscan"]
@@ -74,37 +73,25 @@ def gaussian_mixture(
     """
     if covariance not in ("full", "tied", "diag", "spherical"):
         raise ValueError(f"gaussian_mixture: covariance={covariance!r}; choose 'full', 'tied', 'diag' or 'spherical'")
-    given = features(
-        obj,
-        dim=dim,
-        variable=variable,
-        components=components,
-        exclude=exclude,
-        operation="gaussian_mixture",
-        scale=scale,
-    )
-    count = check_clusters(n_clusters, given.n_observations, "gaussian_mixture")
-    measured = raw_data(given, obj, data)
+    held = in_memory(
+        obj, data, "gaussian_mixture", n_clusters=n_clusters, components=components, dim=dim, variable=variable,
+        scale=scale, exclude=exclude,
+    )  # fmt: skip
     from sklearn.mixture import GaussianMixture
 
-    x, numbers = given.gathered()
-    check_clusters(n_clusters, x.shape[0], "gaussian_mixture")
+    x, count = held.rows, int(n_clusters)
     # brought to about one, so that the small amount added to each variance means the same in every unit
     shift, spread = x.mean(axis=0), float(x.std()) or 1.0
     z = (x - shift) / spread
     model = GaussianMixture(count, covariance_type=covariance, random_state=seed, n_init=n_starts).fit(z)
     chances = model.predict_proba(z)
-    memberships = np.full((given.n_observations, count), np.nan)
-    memberships[numbers] = chances
-    labels = np.full(given.n_observations, -1, np.int32)
-    labels[numbers] = chances.argmax(axis=1)
     return assemble(
-        given,
-        measured,
-        labels,
+        held.given,
+        held.measured,
+        held.spread(chances.argmax(axis=1).astype(np.int32), -1),
         model.means_ * spread + shift,
         method="gaussian_mixture",
-        memberships=memberships,
+        memberships=held.spread(chances, np.nan),
         pycro_bic=float(model.bic(z)),
         pycro_aic=float(model.aic(z)),
         pycro_converged=int(model.converged_),
@@ -167,17 +154,16 @@ def hdbscan(
     """
     if min_cluster_size < 2:
         raise ValueError(f"hdbscan: min_cluster_size={min_cluster_size} must be at least 2")
-    given = features(
-        obj, dim=dim, variable=variable, components=components, exclude=exclude, operation="hdbscan", scale=scale
+    held = in_memory(
+        obj, data, "hdbscan", components=components, dim=dim, variable=variable, scale=scale, exclude=exclude
     )
-    measured = raw_data(given, obj, data)
     from sklearn.cluster import HDBSCAN
 
-    x, numbers = given.gathered()
-    if x.shape[0] < min_cluster_size:
-        raise ValueError(f"hdbscan: min_cluster_size={min_cluster_size}, and only {x.shape[0]} observations are left")
+    count = held.rows.shape[0]
+    if count < min_cluster_size:
+        raise ValueError(f"hdbscan: min_cluster_size={min_cluster_size}, and only {count} observations are left")
     model = HDBSCAN(min_cluster_size=min_cluster_size, min_samples=min_samples, copy=True)
-    return from_labels(given, measured, x, numbers, model.fit_predict(x), method="hdbscan")
+    return held.labelled(model.fit_predict(held.rows), method="hdbscan")
 
 
 @recorded("cluster.agglomerative")
@@ -228,22 +214,14 @@ def agglomerative(
     """
     if linkage not in ("ward", "average", "complete", "single"):
         raise ValueError(f"agglomerative: linkage={linkage!r}; choose 'ward', 'average', 'complete' or 'single'")
-    given = features(
-        obj, dim=dim, variable=variable, components=components, exclude=exclude, operation="agglomerative", scale=scale
-    )
-    count = check_clusters(n_clusters, given.n_observations, "agglomerative")
-    if given.n_observations > _PAIRS:
-        raise ValueError(
-            f"agglomerative compares all pairs, of at most {_PAIRS} observations; there are {given.n_observations}: "
-            "crop or coarsen the map, or use kmeans (its dendrogram shows how clusters merge)"
-        )
-    measured = raw_data(given, obj, data)
+    held = in_memory(
+        obj, data, "agglomerative", n_clusters=n_clusters, most=_PAIRS, components=components, dim=dim,
+        variable=variable, scale=scale, exclude=exclude,
+    )  # fmt: skip
     from sklearn.cluster import AgglomerativeClustering
 
-    x, numbers = given.gathered()
-    check_clusters(n_clusters, x.shape[0], "agglomerative")
-    if x.shape[0] == 1:
+    if held.rows.shape[0] == 1:
         found = np.zeros(1, int)
     else:
-        found = AgglomerativeClustering(count, linkage=linkage).fit_predict(x)
-    return from_labels(given, measured, x, numbers, found, method="agglomerative", pycro_linkage=linkage)
+        found = AgglomerativeClustering(int(n_clusters), linkage=linkage).fit_predict(held.rows)
+    return held.labelled(found, method="agglomerative", pycro_linkage=linkage)

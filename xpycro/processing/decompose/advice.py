@@ -24,6 +24,8 @@ LABELS = {
 }
 _ALIKE = 0.2  # correlation of the noise in neighbouring observations from which its maps cannot be told from signal
 
+_TELLING = 0.4  # limit of the correlation below which a map that does not pass it is worth a word
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -44,6 +46,7 @@ def judge(
     permuted: bool,
     complete: bool,
     channels: Channels | None,
+    counts: bool,
 ) -> Judgement:
     """Weigh the answers: theory where the bulk follows its law, else the structure of the maps, else none.
 
@@ -60,6 +63,8 @@ def judge(
     complete : bool
         Whether every component is kept.
     channels : Channels, optional
+    counts : bool
+        Whether the data are counts, decomposed as they are.
     """
     white = misfit <= limit
     law = (
@@ -85,9 +90,11 @@ def judge(
     ]
     if white:
         number = answers["gavish_donoho"]
-        doubt = _artefacts(structured[:number]) if np.isfinite(structure.limit).any() else ""
+        doubt = _artefacts(structured[:number]) if np.nanmedian([*structure.limit, 1.0]) < _TELLING else ""
         return Judgement(number, f"{number} (gavish_donoho): {law}{doubt}.", notes)
     why = f"{law[0].upper()}{law[1:]}{_causes(channels)}. Thresholds of theory count noise as signal here."
+    if counts:
+        why += " For counts, decompose by pca(scale='poisson'): its noise is alike everywhere."
     if not told:
         return Judgement(-1, f"No answer can be believed: {maps}. {why}", notes)
     return Judgement(answers["map_structure"], f"{answers['map_structure']} (map_structure): {maps}. {why}", notes)

@@ -153,11 +153,11 @@ def rank(
         "map_structure": int(structured.sum()) if np.isfinite(structure.limit).any() else -1,
         "elbow": int(distance.argmax()),
     }
+    units = str(result["singular_values"].attrs.get("units", "1"))
     judged = judge(
         answers, structure, structured, misfit, limit, permuted=data is not None, complete=kept >= smaller,
-        channels=channels,
+        channels=channels, counts=units == "counts" and "pycro_scale" not in result.attrs,
     )  # fmt: skip
-    units = str(result["singular_values"].attrs.get("units", "1"))
     plain = {"units": "1"}
     variables: dict[str, Any] = {
         name: ((), answer, {**plain, "long_name": LABELS[name], "believable": believable, "note": note})
