@@ -81,6 +81,14 @@ def test_noise_is_minus_one_and_bad_input_is_named():
         cluster.agglomerative(xr.DataArray(np.zeros((20_001, 2)), dims=("x", "bias")), 3)
 
 
+@pytest.mark.parametrize("method", ["gaussian_mixture", "agglomerative"])
+def test_identical_observations_are_no_clusters(method):
+    same = xr.DataArray(np.full((4, 5, 3), 2.0), dims=("y", "x", "bias"))
+    with pytest.raises(ValueError, match="only 1 observations are distinct"):
+        getattr(cluster, method)(same, 2)
+    assert getattr(cluster, method)(same, 1).sizes["cluster"] == 1
+
+
 def test_scaled_features():
     rng = np.random.default_rng(0)
     truth = np.arange(200) % 2

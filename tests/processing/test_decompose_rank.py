@@ -257,3 +257,15 @@ def test_advice_from_a_stored_result(tmp_path):
     result = decompose.pca(measured("smoothed", 2), 24)
     again = as_indexed(result, tmp_path / "r.h5")
     assert int(decompose.rank(again).recommended) == 2
+
+
+def test_counts_are_sent_to_poisson_scaling():
+    rng = np.random.default_rng(0)
+    spectra = np.stack([np.exp(-(((np.arange(60) - c) / 3) ** 2)) for c in (10, 40)]) + 0.05
+    y, x = np.mgrid[:40, :40] / 40
+    mean = 200 * np.stack([x, 1 - x], axis=-1) @ spectra * (0.2 + y[..., None])
+    da = xr.DataArray(rng.poisson(mean), dims=("y", "x", "energy"), attrs={"units": "counts"})
+    plain = decompose.rank(decompose.svd(da, 12))
+    assert plain.gavish_donoho.believable == 0 and "scale='poisson'" in plain.advice
+    scaled = decompose.rank(decompose.pca(da, 12, scale="poisson", center=False))
+    assert "scale='poisson'" not in scaled.advice and int(scaled.recommended) == 2
