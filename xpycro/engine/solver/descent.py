@@ -19,6 +19,7 @@ __all__ = ["descend", "follow"]
 FREE, TIED, LINEAR = int(Kind.FREE), int(Kind.TIED), int(Loss.LINEAR)
 MAX_ITERATIONS, CONVERGED, SMALL_STEP = map(int, (Status.MAX_ITERATIONS, Status.COST, Status.STEP))
 NOT_FINITE, SINGULAR = int(Status.NOT_FINITE), int(Status.SINGULAR)
+VANISHED = 1e-6  # of its start
 
 
 @apart("void(int64, int64)")
@@ -95,6 +96,7 @@ def _normal_equations(table, rows, target):  # type: ignore[no-untyped-def]
             if d != e:
                 normal[b, a] += value
     p, lower, upper = at.numbers(table, at.P), at.numbers(table, at.LOWER), at.numbers(table, at.UPPER)
+    begun, linear = at.numbers(table, at.BEGUN), at.integers(table, at.LINEAR)
     free, held, subset = at.integers(table, at.FREE), at.integers(table, at.HELD), at.integers(table, at.SUBSET)
     n_subset = 0
     for a in range(n_free):
@@ -110,7 +112,9 @@ def _normal_equations(table, rows, target):  # type: ignore[no-untyped-def]
             normal[b, a] = normal[a, b]
         j = free[a]
         held[a] = 0
-        if (p[j] <= lower[j] and gradient[a] <= 0.0) or (p[j] >= upper[j] and gradient[a] >= 0.0):
+        # a width on its way to zero never arrives (see `_try_step`): as good as there, it counts as there
+        low = VANISHED * begun[j] if lower[j] == 0.0 and linear[j] == 0 else lower[j]
+        if (p[j] <= low and gradient[a] <= 0.0) or (p[j] >= upper[j] and gradient[a] >= 0.0):
             held[a] = 1
         elif normal[a, a] <= 1e-13 * whole or whole == 0.0:
             held[a] = 2
@@ -170,7 +174,7 @@ def _try_step(table):  # type: ignore[no-untyped-def]
         j = free[subset[a]]
         trial[j] = min(max(p[j] + column[a], lower[j]), upper[j])
         if lower[j] == 0.0 and linear[j] == 0:
-            trial[j] = max(trial[j], 0.1 * p[j])  # at zero width a shape has no slope to leave it by
+            trial[j] = max(trial[j], 0.3 * p[j])  # at zero width a shape has no slope to leave it by
         step[a] = trial[j] - p[j]
         predicted += step[a] * gradient[subset[a]]
         for b in range(a + 1):
@@ -198,6 +202,7 @@ def descend(table):  # type: ignore[no-untyped-def]
     cost = _point(table, at.P, rows, residual)
     counts[at.STEPS] = 0
     scalars[at.COST] = cost
+    copy(p, at.numbers(table, at.BEGUN), at.length(table, at.P))
     if not np.isfinite(cost):
         return NOT_FINITE
     # where several shapes share the data, a bold first step jumps into another valley even from a good start

@@ -35,14 +35,14 @@ intrinsic: Any = _intrinsic  # what it makes is called in compiled code only, wi
     # as long as the channels
     XS, DATA, W, RESIDUAL, OTHER_RESIDUAL, SCALED, SPARE, ROWS, OTHER_ROWS,
     # as long as the parameters
-    P, TRIAL, ORIGIN, BEST, PROJECTED, FREE, PLACE_OF, COEFFICIENTS, TAKEN, SLOPE_ROW, SLOPE_PLACE, SLOPE_FACTOR,
+    P, TRIAL, ORIGIN, BEGUN, BEST, PROJECTED, FREE, PLACE_OF, COEFFICIENTS, TAKEN, SLOPE_ROW, SLOPE_PLACE, SLOPE_FACTOR,
     # small algebra: the projected coefficients; a step
     GRAM, PROJECT_LOW, PROJECT_SCALE, RHS, SOLUTION, PROJECT_SUBSET, ACTIVE,
     NORMAL, LOW, SCALE, GRAM_LOW, GRAM_SCALE, CROSS, MIXED, GRADIENT, STEP, COLUMN, HELD, SUBSET, KEPT, INVERSE,
     # the search for peaks
     CORRELATION, CHOSEN, OTHER, OTHERS, FOUND,
     N_PIECES,
-) = range(81)  # fmt: skip
+) = range(82)  # fmt: skip
 
 # Of COUNTS ...
 (

@@ -85,7 +85,7 @@ def _room(problem: Problem, table: Any) -> dict[int, Any]:
     pieces |= {piece: np.zeros((size, size)) for piece in matrices}
     pieces |= {piece: np.zeros(length) for piece in long}
     pieces |= {piece: np.zeros((n_rows, length)) for piece in (at.ROWS, at.OTHER_ROWS)}
-    pieces |= {piece: np.zeros(count) for piece in (at.P, at.TRIAL, at.ORIGIN, at.BEST)}
+    pieces |= {piece: np.zeros(count) for piece in (at.P, at.TRIAL, at.ORIGIN, at.BEGUN, at.BEST)}
     counts = np.zeros(at.N_COUNTS, dtype=np.int64)
     counts[at.QUADRATURES], counts[at.LOSS], counts[at.MAX_ITERATIONS] = (
         problem.quadratures, problem.loss, problem.max_iterations,
