@@ -154,8 +154,9 @@ def _minimum(table):  # type: ignore[no-untyped-def]
     cost, code, count, last, latest, white = np.inf, MAX_ITERATIONS, 0, 0, 0, False
     for attempt in range(13):
         counts[at.ATTEMPT] = attempt
-        if attempt > 0 and (white or not peaks):
-            break
+        # several peaks may lie wrong without a trace in the residual: their places at each width are tried in any case
+        if attempt > 0 and (not peaks or (white and (counts[at.N_PEAKS] < 2 or attempt < 3))):
+            continue
         found = search(table) if peaks else 1
         if found == 0:
             break
