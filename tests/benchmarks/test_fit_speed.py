@@ -125,3 +125,47 @@ def test_linear_models(benchmark, degree):
     _, own = measured(benchmark, 3, da, model, sigma=sigma)
     benchmark.extra_info |= {"pixels a second": round(n / benchmark.stats.stats.min), "a core": round(n / own)}
     assert n / benchmark.stats.stats.min >= 1e5
+
+
+@pytest.mark.benchmark(group="fit: gaussian on a line, 128 channels, against other packages")
+@pytest.mark.parametrize("package", ["xarray", "hyperspy"])
+def test_against_other_packages(benchmark, package):
+    """The same start at the truth for all; `xr.DataArray.curvefit`, and HyperSpy's `multifit` (the [bench] extra)."""
+    n, looped = 10_000, 200
+    model, truth, da = gaussians(n, 128, 1)
+    start = {p: xr.DataArray(truth[:, j], dims="position") for j, p in enumerate(model.parameters)}
+    result, own = measured(benchmark, 3, da, model, start=start)
+    part, x = da[:looped], da.energy.values
+    if package == "xarray":
+
+        def curve(x, a, c, s, intercept, slope):
+            return a * np.exp(-0.5 * ((x - c) / s) ** 2) + intercept + slope * x
+
+        names = ("a", "c", "s", "intercept", "slope")
+        guess = {n: xr.DataArray(truth[:looped, j], dims="position") for j, n in enumerate(names)}
+        begin, cpu = time.perf_counter(), time.process_time()
+        found = part.curvefit("energy", curve, p0=guess)
+        values = found.curvefit_coefficients.values
+    else:
+        hyperspy = pytest.importorskip("hyperspy.api", reason="the comparison needs the [bench] extra")
+        signal = hyperspy.signals.Signal1D(part.values)
+        signal.axes_manager[-1].scale, signal.axes_manager[-1].offset = x[1] - x[0], x[0]
+        own_model = signal.create_model()
+        peak, line = hyperspy.model.components1D.GaussianHF(), hyperspy.model.components1D.Polynomial(order=1)
+        own_model.extend([peak, line])
+        columns = (peak.height, truth[:, 0]), (peak.centre, truth[:, 1]), (peak.fwhm, truth[:, 2] * 2.3548)
+        for parameter, values in (*columns, (line.a0, truth[:, 3]), (line.a1, truth[:, 4])):
+            parameter.map["values"] = values[:looped]
+            parameter.map["is_set"] = True
+        begin, cpu = time.perf_counter(), time.process_time()
+        own_model.multifit(show_progressbar=False)
+        values = np.stack([p.map["values"] for p, _ in columns] + [p.map["values"] for p in (line.a0, line.a1)], -1)
+        values[:, 2] /= 2.3548
+    slow, slow_cpu = (time.perf_counter() - begin) / looped, (time.process_time() - cpu) / looped
+    theirs = 0.5 * ((part.values - model.evaluate(x, *(values[:, j, None] for j in range(5)))) ** 2).sum(-1)
+    ours = 0.5 * result.residual_rms.values[:looped] ** 2 * 128
+    assert (ours <= theirs * (1 + 1e-6)).mean() >= 0.98
+    ratio = slow * n / benchmark.stats.stats.min
+    benchmark.extra_info |= {"ratio": round(ratio), "a core": round(slow_cpu * n / own)}
+    print(package, benchmark.extra_info)
+    assert ratio >= {"xarray": 100, "hyperspy": 300}[package]
