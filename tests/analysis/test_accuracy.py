@@ -11,8 +11,6 @@ from xpycro.analysis import models
 # What misses the goal of 99.9 %; the page says by how much. Peaks that overlap have minima that neither the data nor
 # the truth lead out of every time; a width or fraction whose minimum is at zero may take more than all iterations.
 BELOW = (
-    "voigt + linear",
-    "pseudo_voigt + constant",
     "three gaussians + linear",
     "three overlapping gaussians + linear",
 )

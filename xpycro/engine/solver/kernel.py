@@ -167,8 +167,9 @@ def _minimum(table):  # type: ignore[no-untyped-def]
         count += counts[at.STEPS]
         good = how == CONVERGED or how == SMALL_STEP
         had = code == CONVERGED or code == SMALL_STEP
-        # a descent that stalled near the bottom of a valley is not worth less than the end of a shallow one
-        if attempt == 0 or scalars[at.COST] < cost or (good and not had and scalars[at.COST] <= cost * (1.0 + 1e-6)):
+        # one that converged is worth more than one that did not, but for the end of a much shallower valley
+        enough = 1.1 * cost if good and not had else cost
+        if attempt == 0 or (scalars[at.COST] < enough and (good or not had)):
             cost, code, latest = scalars[at.COST], how, attempt
             residual = at.numbers(table, at.RESIDUAL)
             white = good and is_white(residual, counts[at.M], counts[at.QUADRATURES], scalars[at.POWER]) != 0
