@@ -17,6 +17,7 @@ import pytest
 import xarray as xr
 
 from xpycro import provenance
+from xpycro.engine import chunked
 from xpycro.errors import CorruptFile, Incomplete, Locked, NotThisFormat, StoreError
 from xpycro.io import opening, store
 from xpycro.io.store import disk, locks, publish, reader
@@ -242,6 +243,25 @@ def test_everything_is_computed_once_in_one_graph(path):
     result["twice"] = result.average * 2
     with raise_if_dask_computes(max_computes=1):
         store.save(result, path)
+
+
+CALLS = []
+
+
+def several(block):
+    CALLS.append(block.shape)
+    return tuple(block.real.sum(-1) * n for n in range(4))
+
+
+def test_what_the_variables_share_is_computed_once(path):
+    """A fit makes all its parameters at once: saving them must not fit anew for each."""
+    response = xr.open_dataset(path, engine="pycro").response.chunk({"y": 4})
+    outputs = {f"p{n}": chunked.Output(np.float32) for n in range(4)}
+    made = xr.Dataset(chunked.apply(several, response, dims=[["frequency"]], outputs=outputs))
+    CALLS.clear()
+    saved = store.save(made, path, "made", chunking={"y": 3, "x": 7})
+    assert len([shape for shape in CALLS if all(shape)]) == 4
+    np.testing.assert_allclose(saved.p2, 2 * response.real.sum("frequency"), rtol=1e-5)
 
 
 def test_any_chunks_give_the_same_file_content(path):

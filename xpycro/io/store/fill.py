@@ -116,15 +116,21 @@ def _write_read_ahead(part: Part, places: list[Place], bar: Bar) -> None:
 def _write_computed(part: Part, pending: list[Place], bar: Bar) -> None:
     """dask arrays: one graph for all, so that what they share is computed once; each block written as it comes."""
     import dask
+    from dask.array.optimization import optimize
+    from dask.delayed import Delayed
+    from dask.highlevelgraph import HighLevelGraph
 
     slots = list({slot.key: slot for slot, _ in pending}.values())
-    collections = dask.optimize(*[_rechunked(slot) for slot in slots])
+    arrays = [_rechunked(slot) for slot in slots]
+    keys = [[(array.name, *place) for place in np.ndindex(*array.numblocks)] for array in arrays]
+    # all arrays at once: `dask.optimize` of several fuses what they share into each of them, a fit into every parameter
+    merged = HighLevelGraph.merge(*[array.__dask_graph__() for array in arrays])
+    graph = optimize(merged, [key for some in keys for key in some])
     tasks, places = [], []
-    for slot, array in zip(slots, collections, strict=True):
-        blocks = np.asarray(array.to_delayed(optimize_graph=False), dtype=object).ravel()
-        for region, block in zip(slot.regions, blocks, strict=True):
+    for slot, some in zip(slots, keys, strict=True):
+        for region, key in zip(slot.regions, some, strict=True):
             if not slot.done(region):
-                tasks.append(block)
+                tasks.append(Delayed(key, graph))
                 places.append((slot, region))
     client = _client()
     if client is None:
