@@ -65,12 +65,39 @@ def operations(path):
     # blocks that hold no spectrum whole: each operation rechunks, and the second pass of an SVD reads them again
     torn = xp.open(path, chunks={"y": 4, "frequency": 12}).response
     svd = xp.decompose.svd(response, dim="frequency", n_components=4)
+    real = abs(response).assign_attrs(units="V")
+    patterns = xr.DataArray(real.data.reshape(16, 16, 6, 8), dims=("y", "x", "ky", "kx"), attrs={"units": "counts"})
+    frames = real.isel(frequency=slice(0, 4)).rename(frequency="frame").drop_vars("frame").transpose("frame", "y", "x")
+    fit = xp.fit(response, "sho", dim="frequency")
+    kmeans = xp.cluster.kmeans(svd, 3, data=response)
     return {
         "svd": svd,
         "svd_of_torn_blocks": xp.decompose.svd(torn, dim="frequency", n_components=4),
-        "fit": xp.fit(response, "sho", dim="frequency"),
+        "pca": xp.decompose.pca(real, dim="frequency", n_components=3),
+        "nmf": xp.decompose.nmf(real, 2, dim="frequency"),
+        "varimax": xp.decompose.varimax(real, 2, dim="frequency"),
+        "nfindr": xp.decompose.nfindr(real, 2, dim="frequency"),
         "reconstruct": xp.reconstruct(svd, 2),
-        "kmeans": xp.cluster.kmeans(svd, 3, data=response),
+        "residual": xp.residual(svd, response),
+        "project": xp.project(svd, response),
+        "kmeans": kmeans,
+        "gaussian_mixture": xp.cluster.gaussian_mixture(svd, 2, data=response),
+        "mean_by": xp.cluster.mean_by(kmeans.labels, real),
+        "fit": fit,
+        "evaluate": xp.evaluate(fit),
+        "gaussian": xp.fit(real, "gaussian + constant", dim="frequency"),
+        "line": xp.fit(real, "linear", dim="frequency"),
+        "smooth": xp.spectra.smooth(real, 2000, "frequency"),
+        "derivative": xp.spectra.derivative(real, dim="frequency"),
+        "fft": xp.spectra.fft(real, "frequency"),
+        "despike": xp.spectra.despike(real, dim="frequency"),
+        "baseline": xp.spectra.baseline(real, "frequency", width=2e4),
+        "low_pass": xp.filter.apply(real, xp.filter.LowPass(3e-4), "frequency"),
+        "level": xp.image.level(frames),
+        "destripe": xp.image.destripe(frames),
+        "rigid": xp.register.rigid(frames),
+        "patterns": xp.diffraction.run(patterns, [xp.diffraction.CenterOfMass(), xp.diffraction.MeanPattern()]),
+        "ions": xp.mass.ion_images(real, [310e3, 320e3], 2000.0, dim="frequency"),
     }
 
 
