@@ -1,4 +1,4 @@
-"""engine/chunked.py: three array states, block-wise evaluation, reductions and the matrix, against plain NumPy."""
+"""engine/chunked: three array states, block-wise evaluation, passes and reductions, against plain NumPy."""
 
 from __future__ import annotations
 
@@ -199,20 +199,16 @@ def test_after_makes_a_second_pass_read_again(bytes_read, tmp_path):
     assert chunked.after(data, 3.0) is data
 
 
-@given(
-    chunks=st.fixed_dictionaries({d: st.integers(1, s) for d, s in SIZES.items()}),
-    dims=st.sampled_from([["bias"], ["y"], ["x", "bias"], ["y", "bias"]]),
-)
-def test_matrix_and_back(chunks, dims):
+@pytest.mark.parametrize("dims", [["bias"], ["y"], ["x", "bias"], ["y", "bias"]])
+def test_rows_unfold_to_the_dims_they_were_folded_from(dims):
     da = cube()
-    expected = da.transpose(..., *dims).values.reshape(-1, int(np.prod([SIZES[d] for d in dims])))
-    for data in (da, da.chunk(chunks)):
-        matrix = chunked.to_matrix(data, dims)
-        assert matrix.dims == ("observation", "feature")
-        np.testing.assert_array_equal(matrix, expected)
-        back = chunked.from_matrix(matrix.data, data, dims, ("row",))
-        assert back.dims == ("row", *dims)
-        np.testing.assert_array_equal(np.asarray(back).reshape(expected.shape), expected)
+    rows = da.transpose(..., *dims).values.reshape(-1, int(np.prod([SIZES[d] for d in dims])))
+    back = chunked.from_matrix(rows, da, dims, ("row",))
+    assert back.dims == ("row", *dims)
+    assert set(back.coords) == {
+        name for name, coord in da.coords.items() if coord.dims and set(coord.dims) <= set(dims)
+    }
+    np.testing.assert_array_equal(back.values.reshape(rows.shape), rows)
 
 
 @given(chunks=st.fixed_dictionaries({d: st.integers(1, s) for d, s in SIZES.items()}))
@@ -252,7 +248,6 @@ def test_nothing_is_modified(states):
     for name, da in states.items():
         chunked.compute(chunked.reduce(da, ["bias"], _column_sums, operator.add))
         list(chunked.blocks(da, ["bias"]))
-        chunked.to_matrix(da, ["y"]).compute()
         xr.testing.assert_identical(da, before[name])
 
 

@@ -1,6 +1,6 @@
 """Spectral decomposition of matrices that do not fit in memory: moments of blocks, their merging, the basis they give.
 
-NumPy kernels on (row, column) blocks, always accumulated in float64 or complex128; engine/chunked.py runs them over
+NumPy kernels on (row, column) blocks, always accumulated in float64 or complex128; engine/chunked runs them over
 blocks. May import numpy and, inside functions, scipy and threadpoolctl; knows no labels, no dask, no xarray.
 """
 
