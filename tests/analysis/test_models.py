@@ -131,3 +131,15 @@ def test_mistakes_are_named():
         models.restore({"model": "os.system"})
     with pytest.raises(ValueError, match="never run"):
         models.restore(models.parse(lambda x, a: a * x).describe())
+
+
+def test_a_first_argument_is_no_name():
+    assert models.Polynomial(3).degree == 3 and models.Polynomial(3).name is None
+    with pytest.raises(TypeError, match="positional"):
+        models.Gaussian("pi")
+
+
+def test_what_is_not_defined_is_no_warning():
+    with np.errstate(all="raise"):
+        assert np.isinf(models.PowerLaw().evaluate(np.zeros(1), 1.0, 2.0))
+        assert np.isnan(models.HarmonicOscillator().evaluate(np.zeros(1), 1.0, 0.0, 0.0, 0.0))

@@ -234,6 +234,51 @@ def test_background_of_an_empty_spectrum_is_nan_not_zero():
     assert np.isnan(found.background).all()
 
 
+def damped(x, height, rate):
+    return height * np.exp(-rate * x)
+
+
+def test_background_takes_any_model_of_the_fit():
+    from xpycro.analysis import models
+
+    e = np.linspace(-20, 400, 211)
+    edge = 40.0 * (e > 300)
+    decay = 900 * np.exp(-e / 90)
+    truths = {
+        "exponential + constant": decay + 30,
+        models.Polynomial(3): 20 + 3 * e - 1e-2 * e**2 + 2e-5 * e**3,
+        models.Gaussian(name="tail") + models.Constant(): 200 * np.exp(-((e - 60) ** 2) / 2 / 80**2) + 12,
+    }
+    for model, below in truths.items():
+        found = spectra.background(signal(below + edge, e, "energy_loss", "counts"), model, ("20 eV", "0.29 keV"))
+        np.testing.assert_allclose(found.background, below, rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(found.signal, edge, atol=1e-5)
+    own = spectra.background(signal(decay + edge, e, "energy_loss"), damped, (20, 290), start=[500, 0.02])
+    np.testing.assert_allclose(own.signal, edge, atol=1e-5)
+    resonance = decay - 3j * decay
+    turned = spectra.background(signal(resonance + 5, e, "energy_loss"), "complex_constant", (300, 400))
+    np.testing.assert_allclose(turned.background, np.mean(resonance[160:]) + 5, rtol=1e-9)
+
+
+def test_background_reads_the_data_once_and_is_nan_where_its_model_is_not_defined():
+    e = np.linspace(-20, 400, 211)
+    values = np.where(e > 0, 1e9 * np.maximum(e, 1) ** -2.5, 7.0)[None].repeat(4, 0)
+    reads = []
+
+    def block(data):
+        reads.append(data.shape)
+        return data
+
+    da = signal(values, e, "energy_loss").chunk(lead_0=2)
+    da = da.copy(data=da.data.map_blocks(block, dtype=float, meta=np.empty((0, 0))))
+    found = spectra.background(da, window=(100, 200))
+    assert not reads
+    found = found.compute()
+    assert len(reads) == 2
+    assert np.isnan(found.background.values[:, e <= 0]).all() and np.isnan(found.signal.values[:, e <= 0]).all()
+    np.testing.assert_allclose(found.background.values[:, e > 0], values[:, e > 0], rtol=1e-6)
+
+
 def test_despike_takes_the_spike_only():
     x = np.linspace(0, 10, 300)
     clean = np.sin(x) + np.random.default_rng(5).normal(0, 0.02, (4, 300))
@@ -326,7 +371,7 @@ OPERATIONS = {
     "savgol derivative": lambda da: spectra.derivative(da, width=5e-3),
     "detrend": spectra.detrend,
     "baseline": lambda da: spectra.baseline(da, max_iterations=3),
-    "background": lambda da: spectra.background(da + 10, "exponential", (0.25, 0.26)).signal,
+    "background": lambda da: spectra.background(da, "linear", (0.25, 0.26)).signal,
     "despike": spectra.despike,
     "normalise": spectra.normalise,
     "rebin": lambda da: spectra.rebin(da, 3e-3),
@@ -395,8 +440,12 @@ def test_bad_input_is_named():
         spectra.baseline(da * 1j)
     with pytest.raises(ValueError, match="not redundant"):
         spectra.fft(da * 1j, one_sided=True)
-    with pytest.raises(ValueError, match="holds 0 points"):
+    with pytest.raises(ValueError, match=r"window=\(5, 6\) holds no point of time"):
         spectra.background(da, "exponential", (5, 6))
+    with pytest.raises(ValueError, match=r"did you mean .*power_law"):
+        spectra.background(da, "powerlaw", (0.25, 0.26))
+    with pytest.raises(ValueError, match="several such pairs"):
+        spectra.background(da, "exponential")
     with pytest.raises(ValueError, match="time is empty"):
         spectra.fft(da[:, :0])
     with pytest.raises(ValueError, match="turns back"):

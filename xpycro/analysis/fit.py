@@ -18,7 +18,7 @@ from xpycro.analysis import fit_curves, models
 from xpycro.analysis._fit_block import Task, fit_block
 from xpycro.analysis._fit_data import axis_of, check_kind, restrict, sigma_of, unit_of
 from xpycro.analysis._fit_parameters import candidates, known_of
-from xpycro.engine import chunked
+from xpycro.engine import chunked, results
 from xpycro.engine.solver import Loss, Problem, Status
 
 __all__ = ["fit"]
@@ -282,3 +282,18 @@ def _result(made: Mapping[str, xr.DataArray], task: Task, axes: Sequence[xr.Data
         "parameters": json.dumps(names),
     }
     return schema.new_result("fit", made, coords, attrs)
+
+
+@results.register("fit", "extrapolate")
+def extrapolate(
+    data: xr.DataArray, model: str | models.Model | Callable[..., Any], dim: str, exclude: xr.DataArray, **options: Any
+) -> xr.DataArray:
+    """The curve of a model over the whole axis, fitted where nothing is excluded; NaN where it is not defined.
+
+    For rooms beside this one, which find it through `xpycro.engine.results`; `options` are those of `fit`.
+    """
+    chosen = models.parse(model, is_complex=data.dtype.kind == "c")
+    found = fit(data, chosen, dim=dim, exclude=exclude, **options)
+    (along,) = schema.resolve_dims(data, dim)
+    curve = fit_curves.curve_of(found, chosen, [axis_of(data, along, dim)])
+    return curve.where(abs(curve) < np.inf).transpose(*data.dims)

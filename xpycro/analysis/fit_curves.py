@@ -17,7 +17,7 @@ from xpycro.analysis import models
 from xpycro.analysis._fit_data import aligned, converted, unit_of
 from xpycro.engine import chunked, results
 
-__all__ = ["axis_names", "evaluate_fit", "joined", "model_of", "residual_of_fit"]
+__all__ = ["axis_names", "curve_of", "evaluate_fit", "joined", "model_of", "residual_of_fit"]
 
 Functions = Mapping[str, Callable[..., Any]] | None
 
@@ -39,17 +39,20 @@ def model_of(result: xr.Dataset, functions: Functions = None) -> models.Model:
 
 def _block(*arrays: np.ndarray, model: models.Model) -> np.ndarray:
     axes, parameters = arrays[: model.ndim], arrays[model.ndim :]
-    if model.ndim == 1:
-        return np.asarray(model.evaluate(axes[0], *(np.asarray(p)[..., None] for p in parameters)))
-    x = np.stack(np.meshgrid(*axes, indexing="ij")[::-1])
-    return np.asarray(model.evaluate(x, *(np.asarray(p)[..., None, None] for p in parameters)))
+    x = axes[0] if model.ndim == 1 else np.stack(np.meshgrid(*axes, indexing="ij")[::-1])
+    each = (..., *(None,) * model.ndim)
+    return np.asarray(model.evaluate(x, *(np.asarray(p)[each] for p in parameters)))
 
 
 @results.register("fit", "evaluate")
 def evaluate_fit(result: xr.Dataset, x: Any = None, functions: Functions = None) -> xr.DataArray:
     """The model of a fit at its parameters; see `xpycro.engine.results.evaluate`."""
-    model = model_of(result, functions)
     axes = _fitted_axes(result) if x is None else [_other_axis(result, x)]
+    return curve_of(result, model_of(result, functions), axes)
+
+
+def curve_of(result: xr.Dataset, model: models.Model, axes: Sequence[xr.DataArray]) -> xr.DataArray:
+    """A model at the parameters of a fit, along these axes."""
     dims = [str(axis.dims[0]) for axis in axes]
     own = [result[p] for p in model.parameters]
     taken = sorted(set(dims) & set(map(str, own[0].dims)))

@@ -1,7 +1,8 @@
 """What can be done with a result, by its kind: a registry that each kind of result fills itself.
 
 ``register("decomposition", "reconstruct")`` decorates the function that reconstructs a decomposition; ``dispatch``
-finds it by the result's ``pycro_result`` attribute. May import numpy, xarray, errors and schema only.
+finds it by the result's ``pycro_result`` attribute, ``find`` by a name, for rooms that do not know each other. May
+import numpy, xarray, errors and schema only.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import xarray as xr
 from xpycro import provenance
 from xpycro.schema import result_kind
 
-__all__ = ["dispatch", "evaluate", "project", "reconstruct", "register", "residual"]
+__all__ = ["dispatch", "evaluate", "find", "project", "reconstruct", "register", "residual"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -24,7 +25,7 @@ _registry: dict[tuple[str, str], Callable[..., Any]] = {}
 _homes: dict[str, str] = {
     "decomposition": "xpycro.processing.decompose",
     "clustering": "xpycro.processing.cluster",
-    "fit": "xpycro.analysis.fit_curves",
+    "fit": "xpycro.analysis.fit",
     "loop_fit": "xpycro.analysis.loops",
 }
 
@@ -37,7 +38,7 @@ def register(kind: str, operation: str) -> Callable[[F], F]:
     kind : str
         The ``pycro_result`` attribute: ``"decomposition"``, ``"fit"``, ...
     operation : str
-        ``"reconstruct"``, ``"evaluate"``, ``"residual"``, ``"project"``.
+        ``"reconstruct"``, ``"evaluate"``, ``"residual"``, ``"project"``; ``"extrapolate"`` of a fit to be made.
     """
 
     def decorate(function: F) -> F:
@@ -58,13 +59,24 @@ def dispatch(result: xr.Dataset, operation: str, *args: Any, **kwargs: Any) -> A
     kind = result_kind(result)
     if kind is None:
         raise ValueError(f"{operation} works on a result (of fit, decompose, ...); this is a plain measurement")
+    return find(kind, operation)(result, *args, **kwargs)
+
+
+def find(kind: str, operation: str) -> Callable[..., Any]:
+    """The function that carries out `operation` for results of `kind`, its room loaded where it is not.
+
+    Raises
+    ------
+    ValueError
+        If the kind has no such operation; the message says what it has.
+    """
     if (kind, operation) not in _registry and kind in _homes:
         importlib.import_module(_homes[kind])
     if (kind, operation) not in _registry:
         has = sorted(name for k, name in _registry if k == kind)
         can = sorted(k for k, name in _registry if name == operation)
         raise ValueError(f"{operation} does not apply to a {kind} result (which has {has}); it applies to {can}")
-    return _registry[kind, operation](result, *args, **kwargs)
+    return _registry[kind, operation]
 
 
 @provenance.recorded("reconstruct")

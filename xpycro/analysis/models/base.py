@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 import numpy as np
@@ -85,7 +85,7 @@ class Model:
         Prefix of its parameters; in a sum an unnamed model takes its own kind's name.
     """
 
-    name: str | None = None
+    name: str | None = field(default=None, kw_only=True)  # Polynomial(3) is one of degree 3, not one called 3
 
     kind: ClassVar[str] = ""
     formula: ClassVar[str] = ""
@@ -149,8 +149,9 @@ class Model:
         return self.evaluate(np.asarray(x, dtype=np.float64), *(given[name] for name in names))
 
     def evaluate(self, x: np.ndarray, *parameters: Any) -> np.ndarray:
-        """Values at `x` with the parameters in order."""
-        return self.function(x, *parameters)
+        """Values at `x` with the parameters in order; where they are not defined, NaN or infinite without a warning."""
+        with np.errstate(all="ignore"):
+            return self.function(x, *parameters)
 
     def __add__(self, other: Model) -> Sum:
         if not isinstance(other, Model):

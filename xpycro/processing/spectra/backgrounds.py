@@ -1,119 +1,87 @@
 """Backgrounds fitted within windows and extrapolated below the signal.
 
-May import numpy, xarray, engine, the base floor and the baselines beside it.
+May import numpy, xarray, engine and the base floor; the fit, in a sibling room, is found through engine.results.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from xpycro.engine import chunked
-from xpycro.engine.axes import along, floating, real_numbers
-from xpycro.processing.spectra.baselines import polynomial
+from xpycro.engine import chunked, results
+from xpycro.engine.axes import Axis, along, floating, numbers
 from xpycro.provenance import recorded
 from xpycro.schema import pick
+from xpycro.units import quantity
 
 __all__ = ["background"]
 
 
-def _power_law(u: np.ndarray, amplitude: np.ndarray, exponent: np.ndarray) -> np.ndarray:
-    return amplitude * u**-exponent
-
-
-def _exponential(u: np.ndarray, amplitude: np.ndarray, rate: np.ndarray) -> np.ndarray:
-    return amplitude * np.exp(-rate * u)
-
-
-def _extrapolated(values: np.ndarray, *, u: np.ndarray, used: np.ndarray, model: str) -> tuple[np.ndarray, np.ndarray]:
-    """Log-linear start, least squares in the window, the curve everywhere (NaN where it is not defined)."""
-    from xpycro.engine.solver import solve_python
-    from xpycro.engine.solver.problem import Component, Problem, Recipe
-
-    rows = values.reshape(-1, values.shape[-1]).astype(float)
-    window = rows[:, used]
-    function: Any = _power_law if model == "power_law" else _exponential
-    abscissa = np.log(u[used]) if model == "power_law" else u[used]
-    positive = np.isfinite(window) & (window > 0)
-    # weighted by counts: the logarithm of what is near zero is noise
-    weight = np.where(positive, window, 0.0)
-    log = np.log(np.where(positive, window, 1.0))
-    total = weight.sum(axis=1, keepdims=True)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        centre = (weight * abscissa).sum(axis=1, keepdims=True) / total
-        mean = (weight * log).sum(axis=1, keepdims=True) / total
-        spread = (weight * (abscissa - centre) ** 2).sum(axis=1, keepdims=True)
-        slope = (weight * (abscissa - centre) * log).sum(axis=1, keepdims=True) / spread
-        start = np.concatenate([np.exp(mean - slope * centre), -slope], axis=1)
-    fittable = (positive.sum(axis=1) > 2) & np.isfinite(start).all(axis=1)
-    curve = np.full(rows.shape, np.nan)
-    if fittable.any():
-        scale = np.abs(start[fittable, :1])
-        component = Component(function, (False, False), (-1, -1), ((Recipe.VALUE, 1.0), (Recipe.VALUE, 1.0)))
-        limits = (-np.inf, -np.inf), (np.inf, np.inf)
-        problem = Problem((component,), *limits, (False, False), (-1, -1))
-        begin = start[fittable] / np.concatenate([scale, np.ones_like(scale)], axis=1)
-        solution = solve_python(function, problem, u[used], window[fittable] / scale, start=begin)
-        amplitude, rate = solution.parameters[:, :1] * scale, solution.parameters[:, 1:]
-        defined = u > 0 if model == "power_law" else np.ones(u.shape, bool)
-        inner = np.full((int(fittable.sum()), u.size), np.nan)
-        inner[:, defined] = function(u[defined], amplitude, rate)
-        curve[fittable] = inner
-    whole, kind = curve.reshape(values.shape), floating(values.dtype)
-    return whole.astype(kind), (values - whole).astype(kind)
-
-
-def _polynomial_pair(
-    values: np.ndarray, *, x: np.ndarray, order: int, used: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    curve = polynomial(values, ~used, x=x, order=order)
-    return curve, (values - curve).astype(curve.dtype)
+def _within(axis: Axis, window: Sequence[Any]) -> np.ndarray:
+    """Which points of the axis lie in one of the windows."""
+    single = len(window) == 2 and all(isinstance(end, str) or np.ndim(end) == 0 for end in window)
+    pairs = [window] if single else list(window)
+    if not pairs or any(isinstance(pair, str) or np.shape(pair) != (2,) for pair in pairs):
+        raise ValueError(f"window={window!r}: pass (low, high) in {axis.units}, or several such pairs")
+    used = np.zeros(axis.size, bool)
+    for pair in pairs:
+        low, high = (quantity(end, axis.units) if isinstance(end, str) else float(end) for end in pair)
+        used |= (axis.values >= low) & (axis.values <= high)
+    if not used.any():
+        extent = f"{axis.values.min():g} to {axis.values.max():g} {axis.units}"
+        raise ValueError(f"window={window!r} holds no point of {axis.name} ({extent})")
+    return used
 
 
 @recorded("spectra.background")
 def background(
     data: xr.DataArray | xr.Dataset,
-    model: str = "power_law",
+    model: Any = "power_law",
     window: Sequence[Any] = (),
     dim: str | None = None,
     *,
     variable: str | None = None,
-    order: int = 1,
+    start: Mapping[str, Any] | Sequence[float] | None = None,
+    bounds: Mapping[str, tuple[float, float]] | None = None,
+    fixed: Mapping[str, Any] | None = None,
+    sigma: xr.DataArray | float | None = None,
+    loss: str = "linear",
 ) -> xr.Dataset:
     """A background fitted within windows, extrapolated over the whole axis, and subtracted.
 
     Parameters
     ----------
     data : DataArray or Dataset
-        Real.
-    model : {"power_law", "exponential", "polynomial"}
-        ``A E^-r`` (log-linear start, then least squares), ``A exp(-k E)``, or a polynomial of `order`.
+        Complex data take complex models.
+    model : str, Model or callable
+        Whatever ``xp.fit`` takes: ``"power_law"``, ``"exponential + constant"``, ``xp.models.Polynomial(3)``, or a
+        function ``f(x, first, second, ...)``, which needs `start`.
     window : (low, high) or sequence of such
-        Where only background is, in units of the axis.
+        Where only background is, in units of the axis; text carries a unit (``("0.2 keV", "0.29 keV")``).
     dim : str, optional
         A dim or 1-D coordinate; None is the signal dim.
     variable : str, optional
         Which variable of a Dataset.
-    order : int
-        Of the polynomial.
+    start, bounds, fixed, sigma, loss
+        As of ``xp.fit``: ``loss="poisson"`` suits counts.
 
     Returns
     -------
     Dataset
         ``background`` and ``signal`` (data minus background), dims, coordinates and units of the data. NaN where the
-        fit fails or a power law is not defined (E <= 0).
+        fit fails or the model is not defined (a power law where E <= 0).
 
     Raises
     ------
     ValueError
-        For an unknown model, or a window that holds too few points.
+        For an unknown model, or windows that hold too few points for it.
 
     Notes
     -----
-    *Laziness*: lazy; both come from one pass.
+    *Laziness*: lazy; both come from one pass. For the parameters, their errors and flags use ``xp.fit`` itself.
 
     References
     ----------
@@ -128,39 +96,15 @@ def background(
     >>> bool(abs(signal - edge).max() < 1e-6)
     True
     """
-    if model not in ("power_law", "exponential", "polynomial"):
-        raise ValueError(f"model={model!r}: choose one of ['power_law', 'exponential', 'polynomial']")
-    da = real_numbers(pick(data, variable, dim))
+    da = numbers(pick(data, variable, dim))
     axis = along(da, dim)
-    pairs: list[Any] = [window] if len(window) == 2 and np.ndim(window[0]) == 0 else list(window)
-    if not pairs or any(np.shape(pair) != (2,) for pair in pairs):
-        raise ValueError(f"window={window!r}: pass (low, high) in {axis.units}, or several such pairs")
-    used = np.zeros(axis.size, bool)
-    for low, high in pairs:
-        used |= (axis.values >= low) & (axis.values <= high)
-    least = order + 1 if model == "polynomial" else 3
-    if used.sum() < least:
-        extent = f"{axis.values.min():g} to {axis.values.max():g} {axis.units}"
-        raise ValueError(f"window={window!r} holds {used.sum()} points of {axis.name} ({extent}); {least} are needed")
-    label = da.attrs.get("long_name", da.name or "signal")
-    kind = floating(da.dtype)
-    outputs = {
-        "background": chunked.Output(kind, (axis.dim,), attrs={**da.attrs, "long_name": f"Background of {label}"}),
-        "signal": chunked.Output(kind, (axis.dim,), attrs={**da.attrs, "long_name": f"{label} above background"}),
-    }
-    if model == "polynomial":
-        kwargs = {"x": axis.values, "order": order, "used": used}
-        found = chunked.apply(_polynomial_pair, da, dims=[[axis.dim]], outputs=outputs, kwargs=kwargs)
-    else:
-        if model == "power_law" and (axis.values[used] <= 0).any():
-            raise ValueError(f"window={window!r}: a power law needs {axis.name} > 0")
-        # a unit near the window keeps amplitude and exponent of one size
-        inside = axis.values[used]
-        u = (
-            axis.values / np.exp(np.mean(np.log(inside)))
-            if model == "power_law"
-            else (axis.values - inside.mean()) / np.ptp(inside)
-        )
-        kwargs = {"u": u, "used": used, "model": model}
-        found = chunked.apply(_extrapolated, da, dims=[[axis.dim]], outputs=outputs, kwargs=kwargs)
-    return xr.Dataset({name: part.transpose(*da.dims) for name, part in found.items()})
+    outside = xr.DataArray(~_within(axis, window), dims=axis.dim)
+    da = chunked.lazily(da) if chunked.is_lazy(da) else da
+    options = {"start": start, "bounds": bounds, "fixed": fixed, "sigma": sigma, "loss": loss}
+    below = results.find("fit", "extrapolate")(da, model, axis.name, outside, **options)
+    label, kind = da.attrs.get("long_name", da.name or "signal"), floating(da.dtype)
+    below = da.copy(data=below.data)  # the same grid: coordinates of the data, not of the fit
+    found = {"background": (below, f"Background of {label}"), "signal": (da - below, f"{label} above background")}
+    return xr.Dataset(
+        {name: part.astype(kind).assign_attrs({**da.attrs, "long_name": text}) for name, (part, text) in found.items()}
+    )
