@@ -18,6 +18,7 @@ from xpycro.errors import DimensionError
 from xpycro.viz import parts as _parts
 from xpycro.viz import pictures, scripts, static, style
 from xpycro.viz.live import callback, linked
+from xpycro.viz.navigator import ring
 
 __all__ = ["diffraction", "diffraction_explorer"]
 
@@ -162,11 +163,7 @@ def _virtual_image(
     drawn = pictures.mesh(
         values, *scan.axes, style.colours(xr.DataArray(values), values, symmetric=False), shown, size=size
     )
-    place = ([scan.full[0].values[ix]], [scan.full[1].values[iy]])
-    rings = [
-        hv.Points(place, drawn.kdims).opts(backend="bokeh", fill_alpha=0, line_color=color, line_width=width, size=13)
-        for color, width in (("white", 4), (style.CURSOR, 2))
-    ]
+    rings = ring((scan.full[0].values[ix], scan.full[1].values[iy]), drawn.kdims)
     note = f", every {scan.every}th position" if scan.every > 1 else ""
     return style.dress(hv.Overlay([drawn, *rings]), title=f"Virtual image{note}")
 

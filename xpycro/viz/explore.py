@@ -17,7 +17,7 @@ import xarray as xr
 from xpycro.errors import DimensionError
 from xpycro.viz import curves, pictures, static, style
 from xpycro.viz import parts as _parts
-from xpycro.viz.live import Channel, Reader, anything, callback, channels_of, linked, state_cost
+from xpycro.viz.live import Channel, Reader, anything, callback, channels_of, linked, state_cost, undraggable
 
 __all__ = ["explore", "positions", "selection", "stack"]
 
@@ -37,7 +37,7 @@ def explore(
     background: xr.DataArray | None = None,
     size: int = 320,
 ) -> Any:
-    """A map and a spectrum linked both ways: tap the map for the spectrum there, the spectrum for the map there.
+    """A map and a spectrum linked both ways: tap or drag on the map for the spectrum there, and the reverse.
 
     The box and lasso tools of the map draw regions, whose mean spectra appear in their colours (`selection` reads
     them, a double tap removes them); the box tool of the spectrum drags a band, whose mean the map shows.
@@ -84,11 +84,9 @@ def explore(
     hv = style.backend()
     roles = _parts.resolve(da, nav, sig)
     reader = Reader(da, roles)
-    ground = None if background is None else static.ground(background, reader.axes, size)
-    places = reader.places.shape[1]
-    shape = [da.sizes[d] for d in roles.nav]
-    start = int(np.ravel_multi_index([n // 2 for n in shape], shape)) if places else 0
+    ground = None if background is None else static.ground(background, reader.over.axes, size)
     middle = da.sizes[roles.signal] // 2
+    start = reader.over.middle
     state = hv.streams.Stream.define("Cursor", pixel=start, low=middle, high=middle, regions=anything(()))()
     kdims = [hv.Dimension((a.dim, a.label), unit=a.unit, values=list(map(float, a.values))) for a in reader.rest]
     channels = channels_of(da)
@@ -100,6 +98,7 @@ def explore(
             state,
             {
                 "Tap" if event == "tap" else "PointerXY": _to_pixel(state, reader),
+                "Drag": _to_pixel(state, reader),
                 "BoundsXY": _to_region(state),
                 "Lasso": _to_region(state),
                 "DoubleTap": _clear(state),
@@ -109,7 +108,7 @@ def explore(
             callback(_spectrum, reader, channel),
             kdims,
             state,
-            {"Tap": _to_sample(state, reader), "BoundsX": _to_band(state, reader)},
+            {"Tap": _to_sample(state, reader), "Drag": _to_sample(state, reader), "BoundsX": _to_band(state, reader)},
         )
         panels += [chart, line] if len(channels) == 1 else [chart]
         lines.append(line)
@@ -173,19 +172,20 @@ def positions(
     return explore(da, ("position",), sig, background=background, size=size)
 
 
-def _to_pixel(state: Any, reader: Reader) -> Callable[[float, float], None]:
-    def move(x: float, y: float) -> None:
-        pixel = reader.pixel(x, y)
+def _to_pixel(state: Any, reader: Reader) -> Callable[..., None]:
+    def move(x: float, y: float, *_: Any) -> None:
+        pixel = reader.over.nearest(x, y)
         if pixel != state.pixel:
             state.event(pixel=pixel)
 
     return move
 
 
-def _to_sample(state: Any, reader: Reader) -> Callable[[float, float], None]:
-    def move(x: float, y: float) -> None:
+def _to_sample(state: Any, reader: Reader) -> Callable[..., None]:
+    def move(x: float, y: float, *_: Any) -> None:
         sample = reader.signal.nearest(x)
-        state.event(low=sample, high=sample)
+        if (sample, sample) != (state.low, state.high):
+            state.event(low=sample, high=sample)
 
     return move
 
@@ -230,20 +230,11 @@ def _map(
         first, last = reader.signal.values[low], reader.signal.values[high]
         span = f"{first:.4g} to {last:.4g} {reader.signal.unit or ''}".replace("-", "−").rstrip()
         title = f"{shown.title}, mean of {reader.signal.label} {span}"
-    x, y = reader.axes
-    colour = style.colours(channel.like, values)
-    if len(reader.roles.nav) == 2:
-        drawn = pictures.mesh(values, x, y, colour, shown, size=size)
-    elif reader.names is None:
-        drawn = static.points(values, (x, y), reader.places, colour, shown, size=size, title=title)
-    else:
-        drawn = pictures.mesh(values[None], x, y, colour, shown, size=size)
-    drawn = drawn.opts(backend="bokeh", title=title, tools=["hover", "box_select", "lasso_select"])
-    place = ([reader.places[0, pixel]], [reader.places[1, pixel]])
-    rings = [
-        hv.Points(place, drawn.kdims).opts(backend="bokeh", fill_alpha=0, line_color=color, line_width=width, size=13)
-        for color, width in (("white", 4), (style.CURSOR, 2))
-    ]
+    note = f", every {reader.over.every}th pixel" if reader.over.every > 1 else ""
+    title = reader.problem or title + note
+    drawn = reader.over.draw(values, channel.like, shown, size=size, title=title)
+    drawn = drawn.opts(backend="bokeh", tools=["hover", "box_select", "lasso_select"])
+    rings = reader.over.ring(pixel, drawn.kdims)
     nowhere = np.full((2, 2), np.nan)
     outlines = [
         hv.Path([np.vstack([o, o[:1]]) if (o := _slot(regions, i)) is not None else nowhere], drawn.kdims).opts(
@@ -252,7 +243,7 @@ def _map(
         for i in range(REGIONS)
     ]
     layers = [drawn, *rings, *outlines] if ground is None else [ground, drawn, *rings, *outlines]
-    return style.dress(hv.Overlay(layers), title=title, hooks=[style.roomy])
+    return style.dress(hv.Overlay(layers), title=title, hooks=[style.roomy, undraggable])
 
 
 def _slot(regions: Sequence[np.ndarray], number: int) -> np.ndarray | None:
@@ -265,7 +256,9 @@ def _spectrum(
     hv = style.backend()
     index = _indices(reader, rest)
     values, shown = channel.apply(reader.spectrum(pixel, index))
-    title = f"{shown.label} at {reader.where(pixel)}"
+    title = reader.problem or f"{shown.label} at {reader.over.where(pixel)}"
+    if not reader.problem and not np.isfinite(values).any():
+        title += ": no data"
     line = _panel_curve(reader, values, shown, style.CATEGORIES[0], title)
     means = []
     for i in range(REGIONS):
@@ -275,7 +268,9 @@ def _spectrum(
     first, last = float(reader.signal.values[low]), float(reader.signal.values[high])
     band = hv.VSpan(first, last).opts(backend="bokeh", color=style.CURSOR, alpha=0.12)
     mark = hv.VLine(first).opts(backend="bokeh", color=style.CURSOR, line_dash="dashed", line_width=1.5)
-    return style.dress(hv.Overlay([line, *means, band, mark]), title=title, hooks=[style.roomy], show_legend=False)
+    return style.dress(
+        hv.Overlay([line, *means, band, mark]), title=title, hooks=[style.roomy, undraggable], show_legend=False
+    )
 
 
 def _panel_curve(reader: Reader, values: np.ndarray, shown: style.Quantity, color: str, title: str) -> Any:

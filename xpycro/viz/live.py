@@ -5,6 +5,8 @@ May import numpy, xarray, the floors below and viz; HoloViews only inside functi
 
 from __future__ import annotations
 
+import functools
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,68 +16,96 @@ import xarray as xr
 
 from xpycro.engine import chunked
 from xpycro.viz import parts as _parts
-from xpycro.viz import pictures, static, style
+from xpycro.viz import pictures, style
+from xpycro.viz.navigator import Navigator
 
-__all__ = ["Channel", "Reader", "anything", "callback", "channels_of", "cost", "linked", "state_cost"]
+__all__ = [
+    "Channel", "Reader", "anything", "attempt", "callback", "channels_of", "cost", "linked", "state_cost",
+    "undraggable",
+]  # fmt: skip
 
-_POINTERS = ("Tap", "DoubleTap", "PointerXY", "PanEnd", "BoundsXY", "BoundsX", "Lasso")
-
+_POINTERS = ("Tap", "DoubleTap", "PointerXY", "PanEnd", "Drag", "BoundsXY", "BoundsX", "Lasso")
 
 _KEPT = 8  # planes and spectra remembered, so that moving one cursor does not read again what the other shows
 
 
+def attempt(read: Callable[[], np.ndarray], shape: Sequence[int]) -> tuple[np.ndarray, str]:
+    """What `read` gives; where it fails, NaN of `shape` and why, to be said in the page.
+
+    A page has nobody to raise to: a file that was moved away, a worker that died.
+    """
+    try:
+        return read(), ""
+    except Exception as error:
+        warnings.warn(f"could not be read: {error}", stacklevel=2)
+        first = (str(error).strip().splitlines() or [""])[0]
+        return np.full(tuple(shape), np.nan), f"Could not be read: {type(error).__name__}: {first}"[:160]
+
+
 class Reader:
-    """Planes and spectra of an array by index: read when first asked for, the last few kept."""
+    """Planes and spectra of an array by index: read when first asked for, the last few kept.
+
+    What could not be read is NaN, and `problem` says why until something could.
+    """
 
     def __init__(self, da: xr.DataArray, roles: _parts.Parts) -> None:
         self.roles = roles
         self.da = _parts.ascending(da.transpose(*roles.rest, *roles.nav, roles.signal), roles.nav)
-        self.axes, self.places, self.names = static.navigator(self.da, roles.nav)
+        self.over = Navigator.of(self.da, roles.nav)
         self.signal = style.axis(self.da, roles.signal)
         self.rest = [style.axis(da, d) for d in roles.rest]
+        every = self.over.every
+        self._drawn = self.da.isel({d: slice(None, None, every) for d in roles.nav}) if every > 1 else self.da
+        self.problem = ""
         self._kept: OrderedDict[tuple[Any, ...], np.ndarray] = OrderedDict()
 
-    def _read(self, key: tuple[Any, ...], index: dict[str, int]) -> np.ndarray:
-        if key not in self._kept:
-            self._keep(key, style.read(self.da.isel(index)))
-        self._kept.move_to_end(key)
-        return self._kept[key]
-
-    def _keep(self, key: tuple[Any, ...], values: np.ndarray) -> None:
-        self._kept[key] = values
+    def _read(self, key: tuple[Any, ...], make: Callable[[], xr.DataArray], shape: Sequence[int]) -> np.ndarray:
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        values, self.problem = attempt(lambda: style.read(make()), shape)
+        if not self.problem:  # what failed is tried again
+            self._kept[key] = values
         while len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
+        return values
 
     def _rest(self, rest: Sequence[int]) -> dict[str, int]:
         return dict(zip(self.roles.rest, map(int, rest), strict=True))
 
     def plane(self, low: int, high: int, rest: Sequence[int]) -> np.ndarray:
-        """The map at one sample of the signal, or the mean of those between two."""
-        at = self._rest(rest)
-        if low == high:
-            return self._read(("plane", low, *rest), {self.roles.signal: low, **at})
-        key = ("band", low, high, *rest)
-        if key not in self._kept:
-            band = chunked.lazily(self.da.isel({self.roles.signal: slice(low, high + 1), **at}))
-            self._keep(key, style.read(band.mean(self.roles.signal)))
-        return self._kept[key]
+        """The map at one sample of the signal, or the mean of those between two; of a large one what is drawn."""
+        at, signal = self._rest(rest), self.roles.signal
+
+        def make() -> xr.DataArray:
+            if low == high:
+                return self._drawn.isel({signal: low, **at})
+            return chunked.lazily(self._drawn.isel({signal: slice(low, high + 1), **at})).mean(signal)
+
+        return self._read(("plane", low, high, *rest), make, [self._drawn.sizes[d] for d in self.roles.nav])
 
     def region(self, outline: np.ndarray, rest: Sequence[int]) -> np.ndarray:
         """The mean spectrum of the pixels inside an outline."""
-        key = ("region", outline.tobytes(), *rest)
-        if key not in self._kept:
+
+        def make() -> xr.DataArray:
             mask = self.inside(outline)
             window = {
                 d: slice(int(found.min()), int(found.max()) + 1) if found.size else slice(0, 0)
                 for d, found in zip(self.roles.nav, np.nonzero(mask.values), strict=True)
             }
             cut = chunked.lazily(self.da.isel(window | self._rest(rest)))
-            self._keep(key, style.read(cut.where(mask.isel(window)).mean(self.roles.nav)))
-        return self._kept[key]
+            return cut.where(mask.isel(window)).mean(self.roles.nav)
+
+        return self._read(("region", outline.tobytes(), *rest), make, [self.signal.values.size])
+
+    def spectrum(self, pixel: int, rest: Sequence[int]) -> np.ndarray:
+        """The spectrum at one pixel."""
+        at = self.over.at(pixel) | self._rest(rest)
+        return self._read(("spectrum", pixel, *rest), lambda: self.da.isel(at), [self.signal.values.size])
 
     def inside(self, outline: np.ndarray) -> xr.DataArray:
         """Which pixels' middles lie inside an outline, over the map's dims."""
-        x, y = self.places
+        x, y = self.over.places
         hit = np.zeros(x.size, dtype=bool)
         for (x0, y0), (x1, y1) in zip(outline, np.roll(outline, -1, axis=0), strict=True):
             crosses = (y0 > y) != (y1 > y)
@@ -84,22 +114,6 @@ class Reader:
         nav = self.roles.nav
         coords = {d: self.da[d] for d in nav if d in self.da.coords}
         return xr.DataArray(hit.reshape([self.da.sizes[d] for d in nav]), dims=nav, coords=coords)
-
-    def spectrum(self, i: int, rest: Sequence[int]) -> np.ndarray:
-        """The spectrum at one pixel, by its flat index."""
-        shape = [self.da.sizes[d] for d in self.roles.nav]
-        at = dict(zip(self.roles.nav, map(int, np.unravel_index(i, shape)), strict=True))
-        return self._read(("spectrum", i, *rest), at | self._rest(rest))
-
-    def pixel(self, x: float, y: float) -> int:
-        """Flat index of the pixel nearest to a place."""
-        return int(np.argmin((self.places[0] - x) ** 2 + (self.places[1] - y) ** 2))
-
-    def where(self, i: int) -> str:
-        """A pixel in words."""
-        if self.names is not None:
-            return self.names[i]
-        return ", ".join(a.text_at(float(p[i])) for a, p in zip(self.axes, self.places, strict=True))
 
 
 COSTLY = 256 * 2**20
@@ -143,9 +157,10 @@ class Channel:
     def apply(self, raw: np.ndarray) -> tuple[np.ndarray, style.Quantity]:
         """Values in display units, and what they are."""
         values = self._part(raw)
-        if self._shown is None:
-            self._shown = style.quantity(self.like, values)
-        return values * self._shown.factor, self._shown
+        shown = self._shown or style.quantity(self.like, values)
+        if self._shown is None and np.isfinite(values).any():  # a pixel without data decides nothing
+            self._shown = shown
+        return values * shown.factor, shown
 
 
 def channels_of(da: xr.DataArray) -> list[Channel]:
@@ -176,13 +191,14 @@ def linked(draw: Callable[..., Any], kdims: Sequence[Any], state: Any, moves: Ma
         The sliders.
     state : holoviews.streams.Stream
     moves : mapping of str to callable
-        By the name of a HoloViews stream (``Tap``, ``PanEnd``, ``BoundsXY``...) what is called with its values. These
-        streams are the map's own: HoloViews attaches none other to a callback that returns overlays.
+        By the name of a HoloViews stream (``Tap``, ``BoundsXY``...) what is called with its values; ``Drag`` is ours
+        (x, y, where it began x0, y0, and whether it is done), for drags that no tool takes. These streams are the map's
+        own: HoloViews attaches none other to a callback that returns overlays.
     """
     hv = style.backend()
     pointers = []
     for name in moves:
-        kind = getattr(hv.streams, name)
+        kind = _drag() if name == "Drag" else getattr(hv.streams, name)
         pointers.append(kind(rename={p: f"{name}_{p}" for p in kind.param if p != "name"}))
     drawn = hv.DynamicMap(draw, kdims=list(kdims), streams=[state, *pointers])
     for pointer, move in zip(pointers, moves.values(), strict=True):
@@ -197,6 +213,48 @@ def _handing(move: Callable[..., None]) -> Callable[..., None]:
             move(*at.values())
 
     return subscriber
+
+
+@functools.cache
+def _drag() -> Any:
+    """A stream of drags that no tool of the toolbar takes."""
+    import param
+    from holoviews.plotting.bokeh.callbacks import DrawCallback
+    from holoviews.streams import PointerXY, Stream
+
+    class Drag(PointerXY):
+        x0 = param.Parameter(default=None, constant=True)
+        y0 = param.Parameter(default=None, constant=True)
+        done = param.Parameter(default=None, constant=True)
+
+    class DragCallback(DrawCallback):
+        started: dict[str, Any] | None = None
+
+        def _process_msg(self, msg: dict[str, Any]) -> dict[str, Any]:
+            event = msg.pop("event")
+            place = super(DrawCallback, self)._process_msg(msg)
+            if event == "panstart":
+                self.started = place
+            elif self.plot.state.tags:  # the box or lasso tool draws with this drag
+                self.started = None
+            elif self.started and place:
+                start = {"x0": self.started["x"], "y0": self.started["y"]}
+                return {**place, **start, "done": event == "panend"}
+            return {}
+
+    Stream._callbacks["bokeh"][Drag] = DragCallback
+    return Drag
+
+
+def undraggable(plot: Any, element: Any) -> None:
+    """No tool takes a drag before it is chosen; which one does is noted in the figure's tags (a HoloViews hook)."""
+    from bokeh.models import CustomJS
+
+    figure = plot.state
+    if "panstart" not in figure.js_event_callbacks:  # hooks run at every update
+        figure.toolbar.active_drag = None
+        code = "const tool = figure.toolbar.gestures.pan.active; figure.tags = tool == null ? [] : [tool.type]"
+        figure.js_on_event("panstart", CustomJS(args={"figure": figure}, code=code))
 
 
 def anything(default: Any) -> Any:

@@ -16,15 +16,17 @@ from xpycro import schema
 from xpycro.errors import DimensionError, MissingExtra
 from xpycro.viz import curves, pictures, report, style
 from xpycro.viz import tree as _tree
+from xpycro.viz.clusters import clusters, dendrogram
+from xpycro.viz.components import components, decomposition
 from xpycro.viz.curves import complex, force, loops, spectrum
 from xpycro.viz.diffraction import diffraction
 from xpycro.viz.explore import explore, positions, selection, stack
 from xpycro.viz.filtering import filtered
+from xpycro.viz.fits import comparison, fit
 from xpycro.viz.levels import hist
 from xpycro.viz.lines import lines
 from xpycro.viz.pictures import image, maps
 from xpycro.viz.ranks import scree
-from xpycro.viz.results import clusters, comparison, components, decomposition, dendrogram, fit
 from xpycro.viz.switching import switching
 
 __all__ = [

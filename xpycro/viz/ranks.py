@@ -17,6 +17,7 @@ from xpycro.processing import decompose
 from xpycro.viz import curves, pictures, scripts, static, style
 from xpycro.viz import parts as _parts
 from xpycro.viz.live import callback, linked
+from xpycro.viz.navigator import Navigator
 
 __all__ = ["advised", "needs", "ranks", "ranks_explorer", "scree"]
 
@@ -183,7 +184,8 @@ class Ranks:
         self.maps = maps.copy(data=style.read(maps))
         self.components = style.read(parts.transpose("component", *signal))
         self.mean = style.read(result["mean"]) if "mean" in result else np.zeros(self.components.shape[1])
-        self.axes, self.places, self.names = static.navigator(self.maps.isel(component=0), rest)
+        self.over = Navigator.of(self.maps.isel(component=0), rest)
+        self.axes, self.places, self.names = self.over.axes, self.over.places, self.over.names
         self.scores = self.maps.values.reshape(self.maps.shape[0], -1)
         self.map_scale = style.quantity(self.maps, self.maps.values[:1], label="Map")
         self.parts = [self.data] if self.data.dtype.kind != "c" else pictures.amplitude_phase(self.data)[:1]
@@ -200,14 +202,7 @@ class Ranks:
 
     def measured(self, pixel: int) -> np.ndarray:
         """The pixel's spectrum."""
-        at = np.unravel_index(pixel, [self.data.sizes[d] for d in self.nav])
-        return self.real(style.read(self.data.isel(dict(zip(self.nav, map(int, at), strict=True)))))
-
-    def where(self, pixel: int) -> str:
-        """A pixel in words."""
-        if self.names is not None:
-            return self.names[pixel]
-        return ", ".join(a.text_at(float(p[pixel])) for a, p in zip(self.axes, self.places, strict=True))
+        return self.real(style.read(self.data.isel(self.over.at(pixel))))
 
     def map(self, number: int) -> np.ndarray:
         """A component's map in display units, as a picture."""
@@ -250,7 +245,7 @@ def ranks(result: xr.Dataset, data: xr.DataArray, *, size: int = 300) -> Any:
         state.event(number=int(np.clip(round(x) - 1, 0, held.scores.shape[0] - 1)))
 
     def to_pixel(x: float, y: float) -> None:
-        state.event(pixel=int(np.argmin((held.places[0] - x) ** 2 + (held.places[1] - y) ** 2)))
+        state.event(pixel=held.over.nearest(x, y))
 
     panels = [
         linked(callback(_scree_panel, result, advised(result), size), [], state, {"Tap": to_rank}),
@@ -277,21 +272,9 @@ def _scree_panel(result: xr.Dataset, rank: xr.Dataset | None, size: int, _: Any,
 
 def _map_panel(held: Ranks, size: int, _: Any, *, number: int, pixel: int) -> Any:
     hv = style.backend()
-    values = held.map(number)
-    colour = style.colours(held.maps.rename("score"), values)
-    x, y = held.axes
     title = f"Map {number + 1}" + (f" ({held.map_scale.unit})" if held.map_scale.unit else "")
-    drawn = (
-        pictures.mesh(values, x, y, colour, held.map_scale, size=size)
-        if values.ndim == 2
-        else static.points(values, held.axes, held.places, colour, held.map_scale, size=size, title=title)
-    )
-    place = ([held.places[0, pixel]], [held.places[1, pixel]])
-    rings = [
-        hv.Points(place, drawn.kdims).opts(backend="bokeh", fill_alpha=0, line_color=color, line_width=width, size=13)
-        for color, width in (("white", 4), (style.CURSOR, 2))
-    ]
-    return style.dress(hv.Overlay([drawn, *rings]), title=title, hooks=[style.roomy])
+    drawn = held.over.draw(held.map(number), held.maps.rename("score"), held.map_scale, size=size, title=title)
+    return style.dress(hv.Overlay([drawn, *held.over.ring(pixel, drawn.kdims)]), title=title, hooks=[style.roomy])
 
 
 def _component_panel(held: Ranks, _: Any, *, number: int, pixel: int) -> Any:
@@ -316,7 +299,7 @@ def _spectrum_panel(held: Ranks, _: Any, *, number: int, pixel: int) -> Any:
         color=style.CATEGORIES[3],
         framewise=True,
     )
-    title = f"Data (grey), first {number + 1} (orange) at {held.where(pixel)}"
+    title = f"Data (grey), first {number + 1} (orange) at {held.over.where(pixel)}"
     return style.dress(hv.Overlay([measured, made]), title=title, hooks=[style.roomy], show_legend=False)
 
 
@@ -374,7 +357,7 @@ def ranks_explorer(result: xr.Dataset, data: xr.DataArray, *, budget: int = stat
         "cim": _column(held.components.imag if np.iscomplexobj(held.components) else np.zeros(0)),
         "mre": (np.asarray(held.mean).real * held.scale.factor).tolist(),
         "mim": (np.asarray(held.mean).imag * held.scale.factor).tolist(),
-        "cube": _column(cube), "ratio": ratio, "count": count, "names": [held.where(i) for i in range(pixels)],
+        "cube": _column(cube), "ratio": ratio, "count": count, "names": [held.over.where(i) for i in range(pixels)],
         "unit": held.map_scale.unit or "", "loadings": [r.data_source for r in lines[0]],
         "loading_fields": [r.glyph.y for r in lines[0]], "drawn": [r.data_source for r in lines[1]],
         "drawn_fields": [r.glyph.y for r in lines[1]],

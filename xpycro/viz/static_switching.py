@@ -58,7 +58,7 @@ def switching_explorer(
     spectra = spectra.reshape(count, *spectra.shape[2:])
     oscillators = np.stack([style.read(levels.sho[n].isel(thin)).reshape(count, -1) for n in OSCILLATOR], axis=-1)
     index = same_pixels(levels.maps["r2"], levels.maps["r2"].isel(thin), nav)
-    places, measured, fitted = levels.places[:, index], levels.loops[index], levels.fitted[index]
+    places, measured, fitted = levels.over.places[:, index], levels.loops[index], levels.fitted[index]
     i, k = int(np.argmin(np.abs(index - levels.start))), 0
 
     planes, titles = [], []
@@ -69,11 +69,11 @@ def switching_explorer(
         titles.append(shown.title)
     first = levels.names.index("switching_bias_positive")
     da = levels.maps[levels.names[first]]
-    chart = static.draw_map(planes[first], da, levels.axes, levels.places, titles[first], size)
+    chart = static.draw_map(planes[first], da, levels.over.axes, levels.over.places, titles[first], size)
     cursor = ColumnDataSource({"x": [places[0, i]], "y": [places[1, i]], "i": [i], "k": [k]})
     static.rings([chart.figure], cursor)
     loop, dots, line, mark = _loop_figure(
-        levels.bias, levels.shown, measured[i], fitted[i], k, levels.where(int(index[i]))
+        levels.bias, levels.shown, measured[i], fitted[i], k, levels.over.where(int(index[i]))
     )
     amplitude_like, phase_like = pictures.amplitude_phase(levels.data.isel({d: slice(0, 1) for d in levels.data.dims}))
     axis = style.axis(levels.data, "frequency")
@@ -91,7 +91,8 @@ def switching_explorer(
     flat = np.stack([spectra.real, spectra.imag]).astype(np.float32)
     common = {
         "cursor": cursor, "place": ColumnDataSource({"x": places[0], "y": places[1]}), "names": None,
-        "x_label": levels.axes[0].label, "y_label": levels.axes[1].label, "unit": levels.axes[0].unit or "",
+        "x_label": levels.over.axes[0].label, "y_label": levels.over.axes[1].label,
+        "unit": levels.over.axes[0].unit or "",
     }  # fmt: skip
     action = CustomJS(
         args={

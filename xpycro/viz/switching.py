@@ -14,9 +14,10 @@ import xarray as xr
 
 from xpycro.engine import results as _results
 from xpycro.errors import DimensionError
-from xpycro.viz import curves, pictures, static, static_fit, style
+from xpycro.viz import curves, pictures, static_fit, style
 from xpycro.viz import parts as _parts
 from xpycro.viz.live import callback, linked
+from xpycro.viz.navigator import Navigator
 from xpycro.viz.ranks import needs
 
 __all__ = ["OSCILLATOR", "Levels", "called", "levels_of", "oscillator", "switching"]
@@ -73,8 +74,7 @@ def switching(result: xr.Dataset, loops: xr.Dataset, sho: xr.Dataset, data: xr.D
     parameter = hv.Dimension("parameter", values=levels.names, default="switching_bias_positive")
 
     def to_pixel(x: float, y: float) -> None:
-        places = levels.places
-        state.event(pixel=int(np.argmin((places[0] - x) ** 2 + (places[1] - y) ** 2)))
+        state.event(pixel=levels.over.nearest(x, y))
 
     def to_step(x: float, y: float) -> None:
         state.event(step=levels.nearest(state.pixel, x, y))
@@ -116,8 +116,8 @@ class Levels:
     data : DataArray
         Over (y, x, step, frequency), lazy where it was.
     names : list of str
-    axes : list of Axis
-    places : ndarray, shape (2, pixel)
+    over : Navigator
+        The map.
     """
 
     maps: xr.Dataset
@@ -128,14 +128,13 @@ class Levels:
     sho: xr.Dataset
     data: xr.DataArray
     names: list[str]
-    axes: list[style.Axis]
-    places: np.ndarray
+    over: Navigator
 
     @property
     def start(self) -> int:
         """A pixel near the middle whose loop was fitted."""
         good = np.flatnonzero(np.isfinite(self.fitted).all(axis=1))
-        middle = (len(self.loops) + self.axes[0].values.size) // 2
+        middle = (len(self.loops) + self.over.shape[1]) // 2
         return int(good[np.argmin(np.abs(good - middle))]) if good.size else 0
 
     def nearest(self, pixel: int, x: float, y: float) -> int:
@@ -144,16 +143,6 @@ class Levels:
         scale = np.nanmax(values) - np.nanmin(values) or 1.0
         distance = ((self.bias.values - x) / (np.ptp(self.bias.values) or 1.0)) ** 2 + ((values - y) / scale) ** 2
         return int(np.argmin(np.where(np.isfinite(distance), distance, np.inf)))
-
-    def at(self, pixel: int) -> dict[str, int]:
-        """Indices of a pixel."""
-        dims = [str(d) for d in self.maps["r2"].dims]
-        place = np.unravel_index(pixel, self.maps["r2"].shape)
-        return dict(zip(dims, map(int, place), strict=True))
-
-    def where(self, pixel: int) -> str:
-        """A pixel in words."""
-        return ", ".join(a.text_at(float(p[pixel])) for a, p in zip(self.axes, self.places, strict=True))
 
 
 def levels_of(result: xr.Dataset, loops: xr.Dataset, sho: xr.Dataset, data: xr.DataArray) -> Levels:
@@ -176,14 +165,13 @@ def levels_of(result: xr.Dataset, loops: xr.Dataset, sho: xr.Dataset, data: xr.D
     values = style.read(measured)
     shown = style.quantity(measured, values, label="Projected response")
     fitted = style.read(_results.evaluate(view).transpose(*nav, dim))
-    axes, places, _ = static.navigator(view["r2"], nav)
-    count = places.shape[1]
+    over = Navigator.of(view["r2"], nav)
     maps = view[names].copy(data={n: style.read(view[n]) for n in names})
     return Levels(
-        maps, values.reshape(count, -1) * shown.factor, fitted.reshape(count, -1) * shown.factor,
+        maps, values.reshape(-1, values.shape[-1]) * shown.factor,
+        fitted.reshape(-1, fitted.shape[-1]) * shown.factor,
         style.axis(measured.assign_coords(bias=view["bias"]), dim, along="bias"), shown,
-        _like(sho[list(OSCILLATOR)], view, (*nav, dim)), _like(data, view, (*nav, dim, "frequency")), names, axes,
-        places,
+        _like(sho[list(OSCILLATOR)], view, (*nav, dim)), _like(data, view, (*nav, dim, "frequency")), names, over,
     )  # fmt: skip
 
 
@@ -222,15 +210,9 @@ def _map(levels: Levels, size: int, rest: Any, *, pixel: int, step: int) -> Any:
     da = levels.maps[name]
     values = np.asarray(da.values, dtype=float)
     shown = style.quantity(da, values, label=called(name))
-    values = values * shown.factor
-    x, y = levels.axes
-    drawn = pictures.mesh(values, x, y, style.colours(da, values), shown, size=size)
-    place = ([levels.places[0, pixel]], [levels.places[1, pixel]])
-    rings = [
-        hv.Points(place, drawn.kdims).opts(backend="bokeh", fill_alpha=0, line_color=color, line_width=width, size=13)
-        for color, width in (("white", 4), (style.CURSOR, 2))
-    ]
-    return style.dress(hv.Overlay([drawn, *rings]), title=shown.title, hooks=[style.roomy])
+    drawn = levels.over.draw(values * shown.factor, da, shown, size=size, title=shown.title)
+    layers = [drawn, *levels.over.ring(pixel, drawn.kdims)]
+    return style.dress(hv.Overlay(layers), title=shown.title, hooks=[style.roomy])
 
 
 def _loop(levels: Levels, _: Any, *, pixel: int, step: int) -> Any:
@@ -249,7 +231,7 @@ def _loop(levels: Levels, _: Any, *, pixel: int, step: int) -> Any:
             backend="bokeh", color=style.CURSOR, size=12, fill_alpha=0, line_width=2
         ),
     ]
-    title = f"{shown.label} at {levels.where(pixel)}"
+    title = f"{shown.label} at {levels.over.where(pixel)}"
     return style.dress(
         hv.Overlay(drawn), title=title, frame_width=380, frame_height=260, padding=0.05, show_legend=False
     )
@@ -257,7 +239,7 @@ def _loop(levels: Levels, _: Any, *, pixel: int, step: int) -> Any:
 
 def _spectrum(levels: Levels, part: int, _: Any, *, pixel: int, step: int) -> Any:
     hv = style.backend()
-    at = {**levels.at(pixel), str(levels.data.dims[2]): step}
+    at = {**levels.over.at(pixel), str(levels.data.dims[2]): step}
     frequency = levels.data["frequency"].values.astype(float)
     raw = style.read(levels.data.isel(at))
     parameters = np.array([style.read(levels.sho[n].isel(at)) for n in OSCILLATOR], dtype=float)

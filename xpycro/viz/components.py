@@ -1,0 +1,167 @@
+"""Pictures of decompositions: maps and components, one above the other; their ranks are in viz.ranks.
+
+May import numpy, xarray, the floors below and viz; HoloViews only inside functions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import xarray as xr
+
+from xpycro import schema
+from xpycro.viz import curves, pictures, style
+from xpycro.viz.ranks import advised, needs, ranks, scree
+
+__all__ = ["components", "decomposition"]
+
+
+def components(result: xr.Dataset, count: int = 4, *, cols: int = 4, size: int = 170) -> Any:
+    """The first components: curves over the signal axis, or pictures where they are planes.
+
+    Parameters
+    ----------
+    result : Dataset
+        A decomposition.
+    count : int, default 4
+    cols : int, default 4
+    size : int
+        Screen pixels of the longer side of a frame.
+
+    Returns
+    -------
+    holoviews.Layout
+
+    Notes
+    -----
+    *Laziness*: computes the components drawn.
+
+    Examples
+    --------
+    >>> from xpycro.schema import new_result
+    >>> import numpy as np, xarray as xr
+    >>> result = new_result(
+    ...     "decomposition",
+    ...     {"components": (("component", "energy"), np.eye(2, 5)), "singular_values": ("rank", [2.0, 1.0]),
+    ...      "maps": (("component", "y", "x"), np.ones((2, 3, 4)))},
+    ... )
+    >>> len(components(result))
+    2
+    """
+    needs(result, "decomposition")
+    return pictures.gather(_components(result, count, size), cols=cols)
+
+
+def _components(result: xr.Dataset, count: int, size: int) -> list[Any]:
+    da = result["components"]
+    count = min(count, da.sizes["component"])
+    rest = [str(d) for d in da.dims if d != "component"]
+    if len(rest) > 1:
+        return [_component_map(result, "components", i, size) for i in range(count)]
+    drawn = []
+    ax = style.axis(da, rest[0])
+    for i in range(count):
+        values = style.read(da.isel(component=i))
+        shown = style.Quantity("Loading", None, 1.0)
+        options: dict[str, Any] = {
+            "frame_width": size,
+            "frame_height": int(size * 0.8),
+            "tools": ["hover"],
+            "line_width": 1.5,
+        }
+        if values.dtype.kind == "c":
+            both = [
+                curves.curve(ax, part, shown, label=label, color=colour, **options)
+                for part, label, colour in zip(
+                    (values.real, values.imag), ("real", "imaginary"), style.CATEGORIES[:4:3], strict=True
+                )
+            ]
+            hv = style.backend()
+            drawn.append(
+                style.dress(hv.Overlay(both), title=f"Component {i + 1}: Re blue, Im orange", show_legend=False)
+            )
+            continue
+        drawn.append(curves.curve(ax, values, shown, color=style.CATEGORIES[0], title=f"Component {i + 1}", **options))
+    return drawn
+
+
+def _component_map(result: xr.Dataset, variable: str, number: int, size: int) -> Any:
+    da = result[variable].isel(component=number, drop=True)
+    da = da.isel({d: 0 for d in da.dims if d not in (schema.plane_dims(da) or da.dims)})
+    name = f"Map {number + 1}" if variable == "maps" else f"Component {number + 1}"
+    if da.dtype.kind == "c":
+        da = pictures.amplitude_phase(da)[0]
+        name += ", amplitude"
+    if da.ndim == 1:  # one observation dim: a curve
+        ax = style.axis(da, da.dims[0])
+        values = style.read(da)
+        shown = style.quantity(da, values, label="Score")
+        return curves.curve(
+            ax, values * shown.factor, shown, frame_width=size, frame_height=int(size * 0.8), title=name
+        )
+    dims = pictures.plane_of(da)
+    da, note = pictures.thin(da.transpose(*dims), dims)
+    values = style.read(da)
+    shown = style.quantity(da, values, label=name)
+    x, y = style.plane_axes(da, dims[1], dims[0])
+    colour = style.colours(da.rename("score"), values * shown.factor)
+    drawn = pictures.mesh(values * shown.factor, x, y, colour, shown, size=size, bare=True)
+    return drawn.opts(
+        backend="bokeh", title=shown.title + note, hooks=[style.polish, *pictures.bare_hooks(x, y), style.roomy]
+    )
+
+
+def decomposition(
+    result: xr.Dataset, data: xr.DataArray | None = None, count: int = 6, *, cols: int = 3, size: int = 210
+) -> Any:
+    """Maps and components of a decomposition, one above the other, and its scree; with data, an explorer of the rank.
+
+    Parameters
+    ----------
+    result : Dataset
+        A decomposition.
+    data : DataArray, optional
+        What was decomposed: then tap the scree for a component and the reconstruction up to it, the map for a pixel.
+    count : int, default 6
+        How many components.
+    cols : int, default 3
+        Components in a row.
+    size : int
+        Screen pixels of a map's longer side.
+
+    Returns
+    -------
+    holoviews.Layout
+
+    Notes
+    -----
+    *Laziness*: computes the maps and components drawn, and the singular values.
+
+    Examples
+    --------
+    >>> from xpycro.schema import new_result
+    >>> import numpy as np, xarray as xr
+    >>> result = new_result(
+    ...     "decomposition",
+    ...     {"components": (("component", "energy"), np.eye(2, 5)), "singular_values": ("rank", [2.0, 1.0]),
+    ...      "maps": (("component", "y", "x"), np.ones((2, 3, 4)))},
+    ... )
+    >>> len(decomposition(result))
+    5
+    """
+    needs(result, "decomposition")
+    if data is not None:
+        return ranks(result, data)
+    hv = style.backend()
+    count = min(count, result.sizes["component"])
+    maps = [_component_map(result, "maps", i, size) for i in range(count)]
+    loadings = _components(result, count, size)
+    cells: list[Any] = []
+    for first in range(0, count, cols):
+        for row in (maps, loadings):
+            part = row[first : first + cols]
+            cells += part + [hv.Empty() for _ in range(cols - len(part) if count > cols else 0)]
+    if "explained_variance_ratio" in result or "singular_values" in result:
+        cells.append(scree(result, rank=advised(result), width=size + 50, height=size))
+    layout = pictures.gather(cells, cols=min(cols, count), room=True)
+    return style.remember(layout, choice=f"decomposition: {count} maps and components, scree")

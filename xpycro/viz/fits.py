@@ -1,0 +1,221 @@
+"""Pictures of fits: the explorer of parameters and curves, and maps of compared models.
+
+May import numpy, xarray, the floors below and viz; HoloViews only inside functions.
+"""
+
+from __future__ import annotations
+
+import functools
+import html
+import math
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xpycro import provenance, schema
+from xpycro.viz import curves, pictures, static_fit, style
+from xpycro.viz import parts as _parts
+from xpycro.viz.live import Channel, callback, channels_of, linked
+from xpycro.viz.navigator import Navigator
+from xpycro.viz.ranks import needs
+
+__all__ = ["comparison", "fit"]
+
+
+def fit(result: xr.Dataset, data: xr.DataArray | None = None, *, size: int = 200, cols: int = 3) -> Any:
+    """Parameter maps and r²; tap a pixel for its data, its fitted curve, and its values with errors.
+
+    Parameters
+    ----------
+    result : Dataset
+        A fit.
+    data : DataArray, optional
+        What was fitted; without it the source is reopened through the history.
+    size : int
+        Screen pixels of a map's longer side.
+    cols : int, default 3
+        Maps in a row.
+
+    Returns
+    -------
+    holoviews.Layout of DynamicMap
+        Saved with `save`, or put in a report, it becomes a twin that works without a server. Of a fit of one spectrum,
+        an Overlay of data and curve.
+
+    Raises
+    ------
+    MissingSource
+        If the data are not given and cannot be found.
+
+    Notes
+    -----
+    *Laziness*: reads the maps when drawn, and one spectrum a tap.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> import xpycro as xp
+    >>> import numpy as np
+    >>> energy = np.linspace(-1, 1, 20)
+    >>> da = xr.DataArray(np.outer([1.0, 2.0], energy)[None] + 1, dims=("y", "x", "energy"), coords={"energy": energy})
+    >>> len(fit(xp.fit(da, "linear", dim="energy"), da)) > 3
+    True
+    """
+    needs(result, "fit")
+    if str(result.attrs.get("fitted_dim", "")).startswith("["):  # of images: one peak a picture has no curve to show
+        return _fit_of_images(result, size)
+    hv = style.backend()
+    measured = provenance.source_data(result, data, purpose="the fit explorer")
+    r2 = result["r2"]
+    signal = [str(d) for d in measured.dims if d not in r2.dims]
+    if len(signal) != 1:
+        raise ValueError(
+            f"data= has the dims {[str(d) for d in measured.dims]}, the fit's maps {[str(d) for d in r2.dims]}: "
+            "data= must be the array that was fitted, with one dim more"
+        )
+    if r2.ndim == 0:
+        return _one_fit(result, measured, signal[0])
+    nav = schema.plane_dims(r2) or tuple(str(d) for d in r2.dims[-1:])
+    rest = [str(d) for d in r2.dims if d not in nav]
+    view, _ = _parts.first(result, rest)
+    measured = static_fit.around(result, measured.isel(dict.fromkeys(rest, 0)).transpose(*nav, *signal))
+    names = [*static_fit.fit_parameters(result), "r2"]
+    over = Navigator.of(view["r2"], nav)
+    state = hv.streams.Stream.define("Pixel", pixel=over.middle)()
+
+    def to_pixel(x: float, y: float) -> None:
+        state.event(pixel=over.nearest(x, y))
+
+    maps = [linked(callback(_parameter_map, view, name, over, size), [], state, {"Tap": to_pixel}) for name in names]
+    channels = channels_of(measured)
+    panels = [
+        hv.DynamicMap(
+            callback(_fitted, view, measured, signal[0], channel, over, names),
+            streams=[state],
+        )
+        for channel in channels
+    ]
+    gaps = [hv.Empty() for _ in range(-len(maps) % cols)]  # what is tall starts a row of its own
+    layout = pictures.gather([*maps, *gaps, *panels], cols=cols)
+    layout._pycro_state = state
+    return style.remember(
+        layout,
+        choice=f"fit: maps of {names}, data and fitted curve of the tapped pixel",
+        static=functools.partial(static_fit.fit_explorer, result, data),
+    )
+
+
+def _fit_of_images(result: xr.Dataset, size: int) -> Any:
+    names = [*static_fit.fit_parameters(result), "r2"]
+    dims = [str(d) for d in result["r2"].dims]
+    if len(dims) == 1:
+        drawn = pictures.gather([curves.spectrum(result[name], dims[0], width=size) for name in names], cols=3)
+    elif schema.plane_dims(result["r2"]):
+        drawn = pictures.maps(result[names], cols=3, size=size)
+    else:
+        raise ValueError(f"a fit of images over {dims} has no map to draw: its values are {names}, select what to draw")
+    return style.remember(drawn, choice=f"fit of images: {names} over {dims}")
+
+
+def comparison(result: xr.Dataset, *, size: int = 200) -> Any:
+    """Maps of which model is the likeliest, and of the weight of each.
+
+    Parameters
+    ----------
+    result : Dataset
+        Of ``fit_compare``, over a plane.
+    size : int
+        Screen pixels of a map's longer side.
+
+    Returns
+    -------
+    holoviews.Layout
+
+    Notes
+    -----
+    *Laziness*: computes the maps.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> import xpycro as xp
+    >>> noise = np.random.default_rng(0).normal(size=(2, 3, 20))
+    >>> da = xr.DataArray(noise, dims=("y", "x", "energy"))
+    >>> fits = {name: xp.fit(da, name, dim="energy") for name in ("constant", "linear")}
+    >>> len(comparison(xp.fit_compare(fits)))
+    3
+    """
+    needs(result, "comparison")
+    names = [str(name) for name in result["model"].values]
+    drawn = {"best": result["best"].where(result["best"] >= 0).assign_attrs(result["best"].attrs)}
+    for name in names:
+        weight = result["weight"].sel(model=name, drop=True)
+        drawn[f"weight {name}"] = weight.assign_attrs(long_name=f"Weight of {name}")
+    layout = pictures.maps(xr.Dataset(drawn), cols=3, size=size)
+    return style.remember(layout, choice=f"comparison: the likeliest of {names}, and the weight of each")
+
+
+def _parameter_map(view: xr.Dataset, name: str, over: Navigator, size: int, _: Any, pixel: int) -> Any:
+    hv = style.backend()
+    da = view[name].transpose(*over.dims)
+    values = style.read(da)
+    shown = style.quantity(da, values, label="r²" if name == "r2" else None)
+    drawn = over.draw(values * shown.factor, da, shown, size=size, title=shown.title)
+    return style.dress(hv.Overlay([drawn, *over.ring(pixel, drawn.kdims)]), title=shown.title, hooks=[style.roomy])
+
+
+def _fitted(
+    view: xr.Dataset, measured: xr.DataArray, signal: str, channel: Channel, over: Navigator, names: list[str], _: Any,
+    pixel: int,
+) -> Any:  # fmt: skip
+    at = over.at(pixel)
+    one = view.isel({d: slice(i, i + 1) for d, i in at.items()})
+    model = style.read(static_fit.fit_curve(one, measured).transpose(*over.dims, signal)).reshape(-1)
+    values, shown = channel.apply(style.read(measured.isel(at)))
+    curve, _ = channel.apply(model)
+    drawn = _data_and_curve(style.axis(measured, signal), values, curve, shown)
+    words = html.unescape(_describe(one, names))
+    return style.dress(drawn, title=f"{shown.label} at {over.where(pixel)}\n{words}")
+
+
+def _data_and_curve(ax: style.Axis, values: np.ndarray, curve: np.ndarray, shown: style.Quantity) -> Any:
+    hv = style.backend()
+    kdim, vdim = hv.Dimension((ax.dim, ax.label), unit=ax.unit), hv.Dimension(("value", shown.label), unit=shown.unit)
+    dots = hv.Scatter((ax.values, values), kdim, vdim, label="data").opts(
+        backend="bokeh", color="#7f7f7f", size=5 if values.size < 300 else 3, alpha=0.7
+    )
+    line = curves.curve(ax, curve, shown, label="fit", color=style.CATEGORIES[3], framewise=True)
+    return style.dress(hv.Overlay([dots, line]), show_legend=False, frame_width=300, frame_height=230, padding=0.05)
+
+
+def _describe(one: xr.Dataset, names: list[str]) -> str:
+    words = []
+    errors = {
+        name: float(style.read(one[f"{name}_stderr"]).reshape(-1)[0]) for name in names if f"{name}_stderr" in one
+    }
+    for name in names:
+        values = style.read(one[name]).reshape(-1)
+        shown = style.quantity(one[name], values)
+        error = errors[name] * shown.factor if name in errors else None
+        some = any(map(math.isfinite, errors.values()))
+        text = static_fit.value_text(values[0] * shown.factor, error, shown.unit, some)
+        words.append(f"{'r²' if name == 'r2' else name.replace('_', ' ')} {text}")
+    words = [" · ".join(words[i : i + 2]) for i in range(0, len(words), 2)]
+    verdict = str(static_fit.outcome(one).reshape(-1)[0])
+    return "\n".join([*words, verdict] if verdict else words)
+
+
+def _one_fit(result: xr.Dataset, measured: xr.DataArray, signal: str) -> Any:
+    measured = static_fit.around(result, measured)
+    model = style.read(static_fit.fit_curve(result, measured))
+    panels = []
+    names = [*static_fit.fit_parameters(result), "r2"]
+    raw = style.read(measured.transpose(signal))
+    for channel in channels_of(measured):
+        values, shown = channel.apply(raw)
+        curve, _ = channel.apply(model)
+        drawn = _data_and_curve(style.axis(measured, signal), values, curve, shown)
+        panels.append(style.dress(drawn, title=f"{shown.label}\n{_describe(result, names)}"))
+    drawn = panels[0] if len(panels) == 1 else pictures.gather(panels, cols=1)
+    return style.remember(drawn, choice="fit: data and fitted curve")

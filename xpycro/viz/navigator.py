@@ -1,0 +1,137 @@
+"""The map of a live explorer: where its pixels lie, which is nearest to a tap, and how it is drawn with its cursor.
+
+May import numpy, xarray, the floors below and viz; HoloViews only inside functions.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xpycro.viz import pictures, static, style
+
+__all__ = ["Navigator", "ring"]
+
+
+@dataclass(frozen=True, eq=False)
+class Navigator:
+    """The pixels of a map, counted through in the order of its dims.
+
+    Attributes
+    ----------
+    dims : tuple of str
+        Two (slow, fast), or one: scattered positions, or a line.
+    shape : tuple of int
+        How many pixels along each.
+    axes : (x, y)
+        What the map is drawn over.
+    names : list of str or None
+        What the pixels of a line are called.
+    """
+
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+    axes: Sequence[style.Axis]
+    names: Sequence[str] | None
+    _scattered: np.ndarray | None
+
+    @classmethod
+    def of(cls, da: xr.DataArray, dims: Sequence[str]) -> Navigator:
+        """The map of `da` over `dims`."""
+        shape = tuple(da.sizes[d] for d in dims)
+        if len(dims) == 2:
+            return cls(tuple(dims), shape, style.plane_axes(da, dims[1], dims[0]), None, None)
+        axes, places, names = static.navigator(da, dims)
+        return cls(tuple(dims), shape, axes, names, places)
+
+    @functools.cached_property
+    def places(self) -> np.ndarray:
+        """Where the pixels lie, shape (2, pixel), in display units."""
+        if self._scattered is not None:
+            return self._scattered
+        y, x = np.meshgrid(self.axes[1].values, self.axes[0].values, indexing="ij")
+        return np.stack([x.reshape(-1), y.reshape(-1)])
+
+    @property
+    def middle(self) -> int:
+        """The pixel to begin with."""
+        return int(np.ravel_multi_index([n // 2 for n in self.shape], self.shape)) if all(self.shape) else 0
+
+    def nearest(self, x: float, y: float) -> int:
+        """The pixel nearest to a place."""
+        if self._scattered is not None:
+            distance = (self._scattered[0] - x) ** 2 + (self._scattered[1] - y) ** 2
+            return int(np.argmin(np.where(np.isfinite(distance), distance, np.inf)))
+        return self.axes[1].nearest(y) * self.shape[1] + self.axes[0].nearest(x)
+
+    def at(self, pixel: int) -> dict[str, int]:
+        """Index of a pixel along each dim."""
+        return dict(zip(self.dims, map(int, np.unravel_index(pixel, self.shape)), strict=True))
+
+    def place(self, pixel: int) -> tuple[float, float]:
+        """Where a pixel lies."""
+        if self._scattered is not None:
+            return float(self._scattered[0, pixel]), float(self._scattered[1, pixel])
+        row, column = divmod(pixel, self.shape[1])
+        return float(self.axes[0].values[column]), float(self.axes[1].values[row])
+
+    def where(self, pixel: int) -> str:
+        """Where a pixel lies, in words."""
+        if self.names is not None:
+            return self.names[pixel]
+        return ", ".join(a.text_at(p) for a, p in zip(self.axes, self.place(pixel), strict=True))
+
+    @property
+    def every(self) -> int:
+        """Of a map too large for a screen every n-th pixel is drawn."""
+        size = math.prod(self.shape)
+        thin = len(self.dims) == 2 and size > pictures.MAX_PIXELS
+        return math.ceil(math.sqrt(size / pictures.MAX_PIXELS)) if thin else 1
+
+    def draw(
+        self, values: np.ndarray, like: xr.DataArray, shown: style.Quantity, *, size: int, title: str,
+        colour: style.Colours | None = None,
+    ) -> Any:  # fmt: skip
+        """The element of the map: a picture of a plane or of a line, coloured points of scattered positions.
+
+        Parameters
+        ----------
+        values : ndarray
+            A value a pixel, in display units; of every n-th where `every` says so.
+        like : DataArray
+            What the values are, for their colours.
+        shown : Quantity
+        size : int
+            Screen pixels of the longer side.
+        title : str
+        colour : Colours, optional
+        """
+        colour = colour or style.colours(like, values)
+        x, y = self.axes
+        if self._scattered is not None and self.names is None:
+            return static.points(values, (x, y), self._scattered, colour, shown, size=size, title=title)
+        if self.every > 1:
+            x, y = (replace(a, values=a.values[:: self.every]) for a in (x, y))
+        drawn = pictures.mesh(values if values.ndim == 2 else values[None], x, y, colour, shown, size=size)
+        return drawn.opts(backend="bokeh", title=title)
+
+    def ring(self, pixel: int, kdims: Sequence[Any]) -> list[Any]:
+        """The cursor at a pixel."""
+        return ring(self.place(pixel), kdims)
+
+
+def ring(place: tuple[float, float], kdims: Sequence[Any]) -> list[Any]:
+    """A ring that stands out on any colour, to overlay."""
+    hv = style.backend()
+    return [
+        hv.Points(([place[0]], [place[1]]), list(kdims)).opts(
+            backend="bokeh", fill_alpha=0, line_color=colour, line_width=width, size=13
+        )
+        for colour, width in (("white", 4), (style.CURSOR, 2))
+    ]
