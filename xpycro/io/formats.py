@@ -258,7 +258,7 @@ def identify(path: str | os.PathLike[str], format: str | None = None) -> Format:
     ValueError
         If `format` names none.
     NotThisFormat
-        If no format recognises the file; the message shows how it begins and what would be read.
+        If no format recognises the file; the message shows how it begins and what to do.
     """
     table = known()
     path = os.fspath(path)
@@ -282,12 +282,15 @@ def identify(path: str | os.PathLike[str], format: str | None = None) -> Format:
     named = [f for f in table.values() if suffix in f.suffixes]
     if len(named) == 1:
         return named[0]  # its translator says better than we can what is wrong with the content
-    said = f"; files named {suffix} are read as {[f.name for f in named]}, and it is none of these" if named else ""
-    nearest = "" if named or not suffix else _near(suffix, {s for f in table.values() for s in f.suffixes})
+    if named:
+        said = f"files named {suffix} are read as {' or '.join(f.name for f in named)}, and it is none of these"
+    elif suffix:
+        said = f"nor has one the suffix {suffix!r}{_near(suffix, {s for f in table.values() for s in f.suffixes})}"
+    else:
+        said = "and it has no suffix"
     raise NotThisFormat(
-        f"no known format begins with {head[:16]!r}{said}{nearest}. Known formats: {', '.join(sorted(table))} "
-        '(xp.formats() lists them). If it is one of these pass format="...", else see xp.register_format '
-        "for how to add one",
+        f"none of the {len(table)} known formats begins with {head[:16]!r}, {said}. xp.formats() (in the shell `xpycro "
+        'formats`) lists them: if it is one of them pass format="...", else see xp.register_format for how to add one',
         path=path,
     )
 
@@ -295,7 +298,7 @@ def identify(path: str | os.PathLike[str], format: str | None = None) -> Format:
 def _near(word: str, words: Iterable[str]) -> str:
     import difflib
 
-    close = difflib.get_close_matches(word, list(words), n=1)
+    close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.75)
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 

@@ -52,7 +52,9 @@ def ascii_export(path: str) -> dict[str, xr.Dataset]:
         head = cursor.peek(_SEARCHED)
         found = _START.search(head)
         if not head.lstrip().startswith(b"#") or not found:
-            raise NotThisFormat("no '# Start of Data:' after lines that begin with #", path=path, offset=0)
+            raise NotThisFormat(
+                'not what SPIP exports: no line "# Start of Data:" after lines that begin with #', path=path, offset=0
+            )
         header = _header(head[: found.start()].decode("latin-1"), cursor)
         cursor.seek(found.end(), "data")
         return {"": _dataset(cursor, header)}
