@@ -108,6 +108,19 @@ def test_unknown_content_is_shown(tmp_path):
         assert word in str(caught.value)
 
 
+def test_what_was_probably_meant_is_said(tmp_path):
+    for name in ("map.ibd", "map.imzML", "other.ibd"):
+        (tmp_path / name).write_bytes(b"\xff not a header")
+    with pytest.raises(NotThisFormat, match=r"beside it lies 'map\.imzML'"):
+        open_file(tmp_path / "map.ibd")
+    with pytest.raises(NotThisFormat) as caught:
+        open_file(tmp_path / "other.ibd")
+    assert "beside it" not in str(caught.value)
+    (tmp_path / "scan.gz").write_bytes(b"\x1f\x8b\x08\x08")
+    with pytest.raises(NotThisFormat, match="unpack it first"):
+        open_file(tmp_path / "scan.gz")
+
+
 def test_forced_format(tmp_path, scan_path):
     renamed = tmp_path / "image.bin"
     renamed.write_bytes(scan_path.read_bytes())

@@ -13,7 +13,7 @@ import inspect
 import os
 import textwrap
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -285,14 +285,26 @@ def identify(path: str | os.PathLike[str], format: str | None = None) -> Format:
     if named:
         said = f"files named {suffix} are read as {' or '.join(f.name for f in named)}, and it is none of these"
     elif suffix:
-        said = f"nor has one the suffix {suffix!r}{_near(suffix, {s for f in table.values() for s in f.suffixes})}"
+        said = f"nor has one the suffix {suffix!r}"
     else:
         said = "and it has no suffix"
+    suffixes = {s for f in table.values() for s in f.suffixes}
+    said += _beside(path, head, suffixes) or ("" if named else _near(suffix, suffixes))
     raise NotThisFormat(
-        f"none of the {len(table)} known formats begins with {head[:16]!r}, {said}. xp.formats() (in the shell `xpycro "
-        'formats`) lists them: if it is one of them pass format="...", else see xp.register_format for how to add one',
+        f"none of the {len(table)} known formats begins with {head[:16]!r}, {said}. "
+        'xp.formats() (in the shell `xpycro formats`) lists them: if it is one of them pass format="...", else see '
+        "xp.register_format for how to add one",
         path=path,
     )
+
+
+def _beside(path: str, head: bytes, suffixes: Container[str]) -> str:
+    """What a user probably meant: the header of a pair of files, or what is in an archive."""
+    if head.startswith((b"PK\x03\x04", b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!", b"BZh", b"\xfd7zXZ")):
+        return "; it is an archive: unpack it first"
+    stem, folder = os.path.splitext(os.path.basename(path))[0], os.path.dirname(path)
+    pair = [n for n in sorted(os.listdir(folder or ".")) if os.path.splitext(n)[0] == stem and suffix_of(n) in suffixes]
+    return f"; beside it lies {pair[0]!r}, which xp.open reads" if pair else ""
 
 
 def _near(word: str, words: Iterable[str]) -> str:
