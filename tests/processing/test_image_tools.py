@@ -247,8 +247,97 @@ def test_lattice_filter_keeps_the_lattice():
     # a falling axis describes the same picture
     turned = image.lattice_filter(da[::-1], image.lattice_spots(da[::-1], 2), radius=4e8)
     np.testing.assert_allclose(turned[::-1], given, atol=0.2)
-    with pytest.raises(ValueError, match="no lattice spots"):
+    with pytest.raises(ValueError, match="no lattice found in height"):
         image.lattice_filter(surface(rng(9).normal(size=(64, 64))), radius=1e6)
+
+
+def waves(n, period, angle, between, noise, seed=0):
+    """Two waves with their indices' truth: k of the first and of the second, cycles a pixel."""
+    y, x = np.indices((n, n))
+    k = np.array([(np.sin(t) / period, np.cos(t) / period) for t in (angle, angle + between)])
+    values = sum(np.cos(2 * np.pi * (ky * y + kx * x)) for ky, kx in k)
+    return values + rng(seed).normal(0, noise, (n, n)), k
+
+
+@pytest.mark.parametrize("noise", [0.2, 1.5, 4.0])
+@pytest.mark.parametrize("between", [np.pi / 3, np.pi / 2])
+@pytest.mark.parametrize("angle", [0.0, 0.3, 1.0, 2.0])
+def test_lattices_are_found_at_any_angle_in_noise(angle, between, noise):
+    values, k = waves(128, 7.3, angle, between, noise)
+    found = image.lattice_spots(xr.DataArray(values, dims=("y", "x")), 2)
+    places = np.stack([found.ky, found.kx], axis=-1)
+    k = np.where((k[:, 1:] < 0) | ((abs(k[:, 1:]) < 1e-9) & (k[:, :1] < 0)), -k, k)
+    off = np.hypot(*np.moveaxis(places[:, None] - k[None], -1, 0)).min(axis=1)
+    off = np.minimum(off, np.hypot(*np.moveaxis(places[:, None] + k[None], -1, 0)).min(axis=1))
+    assert (off < 0.3 / 128).all()
+    assert sorted(map(tuple, abs(found.index.values))) == [(0, 1), (1, 0)]
+
+
+def test_a_lattice_on_a_step_is_found_and_the_step_is_not():
+    values, _ = waves(128, 7.3, 0.3, np.pi / 2, 0.3)
+    y, x = np.indices(values.shape)
+    found = image.lattice_spots(xr.DataArray(values + 8.0 * (x + 0.4 * y > 90), dims=("y", "x")), 2)
+    np.testing.assert_allclose(sorted(found.period.values), [7.3, 7.3], rtol=0.02)
+    anything = image.lattice_spots(xr.DataArray(values, dims=("y", "x")), 3, directions=1)
+    assert np.isfinite(anything.ky).sum() == 2 and np.isnan(anything.index).all()
+
+
+def objects(kind, n=128):
+    y, x = np.indices((n, n))
+    turned = 0.8 * x + 0.6 * y
+    crossing = -0.6 * x + 0.8 * y
+    return {
+        "noise": 0.0 * x,
+        "disk": 1.0 * (np.hypot(y - 50, x - 70) < 25),
+        "square": 1.0 * ((abs(y - 60) < 20) & (abs(x - 70) < 30)),
+        "turned square": 1.0 * ((abs(turned - 90) < 20) & (abs(crossing - 10) < 15)),
+        "triangle": 1.0 * ((x > 40) & (y > 30) & (x + y < 150)),
+        "islands": sum(1.0 * (np.hypot(y - a, x - b) < r) for a, b, r in [(30, 40, 12), (90, 30, 9), (70, 100, 15)]),
+        "particles": sum(np.exp(-((y - a) ** 2 + (x - b) ** 2) / 18) for a, b in rng(3).uniform(0, n, (12, 2))),
+        "step": 1.0 * (x > 50),
+        "turned step": 1.0 * (turned > 80),
+        "terraces": 1.0 * sum(turned > edge for edge in (30, 75, 98, 140)),
+        "scan lines": rng(4).normal(size=(n, 1)) + 0.0 * x,
+        "one wave": np.cos(2 * np.pi * turned / 9),
+        "rough": np.fft.ifft2(np.fft.fft2(rng(5).normal(size=(n, n))) / (0.02 + np.hypot(*np.meshgrid(
+            np.fft.fftfreq(n), np.fft.fftfreq(n), indexing="ij")) ** 2)).real / 50,
+    }[kind]  # fmt: skip
+
+
+KINDS = ["noise", "disk", "square", "turned square", "triangle", "islands", "particles", "step", "turned step",
+         "terraces", "scan lines", "one wave", "rough"]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_single_objects_edges_and_lines_are_no_lattice(kind):
+    plain = objects(kind)
+    for seed, noise in enumerate((0.01, 0.1, 0.5)):
+        da = xr.DataArray(plain + rng(seed).normal(0, noise, plain.shape), dims=("y", "x"), name="height")
+        assert np.isnan(image.lattice_spots(da).ky).all()
+    with pytest.raises(ValueError, match="no lattice found in height"):
+        image.lattice_filter(da, radius=0.02)
+
+
+def test_real_images_have_the_lattice_they_have(data_file):
+    import xpycro as xp
+
+    single = xp.open(data_file("nanonis_sxm/Image_445.sxm"))  # one molecule: whatever is periodic there is pick-up
+    for name in ("z", "current", "frequency_shift", "li_y"):
+        assert np.isnan(image.lattice_spots(image.level(single[name])).ky).all(), name
+    lattice = xp.open(data_file("nanonis_sxm/sxm_moire_10nm.sxm")).z.sel(direction="backward")
+    periods = image.lattice_spots(image.level(lattice), 2).period
+    assert (abs(periods / 0.258e-9 - 1) < 0.02).all()  # rows of graphite or metal, not of the pixels (62.5 pm)
+    for name in ("createc_dat/createc_scan_preview_120nm.dat", "gwyddion/GwiddionReader_chip.gwy"):
+        for da in xp.open_tree(data_file(name)).leaves[0].data_vars.values():
+            assert np.isnan(image.lattice_spots(image.level(da)).ky).all(), (name, da.name)
+
+
+def test_spots_refuse_what_they_cannot_do():
+    da = surface(rng(9).normal(size=(16, 16)))
+    with pytest.raises(ValueError, match="directions=3: 2 for a lattice"):
+        image.lattice_spots(da, directions=3)
+    with pytest.raises(ValueError, match="count=0"):
+        image.lattice_spots(da, 0)
 
 
 # ----------------------------------------------------------------------------------------------------------- contract
@@ -264,7 +353,7 @@ OPERATIONS = {
     "gradient": lambda da: image.gradient(da).magnitude,
     "profile": lambda da: image.profile(da, {"y": 1e-6, "x": 1e-6}, {"y": 3e-6, "x": 6e-6}, width=5e-7),
     "fourier_filter": lambda da: image.fourier_filter(da, low_pass=1e-6),
-    "spots": lambda da: image.lattice_spots(da, 2, contrast=1.5).ky,
+    "spots": lambda da: image.lattice_spots(da, 2, contrast=1.5, directions=1).ky,
 }
 
 

@@ -6,8 +6,6 @@ floor and engine/axes; knows no dask.
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import xarray as xr
 
@@ -23,7 +21,6 @@ __all__ = [
     "reciprocal_name",
     "reciprocal_units",
     "shift_1d",
-    "spot_list",
     "taper",
 ]
 
@@ -208,40 +205,3 @@ def _refined(a: np.ndarray, b: np.ndarray, lag: np.ndarray, most: int) -> np.nda
         if not moving.any():
             break
     return np.clip(shift, -most, most)
-
-
-def spot_list(values: np.ndarray, *, dy: float, dx: float, count: int, least: float, guard: int) -> np.ndarray:
-    """(..., spot, [ky, kx, amplitude, contrast]): maxima of the windowed amplitude in the half plane, by parabolas."""
-    from scipy import fft as scipy_fft
-    from scipy.ndimage import maximum_filter
-
-    ny, nx = values.shape[-2:]
-    window = np.multiply.outer(np.hanning(ny + 2)[1:-1], np.hanning(nx + 2)[1:-1])
-    images = values.reshape(-1, ny, nx).astype(float)
-    out = np.full((len(images), count, 4), np.nan)
-    ky, kx = (np.fft.fftshift(np.fft.fftfreq(n, d)) for n, d in ((ny, dy), (nx, dx)))
-    half = (kx[None, :] > 0) | ((kx[None, :] == 0) & (ky[:, None] > 0))
-    far = np.hypot(ky[:, None] * ny * dy, kx[None, :] * nx * dx) >= guard
-    for index, image in enumerate(images):
-        if not np.isfinite(image).all():
-            continue
-        amplitude = np.abs(scipy_fft.fftshift(scipy_fft.fft2((image - image.mean()) * window))) / window.sum()
-        # the background falls steeply with k: a spot stands out against its ring, not against the whole
-        ring = np.hypot(ky[:, None] * ny * dy, kx[None, :] * nx * dx).astype(int)
-        order = np.argsort(ring, axis=None)
-        edges = np.searchsorted(ring.ravel()[order], np.arange(ring.max() + 2))
-        ordered = amplitude.ravel()[order]
-        level = np.array([np.median(ordered[a:b]) if b > a else np.inf for a, b in itertools.pairwise(edges)])
-        contrast = amplitude / np.maximum(level[ring], 1e-300)
-        peak = (amplitude == maximum_filter(amplitude, 3, mode="wrap")) & half & far & (contrast > least)
-        places = np.argwhere(peak)
-        best = places[np.argsort(-amplitude[peak])][:count]
-        for slot, (i, j) in enumerate(best):
-            logs = np.log(amplitude[np.ix_([(i - 1) % ny, i, (i + 1) % ny], [(j - 1) % nx, j, (j + 1) % nx])] + 1e-300)
-            shift = [
-                0.5 * (line[0] - line[2]) / min(line[0] - 2 * line[1] + line[2], -1e-12)
-                for line in (logs[:, 1], logs[1, :])
-            ]
-            at = (ky[i] + shift[0] / (ny * dy), kx[j] + shift[1] / (nx * dx))
-            out[index, slot] = (*at, 2 * amplitude[i, j], contrast[i, j])
-    return out.reshape(*values.shape[:-2], count, 4)

@@ -10,7 +10,7 @@ import xarray as xr
 
 from xpycro.engine import chunked
 from xpycro.engine.axes import along, floating, image_of, plane_of, real_numbers
-from xpycro.engine.fourier import spot_list
+from xpycro.engine.spots import spot_list
 from xpycro.provenance import recorded
 
 __all__ = ["clean", "svd", "window_size"]
@@ -148,7 +148,7 @@ def window_size(data: xr.DataArray | xr.Dataset, *, variable: str | None = None)
 
 
 def _two_periods(values: np.ndarray, *, dy: float, dx: float) -> np.ndarray:
-    spots = spot_list(values, dy=dy, dx=dx, count=1, least=6.0, guard=3)[..., 0, :]
+    spots = spot_list(values, dy=dy, dx=dx, count=1, least=6.0, directions=1)[..., 0, :]
     side = min(values.shape[-2] * abs(dy), values.shape[-1] * abs(dx))
     with np.errstate(divide="ignore", invalid="ignore"):
         period = 1 / np.hypot(spots[..., 0], spots[..., 1])

@@ -10,7 +10,7 @@ import xarray as xr
 
 from xpycro.engine import chunked
 from xpycro.engine.axes import Axis, along, floating, image_of, numbers, plane_of, real_numbers
-from xpycro.engine.fourier import spot_list
+from xpycro.engine.spots import spot_list
 from xpycro.provenance import recorded
 from xpycro.schema import coordinate
 from xpycro.units import combine_units
@@ -188,64 +188,82 @@ def fourier_filter(
 
 @recorded("image.lattice_spots")
 def lattice_spots(
-    data: xr.DataArray | xr.Dataset, count: int = 6, *, variable: str | None = None, contrast: float = 6.0
+    data: xr.DataArray | xr.Dataset,
+    count: int = 6,
+    *,
+    variable: str | None = None,
+    contrast: float = 6.0,
+    directions: int = 2,
 ) -> xr.Dataset:
-    """The strongest spots of an image's Fourier transform, to a fraction of a pixel of k.
+    """The spots of a lattice in an image's Fourier transform, to a fraction of a pixel of k; NaN where there is none.
+
+    A spot stands out against noise (the median amplitude at its distance from the centre) and is compact: no line
+    through it is a third as bright, so that the streaks of edges, steps and scan lines are none. Spots of a lattice are
+    integer combinations of two of them.
 
     Parameters
     ----------
     data : DataArray or Dataset
-        Real, over two evenly spaced spatial dims; further dims broadcast.
+        Real, over two evenly spaced spatial dims of one unit; further dims broadcast.
     count : int
         How many at most, strongest first; of each pair k, -k the one with kx > 0.
     variable : str, optional
         Which variable of a Dataset.
     contrast : float
         How many times a spot must exceed the median amplitude at its distance from the centre.
+    directions : {2, 1}
+        How many independent directions spots must have: two of a lattice; with 1 all compact spots are given, those of
+        gratings and of several lattices too.
 
     Returns
     -------
     Dataset
         Over ``spot`` and the other dims: ``ky``, ``kx`` in cycles per unit of the axes (1/m), ``amplitude`` in the
         units of the data (of the cosine; window corrected), ``period`` = 1/k in the unit of the axes, ``contrast`` of
-        the spot. NaN where there are fewer.
+        the spot, and ``index(spot, basis)``: its whole numbers on the lattice (NaN with one direction). NaN where
+        there are fewer.
 
     Raises
     ------
     ValueError
-        If an axis is uneven or units differ.
+        If an axis is uneven, units differ, or `count` or `directions` is out of range.
 
     Notes
     -----
-    *Laziness*: lazy; each image is held whole. Hann window; the three bins about the centre do not count. One NaN
-    leaves no spots. A single object has spots of a contrast of about ten, too; those of a lattice have far more, and
-    lie in the same places in another channel.
+    *Laziness*: lazy; each image is held whole. Hann window; the three bins about the centre do not count, so that a
+    lattice has at least three periods in the image. One NaN leaves no spots.
 
     Examples
     --------
     >>> y, x = np.indices((64, 64))
-    >>> wave = xr.DataArray(np.cos(2 * np.pi * (0.11 * x + 0.2 * y)), dims=("y", "x"))
-    >>> spots = lattice_spots(wave, 1)
-    >>> spots.ky.values.round(3), spots.kx.values.round(3)
-    (array([0.2]), array([0.11]))
+    >>> wave = np.cos(2 * np.pi * (0.11 * x + 0.2 * y)) + 0.5 * np.cos(2 * np.pi * 0.15 * x)
+    >>> spots = lattice_spots(xr.DataArray(wave, dims=("y", "x")), 2)
+    >>> spots.ky.values.round(3) + 0.0, spots.kx.values.round(3)
+    (array([0.2, 0. ]), array([0.11, 0.15]))
     """
+    if directions not in (1, 2):
+        raise ValueError(f"directions={directions}: 2 for a lattice, 1 for anything periodic")
+    if not count >= 1:
+        raise ValueError(f"count={count}: at least one spot")
     da = real_numbers(image_of(data, variable))
     plane = plane_of(da)
     axes = [along(da, dim) for dim in plane]
     units = _one_unit(axes)
-    output = chunked.Output(float, ("spot", "_value"), {"spot": count, "_value": 4})
-    kwargs = {"dy": axes[0].step, "dx": axes[1].step, "count": count, "least": contrast, "guard": 3}
+    output = chunked.Output(float, ("spot", "_value"), {"spot": count, "_value": 6})
+    kwargs = {"dy": axes[0].step, "dx": axes[1].step, "count": count, "least": contrast, "directions": directions}
     found = chunked.apply(spot_list, da, dims=[plane], outputs={"s": output}, kwargs=kwargs)["s"]
     per = combine_units((units, -1))
     ky, kx, amplitude, height = (found.isel(_value=i, drop=True) for i in range(4))
     sign = xr.where(kx < 0, -1.0, 1.0)  # an axis that falls turns the half plane round
     size = (ky**2 + kx**2) ** 0.5
+    index = (found.isel(_value=slice(4, None)) * sign).rename(_value="basis")
     variables = {
         "ky": (ky * sign).assign_attrs(units=per, long_name="ky"),
         "kx": (kx * sign).assign_attrs(units=per, long_name="kx"),
         "amplitude": amplitude.assign_attrs(units=str(da.attrs.get("units", "1")), long_name="Amplitude"),
         "period": (1 / size).assign_attrs(units=units, long_name="Period"),
         "contrast": height.assign_attrs(units="1", long_name="Contrast"),
+        "index": index.assign_attrs(units="1", long_name="Index on the lattice"),
     }
     return xr.Dataset(variables)
 
@@ -266,7 +284,7 @@ def lattice_filter(
     data : DataArray or Dataset
         Real, over two evenly spaced spatial dims of one unit; further dims broadcast.
     spots : Dataset, optional
-        ``ky, kx`` over ``spot`` as of `lattice_spots`; None finds the six strongest of the image now.
+        ``ky, kx`` over ``spot`` as of `lattice_spots`; None finds the six strongest of the image's lattice now.
     variable : str, optional
         Which variable of a Dataset.
     radius : float
@@ -282,7 +300,7 @@ def lattice_filter(
     Raises
     ------
     ValueError
-        If there are no spots, or the radius is not positive.
+        If there is no lattice, or the radius is not positive.
 
     Notes
     -----
@@ -291,7 +309,7 @@ def lattice_filter(
     Examples
     --------
     >>> y, x = np.indices((64, 64))
-    >>> wave = xr.DataArray(np.cos(2 * np.pi * x / 8), dims=("y", "x"))
+    >>> wave = xr.DataArray(np.cos(2 * np.pi * x / 8) + np.cos(2 * np.pi * y / 4), dims=("y", "x"))
     >>> noisy = wave + np.random.default_rng(0).normal(0, 0.5, wave.shape)
     >>> bool(abs(lattice_filter(noisy, radius=0.02) - wave).std() < 0.1)
     True
@@ -306,7 +324,10 @@ def lattice_filter(
     places = np.stack([np.ravel(found[name].values) for name in ("ky", "kx")], axis=-1)
     places = places[np.isfinite(places).all(axis=-1)]
     if not len(places):
-        raise ValueError("no lattice spots: the image has none above the contrast of lattice_spots, pass spots=")
+        raise ValueError(
+            f"no lattice found in {da.name or 'the image'}: no two compact spots of independent directions stand out "
+            "against noise; for a grating pass spots=lattice_spots(image, directions=1), or spots with ky and kx"
+        )
     signs = np.sign([axes[0].step, axes[1].step])  # k in index space
     ky, kx, k = _grid(axes)
     center = radius if center_radius is None else center_radius
