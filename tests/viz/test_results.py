@@ -6,7 +6,7 @@ import holoviews as hv
 import numpy as np
 import pytest
 import xarray as xr
-from bokeh.models import ColumnDataSource
+from bokeh.models import CustomJS
 
 import xpycro as xp
 from tests.viz import samples
@@ -93,9 +93,9 @@ def test_curve_of_a_window_lies_on_the_axis_of_the_data(windowed):
 def test_why_a_pixel_has_no_values_is_said(windowed):
     fit, data = windowed
     page = static_fit.fit_explorer(fit, data)
-    (table,) = [s.data["html"] for s in page.select({"type": ColumnDataSource}) if "html" in s.data]
-    assert "not converged: indistinguishable from background" in table[1] and "nan" not in table[1]
-    assert "not converged" not in table[0]
+    said = next(a.args for a in page.select({"type": CustomJS}) if "verdicts" in a.args)
+    assert said["verdicts"][:2] == ["", "not converged: indistinguishable from background"]
+    assert not any("nan" in column[1] for column in said["table"])
     held = xp.fit(data, "gaussian + constant", window=(400, 600), bounds={"gaussian_center": (510, 600)})
     one = plot.fit(held.isel(y=1, x=1), data.isel(y=1, x=1))
     title = hv.Store.lookup_options("bokeh", one, "plot").kwargs["title"]
@@ -219,7 +219,7 @@ def test_tree_has_a_tab_for_each_node(report_page):
     assert plot.chosen(drawn) == "tree: 4 nodes, a tab each"
     page = report_page(drawn)
     page.tap("map 0", 8, 6)
-    np.testing.assert_allclose(page.line("spectrum 0"), samples.current().isel(y=3, x=4).values * 1e12, rtol=1e-6)
+    np.testing.assert_allclose(page.line("spectrum 0"), samples.current().isel(y=3, x=4).values * 1e12, atol=5e-6)
     with pytest.raises(DimensionError, match="nothing to draw"):
         plot.tree(xr.DataTree())
     with pytest.raises(TypeError, match="DataTree"):

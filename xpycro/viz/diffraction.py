@@ -19,6 +19,7 @@ from xpycro.viz import parts as _parts
 from xpycro.viz import pictures, scripts, static, style
 from xpycro.viz.live import callback, linked
 from xpycro.viz.navigator import ring
+from xpycro.viz.packing import packed
 
 __all__ = ["diffraction", "diffraction_explorer"]
 
@@ -264,7 +265,7 @@ def diffraction_explorer(
     arguments = {
         "map": chart.figure, "pattern": pattern, "cursor": cursor, "detector": detector, "radii": handle, "log": log,
         "place": ColumnDataSource({"x": places[0], "y": places[1]}),
-        "cube": ColumnDataSource({"values": values.reshape(-1)}),
+        "cube": packed(values.reshape(places.shape[1], -1)),
         "kx": kx.values.tolist(), "ky": ky.values.tolist(), "map_source": chart.source, "mapper": chart.mapper,
         "pattern_source": next(r for r in pattern.renderers if type(r.glyph).__name__ == "Image").data_source,
     }  # fmt: skip

@@ -14,6 +14,7 @@ import xarray as xr
 
 from xpycro.viz import curves, pictures, scripts, static, style
 from xpycro.viz.live import callback, linked
+from xpycro.viz.packing import PAGE_PIXELS
 
 __all__ = ["hist", "levels_explorer"]
 
@@ -98,7 +99,7 @@ def _marked(plane: xr.DataArray, bins: int, width: int, height: int, _: Any, *, 
     return style.dress(hv.Overlay([bars, *marks]), title="Drag a range with the box tool")
 
 
-def levels_explorer(da: xr.DataArray, *, bins: int = 128, size: int = 330) -> Any:
+def levels_explorer(da: xr.DataArray, *, bins: int = 128, budget: int = PAGE_PIXELS, size: int = 330) -> Any:
     """A picture and its histogram in a file: drag a level on the histogram and the contrast follows.
 
     Parameters
@@ -106,6 +107,8 @@ def levels_explorer(da: xr.DataArray, *, bins: int = 128, size: int = 330) -> An
     da : DataArray
         A plane.
     bins : int, default 128
+    budget : int
+        How many pixels travel in the page; beyond it every n-th.
     size : int
         Screen pixels of the picture's longer side.
 
@@ -122,7 +125,7 @@ def levels_explorer(da: xr.DataArray, *, bins: int = 128, size: int = 330) -> An
     from bokeh.models.annotations import Span
 
     dims = pictures.plane_of(da)
-    da, note = pictures.thin(da.transpose(..., *dims).squeeze([d for d in da.dims if d not in dims]), dims)
+    da, note = pictures.thin(da.transpose(..., *dims).squeeze([d for d in da.dims if d not in dims]), dims, budget)
     values = style.read(da)
     shown = style.quantity(da, values)
     axes = list(style.plane_axes(da, dims[1], dims[0]))

@@ -15,11 +15,14 @@ from xpycro import schema
 from xpycro.errors import DimensionError
 from xpycro.viz import curves, pictures, scripts, static, style
 from xpycro.viz.live import callback, linked
+from xpycro.viz.packing import packed
 
 __all__ = ["lines", "lines_explorer"]
 
 
-def _prepared(da: xr.DataArray, sig: str | None) -> tuple[xr.DataArray, style.Axis, style.Axis]:
+def _prepared(
+    da: xr.DataArray, sig: str | None, pixels: int = pictures.MAX_PIXELS
+) -> tuple[xr.DataArray, style.Axis, style.Axis]:
     """The array as (row, signal) in memory, both axes ascending where they have an order."""
     pictures.not_empty(da)
     signal = schema.resolve_dims(da, sig, ndim=1)[0] if sig is not None else style.signal_dims(da)[-1]
@@ -29,7 +32,7 @@ def _prepared(da: xr.DataArray, sig: str | None) -> tuple[xr.DataArray, style.Ax
         raise DimensionError(f"lines() draws one dimension of spectra; besides {signal!r} this array has {wide}")
     da = da.squeeze([d for d in rest if d not in wide]).transpose(wide[0], signal)
     da = pictures.amplitude_phase(da)[0] if da.dtype.kind == "c" else da
-    da, _ = pictures.thin(da, (wide[0], signal))
+    da, _ = pictures.thin(da, (wide[0], signal), pixels)
     da = da.copy(data=style.read(da))
     for dim in (wide[0], signal):
         ax = style.axis(da, dim)
@@ -128,13 +131,17 @@ def _curve(da: xr.DataArray, rows: style.Axis, signal: style.Axis, _: Any, *, ro
     return style.dress(hv.Overlay([line, mark]), title=title)
 
 
-def lines_explorer(da: xr.DataArray, sig: str | None = None, *, size: int = 320) -> Any:
+def lines_explorer(
+    da: xr.DataArray, sig: str | None = None, *, budget: int = static.BUDGET // 2, size: int = 320
+) -> Any:
     """The picture of all spectra and the curve of the tapped one, in a file, without a server.
 
     Parameters
     ----------
     da, sig, size
         As for `lines`.
+    budget : int
+        How many values travel in the page, twice: as a picture, and as curves. Beyond it every n-th.
 
     Returns
     -------
@@ -142,13 +149,13 @@ def lines_explorer(da: xr.DataArray, sig: str | None = None, *, size: int = 320)
 
     Notes
     -----
-    *Laziness*: reads the array, above 1.5 million values every n-th.
+    *Laziness*: reads the array, above `budget` every n-th.
     """
     from bokeh.layouts import column, row
-    from bokeh.models import ColumnDataSource, CustomJS
+    from bokeh.models import CustomJS
     from bokeh.models.annotations import Span
 
-    da, rows, signal = _prepared(da, sig)
+    da, rows, signal = _prepared(da, sig, budget)
     start = da.shape[0] // 2
     drawn, shown = _mesh(da, rows, signal, size)
     picture = static.figure_of(drawn)
@@ -169,7 +176,7 @@ def lines_explorer(da: xr.DataArray, sig: str | None = None, *, size: int = 320)
     picture.name, spectrum.name = "map 0", "spectrum 0"
     renderer = next(r for r in spectrum.renderers if type(r.glyph).__name__ in ("Line", "Scatter"))
     arguments = {
-        "cube": ColumnDataSource({"values": values.reshape(-1)}), "signal": signal.values.tolist(),
+        "cube": packed(values), "signal": signal.values.tolist(),
         "rows": rows.values.tolist(), "names": [rows.text(i) for i in range(rows.values.size)], "label": shown.label,
         "across": across, "up": up, "mark": mark, "spectrum": spectrum, "line": renderer.data_source,
         "line_field": renderer.glyph.y,

@@ -167,12 +167,12 @@ def image(
     return element.opts(backend="bokeh", title=text, **extra)
 
 
-def thin(da: xr.DataArray, dims: tuple[str, str]) -> tuple[xr.DataArray, str]:
+def thin(da: xr.DataArray, dims: tuple[str, str], most: int = MAX_PIXELS) -> tuple[xr.DataArray, str]:
     """Every n-th pixel of a plane too large for a screen, and the words that say so."""
     pixels = da.sizes[dims[0]] * da.sizes[dims[1]]
-    if pixels <= MAX_PIXELS:
+    if pixels <= most:
         return da, ""
-    every = math.ceil(math.sqrt(pixels / MAX_PIXELS))
+    every = math.ceil(math.sqrt(pixels / most))
     return da.isel({d: slice(None, None, every) for d in dims}), f" (every {every}th pixel)"
 
 

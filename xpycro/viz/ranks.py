@@ -18,6 +18,7 @@ from xpycro.viz import curves, pictures, scripts, static, style
 from xpycro.viz import parts as _parts
 from xpycro.viz.live import callback, linked
 from xpycro.viz.navigator import Navigator
+from xpycro.viz.packing import packed
 
 __all__ = ["advised", "needs", "ranks", "ranks_explorer", "scree"]
 
@@ -357,7 +358,7 @@ def ranks_explorer(result: xr.Dataset, data: xr.DataArray, *, budget: int = stat
         "cim": _column(held.components.imag if np.iscomplexobj(held.components) else np.zeros(0)),
         "mre": (np.asarray(held.mean).real * held.scale.factor).tolist(),
         "mim": (np.asarray(held.mean).imag * held.scale.factor).tolist(),
-        "cube": _column(cube), "ratio": ratio, "count": count, "names": [held.over.where(i) for i in range(pixels)],
+        "cube": packed(cube), "ratio": ratio, "count": count, "names": [held.over.where(i) for i in range(pixels)],
         "unit": held.map_scale.unit or "", "loadings": [r.data_source for r in lines[0]],
         "loading_fields": [r.glyph.y for r in lines[0]], "drawn": [r.data_source for r in lines[1]],
         "drawn_fields": [r.glyph.y for r in lines[1]],

@@ -23,6 +23,7 @@ import xarray as xr
 from xpycro.viz import pictures
 from xpycro.viz.curves import spectrum
 from xpycro.viz.levels import hist
+from xpycro.viz.packing import slim
 from xpycro.viz.pictures import maps
 from xpycro.viz.static import explorer, figure_of
 from xpycro.viz.static_fit import fit_explorer
@@ -30,6 +31,9 @@ from xpycro.viz.static_fit import fit_explorer
 __all__ = [
     "Section", "Table", "explorer", "fit_explorer", "hist", "image", "maps", "model_of", "page", "spectrum", "write",
 ]  # fmt: skip
+
+PAGE_VALUES = 1_500_000  # of all explorers of a page together, four characters each: it stays below 10 MB
+
 
 _CSS = """
 :root { --ink: #1d2530; --soft: #5b6675; --line: #e3e7ec; --accent: #0072b2; }
@@ -115,14 +119,24 @@ def image(da: xr.DataArray, *, title: str | None = None, size: int = 225) -> Any
     return pictures.image(da, title=title, size=size)
 
 
-def model_of(plot: Any) -> Any:
-    """The Bokeh model that stands for a plot in a file: its static twin where it is live, else itself."""
+def model_of(plot: Any, budget: int | None = None) -> Any:
+    """The Bokeh model that stands for a plot in a file: its static twin where it is live, else itself.
+
+    Of a twin at most `budget` values travel; by default as many as suit a page of its own.
+    """
     from bokeh.model import Model
 
     if isinstance(plot, Model):
         return plot
     twin = getattr(plot, "_pycro_static", None)
-    return twin() if twin is not None else figure_of(plot)
+    if twin is None:
+        return figure_of(plot)
+    return twin() if budget is None else twin(budget=budget)
+
+
+def is_live(plot: Any) -> bool:
+    """Whether a plot has a twin that works in a file."""
+    return getattr(plot, "_pycro_static", None) is not None
 
 
 def page(
@@ -139,6 +153,7 @@ def page(
 
     models: list[Any] = []
     body: list[str] = []
+    live = sum(is_live(item) for section in sections for item in section.content)
     for number, section in enumerate(sections):
         body.append(f'<section id="s{number}"><h2>{html.escape(section.title)}</h2>')
         body += [f"<p>{html.escape(t.strip())}</p>" for t in section.text.split("\n\n") if t.strip()]
@@ -147,9 +162,10 @@ def page(
             if isinstance(item, Table):
                 body.append(f'<div class="wide">{item.html()}</div>')
             else:
-                models.append(model_of(item))
+                models.append(model_of(item, PAGE_VALUES // live if live > 1 and is_live(item) else None))
                 body.append(f"<figure>@@{len(models) - 1}@@</figure>")
         body.append("</div></section>")
+    slim(models)
     script, divs = components(models, wrap_plot_info=True) if models else ("", [])
     text = "\n".join(body)
     for number, div in enumerate(divs):

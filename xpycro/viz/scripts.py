@@ -35,6 +35,11 @@ const fit_range = (range, series) => {
   range.setv({start: lo - pad, end: hi + pad}) };
 const words = (label, value, unit) =>
   `${label} = ${Number(value.toPrecision(4))}${unit ? ' ' + unit : ''}`.replace('= -', '= \\u2212');
+// Rows that viz.packing packed: three bytes a number, where each row begins, how wide its steps are.
+const value_of = (cube, i, k, n) => {
+  const [bytes, low, step] = cube, p = 3*(i*n + k), level = bytes[p] | bytes[p+1] << 8 | bytes[p+2] << 16;
+  return level === 0xffffff ? NaN : low[i] + step[i]*level };
+const row_of = (cube, i, n) => Float64Array.from({length: n}, (_, k) => value_of(cube, i, k, n));
 const here = (i) => names ? names[i]
   : words(x_label, place.data.x[i], unit) + ', ' + words(y_label, place.data.y[i], unit);
 """
@@ -49,7 +54,7 @@ else k = nearest(signal, cb_obj.x);
 const moved = i !== cursor.data.i[0], swept = k !== cursor.data.k[0];
 cursor.data = {x: [place.data.x[i]], y: [place.data.y[i]], i: [i], k: [k]};
 if (moved) for (let c = 0; c < cubes.length; c++) {
-  const values = cubes[c].data.values.slice(i*n, (i+1)*n);
+  const values = row_of(cubes[c], i, n);
   lines[c].data[line_fields[c]] = values;
   lines[c].change.emit();
   fit_range(spectra[c].y_range, [values]);
@@ -57,8 +62,8 @@ if (moved) for (let c = 0; c < cubes.length; c++) {
 }
 if (swept) for (let c = 0; c < cubes.length; c++) {
   spans[c].location = signal[k];
-  const cube = cubes[c].data.values, count = place.data.x.length, plane = new Float64Array(count);
-  for (let j = 0; j < count; j++) plane[j] = cube[j*n + k];
+  const count = place.data.x.length, plane = new Float64Array(count);
+  for (let j = 0; j < count; j++) plane[j] = value_of(cubes[c], j, k, n);
   const target = map_fields[c] === 'image' ? pictures[c].data.image[0] : pictures[c].data[map_fields[c]];
   for (let j = 0; j < count; j++) target[orders[c] ? orders[c][j] : j] = plane[j];
   pictures[c].change.emit();
@@ -76,9 +81,9 @@ if (swept) for (let c = 0; c < cubes.length; c++) {
 SLIDE = (
     _HELPERS
     + """
-const k = cb_obj.value, count = orders.length || planes.data.values.length / names.length;
+const k = cb_obj.value, count = planes[0].length / 3 / names.length;
 const target = field === 'image' ? picture.data.image[0] : picture.data[field];
-for (let j = 0; j < count; j++) target[orders.length ? orders[j] : j] = planes.data.values[k*count + j];
+for (let j = 0; j < count; j++) target[orders.length ? orders[j] : j] = value_of(planes, k, j, count);
 picture.change.emit();
 figure.title.text = title + ' at ' + names[k];
 """
@@ -91,18 +96,21 @@ const i = chosen(cb_obj.x, cb_obj.y);
 const n = points[0].data[point_fields[0]].length, m = curves[0].data[curve_fields[0]].length;
 cursor.data = {x: [place.data.x[i]], y: [place.data.y[i]], i: [i]};
 for (let c = 0; c < cubes.length; c++) {
-  const measured = cubes[c].data.values.slice(i*n, (i+1)*n), model = models[c].data.values.slice(i*m, (i+1)*m);
+  const measured = row_of(cubes[c], i, n), model = row_of(models[c], i, m);
   points[c].data[point_fields[c]] = measured;
   curves[c].data[curve_fields[c]] = model;
   points[c].change.emit(); curves[c].change.emit();
   fit_range(spectra[c].y_range, [measured, model]);
   spectra[c].title.text = labels[c] + ' at ' + here(i);
 }
-readout.text = table.data.html[i];
+const said = heads.map((head, c) => `<span style='white-space:nowrap'><b>${head}</b> ${table[c][i]}</span>`);
+readout.text = said.join(' &nbsp;· ') + (verdicts[i] ? ` &nbsp; <b style='color:#b00020'>${verdicts[i]}</b>` : '');
 """
 )
 
-DIFFRACT = """
+DIFFRACT = (
+    _HELPERS
+    + """
 const cx = detector.data.x[0], cy = detector.data.y[0];
 let i = cursor.data.i[0], x = cx, y = cy;
 const on_map = cb_obj.origin === map, on_pattern = cb_obj.origin === pattern;
@@ -114,7 +122,7 @@ if (on_map) {
     if (d < least) { least = d; i = j } }
   cursor.data = {x: [place.data.x[i]], y: [place.data.y[i]], i: [i]};
   const target = pattern_source.data.image[0];
-  for (let j = 0; j < m; j++) { const v = cube.data.values[i*m + j]; target[j] = log && !(v > 0) ? NaN : v }
+  for (let j = 0; j < m; j++) { const v = value_of(cube, i, j, m); target[j] = log && !(v > 0) ? NaN : v }
   pattern_source.change.emit();
 } else {
   if (on_pattern) { x = cb_obj.x; y = cb_obj.y }
@@ -128,7 +136,7 @@ if (on_map) {
   let lo = Infinity, hi = -Infinity;
   for (let j = 0; j < count; j++) {
     let sum = 0;
-    for (const p of inside) sum += cube.data.values[j*m + p];
+    for (const p of inside) sum += value_of(cube, j, p, m);
     image[j] = sum;
     if (Number.isFinite(sum)) { if (sum < lo) lo = sum; if (sum > hi) hi = sum } }
   if (!(hi > lo)) { lo -= 0.5; hi = lo + 1 }
@@ -136,6 +144,7 @@ if (on_map) {
   map_source.change.emit();
 }
 """
+)
 
 LEVELS = """
 const near = Math.abs(low.location - cb_obj.x) <= Math.abs(high.location - cb_obj.x) ? low : high;
@@ -150,7 +159,7 @@ LINES = (
 const n = signal.length;
 const i = nearest(rows, cb_obj.y), k = nearest(signal, cb_obj.x);
 across.location = rows[i]; up.location = signal[k]; mark.location = signal[k];
-const values = cube.data.values.slice(i*n, (i+1)*n);
+const values = row_of(cube, i, n);
 line.data[line_field] = values;
 line.change.emit();
 fit_range(spectrum.y_range, [values]);
@@ -194,7 +203,7 @@ for (let j = 0; j < n; j++) {
     const s = a[c*pixels+i]*ratio, t = (b[c*pixels+i] || 0)*ratio, u = cr[c*n+j], v = ci[c*n+j] || 0;
     x += s*u - t*v; y += s*v + t*u }
   made[j] = is_complex ? Math.hypot(x, y) : x }
-const values = cube.data.values.length ? cube.data.values.slice(i*n, (i+1)*n) : new Float64Array(n).fill(NaN);
+const values = cube[0].length ? row_of(cube, i, n) : new Float64Array(n).fill(NaN);
 [values, made].forEach((v, c) => { drawn[c].data[drawn_fields[c]] = v; drawn[c].change.emit() });
 fit_range(spectrum.y_range, [values, made]);
 spectrum.title.text = `Data (grey), first ${k + 1} (orange) at ${names[i]}`;
@@ -207,7 +216,7 @@ SWITCH = (
 const n = bias.length, m = frequency.length;
 let i = cursor.data.i[0], k = cursor.data.k[0];
 if (cb_obj.origin === map) i = chosen(cb_obj.x, cb_obj.y);
-const values = loops.data.values.slice(i*n, (i+1)*n), fitted = fits.data.values.slice(i*n, (i+1)*n);
+const values = row_of(loops, i, n), fitted = row_of(fits, i, n);
 if (cb_obj.origin === loop) {
   const w = loop.x_range.end - loop.x_range.start, h = loop.y_range.end - loop.y_range.start;
   let least = Infinity;
@@ -224,10 +233,10 @@ if (i !== cursor.data.i[0]) {
 }
 cursor.data = {x: [place.data.x[i]], y: [place.data.y[i]], i: [i], k: [k]};
 mark.data = {x: [bias[k]], y: [values[k]]};
-const first = (i*n + k)*m, [a, w0, q, phase] = oscillators.data.values.slice((i*n + k)*4, (i*n + k)*4 + 4);
+const [a, w0, q, phase] = oscillators.data.values.slice((i*n + k)*4, (i*n + k)*4 + 4);
 const series = [[new Float64Array(m), new Float64Array(m)], [new Float64Array(m), new Float64Array(m)]];
 for (let j = 0; j < m; j++) {
-  const x = re.data.values[first + j], y = im.data.values[first + j], f = frequency[j];
+  const x = value_of(re, i*n + k, j, m), y = value_of(im, i*n + k, j, m), f = frequency[j];
   series[0][0][j] = factor*Math.hypot(x, y); series[1][0][j] = Math.atan2(y, x);
   // a exp(i phase) w0^2 / (f^2 - w0^2 - i f w0 / q)
   const u = f*f - w0*w0, v = -f*w0/q, d = u*u + v*v;

@@ -17,11 +17,12 @@ import xarray as xr
 from xpycro import units
 from xpycro.viz import curves, pictures, scripts, style
 from xpycro.viz import parts as _parts
+from xpycro.viz.packing import packed, single
 
 __all__ = ["explorer", "figure_of", "slider"]
 
 
-BUDGET = 1_100_000
+BUDGET = 1_050_000  # values that travel with an explorer, four characters of the page each
 
 
 def figure_of(element: Any) -> Any:
@@ -31,7 +32,7 @@ def figure_of(element: Any) -> Any:
     toolbar = getattr(model, "toolbar", None)
     if toolbar is not None:
         toolbar.logo = None
-    return model
+    return single(model)
 
 
 @dataclass
@@ -233,7 +234,7 @@ def explorer(
     background : DataArray, optional
         A picture to lay scattered positions over, such as a topography.
     budget : int
-        How many values travel in the page (about six bytes each); more are averaged, and the caption says so.
+        How many values travel in the page (four characters each); more are averaged, and the caption says so.
     size : int
         Screen pixels of the map's longer side.
 
@@ -301,7 +302,7 @@ def explorer(
         "y_label": axes[1].label,
         "unit": axes[0].unit or "",
         "names": names,
-        "cubes": [ColumnDataSource({"values": d["values"].reshape(-1)}) for d in drawn],
+        "cubes": [packed(d["values"]) for d in drawn],
         "maps": [d["map"].figure for d in drawn],
         "pictures": [d["map"].source for d in drawn],
         "map_fields": [d["map"].field for d in drawn],
@@ -355,7 +356,7 @@ def slider(da: xr.DataArray, over: str, *, budget: int = BUDGET, size: int = 330
     *Laziness*: computes, one pass in blocks.
     """
     from bokeh.layouts import column
-    from bokeh.models import ColumnDataSource, CustomJS
+    from bokeh.models import CustomJS
     from bokeh.models.widgets import Slider
 
     over, dims = pictures.stacked_over(da, over)
@@ -374,7 +375,7 @@ def slider(da: xr.DataArray, over: str, *, budget: int = BUDGET, size: int = 330
     arguments = {
         "picture": chart.source, "field": chart.field, "figure": chart.figure, "title": shown.title,
         "orders": [] if chart.order is None else chart.order.tolist(),
-        "planes": ColumnDataSource({"values": values.reshape(-1)}),
+        "planes": packed(values.reshape(len(values), -1)),
         "names": [ax.text(i) for i in range(len(ax.values))],
     }  # fmt: skip
     chart.figure.name, handle.name = "map 0", "slider"

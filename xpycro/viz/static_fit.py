@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import xarray as xr
 from xpycro import provenance, schema
 from xpycro.viz import parts as _parts
 from xpycro.viz import scripts, style
+from xpycro.viz.packing import packed
 from xpycro.viz.static import (
     _channels,
     _renderer,
@@ -25,7 +27,7 @@ from xpycro.viz.static import (
     rings,
 )
 
-FIT_BUDGET = 900_000
+FIT_BUDGET = 600_000
 
 __all__ = [
     "around",
@@ -166,7 +168,7 @@ def fit_explorer(
             chart.figure.right = []  # a colour bar of nothing
         charts.append(chart)
         heads.append((name, shown))
-    rows = _readouts(fit, roles, small.data, heads)
+    said = _readouts(fit, roles, small.data, heads)
     score = np.asarray(maps_["r2"].values, dtype=float)
     pixels = places.shape[1]
     index = same_pixels(maps_["r2"], small.data, nav)
@@ -200,19 +202,20 @@ def fit_explorer(
         )
         figure.name = f"spectrum {len(spectra)}"
         spectra.append(figure)
-        arguments["cubes"].append(ColumnDataSource({"values": values.reshape(-1)}))
-        arguments["models"].append(ColumnDataSource({"values": curve.reshape(-1)}))
+        arguments["cubes"].append(packed(values))
+        arguments["models"].append(packed(curve))
         arguments["points"].append(dots.data_source)
         arguments["point_fields"].append(dots.glyph.y)
         arguments["curves"].append(line.data_source)
         arguments["curve_fields"].append(line.glyph.y)
         arguments["labels"].append(shown.label)
-    readout = Div(name="readout", text=rows[i], styles={"font": f"13px {style.FONT}"}, width=1050)
+    readout = Div(name="readout", text=said.text(i), styles={"font": f"13px {style.FONT}"}, width=1050)
     callback = CustomJS(
         args={
             **arguments, "cursor": cursor, "place": ColumnDataSource({"x": places[0], "y": places[1]}),
             "x_label": axes[0].label, "y_label": axes[1].label, "unit": axes[0].unit or "", "names": place_names,
-            "spectra": spectra, "readout": readout, "table": ColumnDataSource({"html": rows}),
+            "spectra": spectra, "readout": readout, "heads": said.heads, "table": said.columns,
+            "verdicts": said.verdicts,
         },
         code=scripts.FIT,
     )  # fmt: skip
@@ -265,35 +268,53 @@ def data_and_fit(
     return figure, _renderer(figure, "Scatter"), _renderer(figure, "Line")
 
 
+@dataclass(frozen=True)
+class Readouts:
+    """What is said of each pixel that travels: a column of text for each value, and why a fit did not converge."""
+
+    heads: list[str]
+    columns: list[list[str]]
+    verdicts: list[str]
+
+    def text(self, pixel: int) -> str:
+        """What is said of one pixel, as `scripts.FIT` puts it together in the page."""
+        said = [
+            f"<span style='white-space:nowrap'><b>{head}</b> {column[pixel]}</span>"
+            for head, column in zip(self.heads, self.columns, strict=True)
+        ]
+        verdict = self.verdicts[pixel]
+        flag = f" &nbsp; <b style='color:#b00020'>{verdict}</b>" if verdict else ""
+        return " &nbsp;· ".join(said) + flag
+
+
 def _readouts(
     fit: xr.Dataset, roles: _parts.Parts, small: xr.DataArray, heads: list[tuple[str, style.Quantity]]
-) -> list[str]:
-    """What is said of each pixel that travels: values with errors, in display units."""
-    index: np.ndarray | None = None
-    columns: list[tuple[str, style.Quantity, np.ndarray, np.ndarray | None]] = []
+) -> Readouts:
+    """What is said of each pixel that travels: values with errors, in display units; every word escaped."""
+
+    def of(variable: str) -> xr.DataArray:
+        da, _ = _parts.first(fit[variable], roles.rest)
+        return _parts.ascending(da.transpose(*roles.nav), roles.nav)
+
+    index = same_pixels(of("r2"), small, roles.nav)
+    values, errors = (
+        {
+            name: style.read(of(name + end)).reshape(-1)[index] * shown.factor
+            for name, shown in heads
+            if name + end in fit
+        }
+        for end in ("", "_stderr")
+    )
+    some = np.any([np.isfinite(e) for e in errors.values()], axis=0) if errors else np.zeros(index.size, bool)
+    columns = []
     for name, shown in heads:
-        arrays: list[np.ndarray | None] = []
-        for variable in (name, f"{name}_stderr"):
-            if variable not in fit:
-                arrays.append(None)
-                continue
-            da, _ = _parts.first(fit[variable], roles.rest)
-            da = _parts.ascending(da.transpose(*roles.nav), roles.nav)
-            index = same_pixels(da, small, roles.nav) if index is None else index
-            arrays.append(style.read(da).reshape(-1)[index] * shown.factor)
-        assert arrays[0] is not None
-        columns.append((name, shown, arrays[0], arrays[1]))
+        error = errors.get(name)
+        said = [
+            value_text(v, None if error is None else error[i], shown.unit, bool(some[i]))
+            for i, v in enumerate(values[name])
+        ]
+        columns.append([html.escape(text).replace(" -", " −") for text in said])
     first, _ = _parts.first(fit[[n for n in ("r2", "converged", "status") if n in fit]], roles.rest)
-    said = outcome(_parts.ascending(first.transpose(*roles.nav), roles.nav)).reshape(-1)[index]
-    lines = []
-    for i, verdict in enumerate(said):
-        words = []
-        some = any(e is not None and np.isfinite(e[i]) for _, _, _, e in columns)
-        for name, shown, values, errors in columns:
-            label = "r²" if name == "r2" else name.replace("_", " ")
-            text = value_text(values[i], None if errors is None else errors[i], shown.unit, some)
-            said_of = f"<b>{html.escape(label)}</b> {html.escape(text)}"
-            words.append(f"<span style='white-space:nowrap'>{said_of.replace(' -', ' −')}</span>")
-        flag = f" &nbsp; <b style='color:#b00020'>{html.escape(verdict)}</b>" if verdict else ""
-        lines.append(" &nbsp;· ".join(words) + flag)
-    return lines
+    verdicts = outcome(_parts.ascending(first.transpose(*roles.nav), roles.nav)).reshape(-1)[index]
+    names = ["r²" if name == "r2" else html.escape(name.replace("_", " ")) for name, _ in heads]
+    return Readouts(names, columns, [html.escape(v) for v in verdicts])

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from xpycro.viz import pictures, scripts, static, style
+from xpycro.viz.packing import packed
 from xpycro.viz.static_fit import data_and_fit, same_pixels
 from xpycro.viz.switching import OSCILLATOR, called, levels_of, oscillator
 
@@ -88,7 +89,7 @@ def switching_explorer(
             axis, part(spectra[i, k]) * factor, part(model) * factor, quantity, f"{quantity.label} {title}", 400
         )
         drawn.append((figure, points, curve, quantity.label))
-    flat = np.stack([spectra.real, spectra.imag]).astype(np.float32)
+    flat = [part.reshape(-1, frequency.size) for part in (spectra.real, spectra.imag)]
     common = {
         "cursor": cursor, "place": ColumnDataSource({"x": places[0], "y": places[1]}), "names": None,
         "x_label": levels.over.axes[0].label, "y_label": levels.over.axes[1].label,
@@ -98,11 +99,11 @@ def switching_explorer(
         args={
             **common, "map": chart.figure, "loop": loop, "bias": levels.bias.values.tolist(),
             "bias_label": levels.bias.label, "bias_unit": levels.bias.unit or "", "loop_label": levels.shown.label,
-            "loops": ColumnDataSource({"values": measured.astype(np.float32).reshape(-1)}),
-            "fits": ColumnDataSource({"values": fitted.astype(np.float32).reshape(-1)}),
+            "loops": packed(measured),
+            "fits": packed(fitted),
             "dots": dots, "line": line, "mark": mark, "frequency": frequency.tolist(), "factor": shown.factor,
-            "re": ColumnDataSource({"values": flat[0].reshape(-1)}),
-            "im": ColumnDataSource({"values": flat[1].reshape(-1)}),
+            "re": packed(flat[0]),
+            "im": packed(flat[1]),
             "oscillators": ColumnDataSource({"values": oscillators.reshape(-1)}),
             "figures": [d[0] for d in drawn], "points": [d[1].data_source for d in drawn],
             "point_fields": [d[1].glyph.y for d in drawn], "curves": [d[2].data_source for d in drawn],

@@ -71,7 +71,7 @@ def _pane(ds: xr.Dataset, view: Callable[[xr.Dataset], Any]) -> Any:
         return panel.pane.HTML(f"<p>{html.escape(str(error))}</p>")
 
 
-def _page(nodes: dict[str, xr.Dataset], view: Callable[[xr.Dataset], Any]) -> Any:
+def _page(nodes: dict[str, xr.Dataset], view: Callable[[xr.Dataset], Any], budget: int = 1_500_000) -> Any:
     from bokeh.layouts import column
     from bokeh.models import TabPanel, Tabs
     from bokeh.models.widgets import Div
@@ -83,7 +83,7 @@ def _page(nodes: dict[str, xr.Dataset], view: Callable[[xr.Dataset], Any]) -> An
         look: dict[str, str | None] = {"font": f"13px {style.FONT}"}
         words = Div(text=_summary(ds), styles=look, width=1050)
         try:
-            drawn = report.model_of(view(ds))
+            drawn = report.model_of(view(ds), budget // len(nodes) if len(nodes) > 1 else None)
         except (ValueError, TypeError) as error:
             drawn = static.caption(str(error))
         panels.append(TabPanel(child=column(words, drawn), title=path))
