@@ -40,6 +40,7 @@ def test_demo_simulates_recovers_and_leaves_two_files(tmp_path, capsys):
     stored = xp.open_tree(tmp_path / "xpycro_demo.h5")
     assert set(stored["results"]) == {"svd", "kmeans", "fit_sho"}
     assert "Recovered against true" in (tmp_path / "xpycro_demo.html").read_text()
+    assert (tmp_path / "xpycro_demo.html").stat().st_size <= 10_000_000
 
 
 def test_demo_of_switching_goes_from_a_raw_folder_to_switching_maps(tmp_path, capsys):
@@ -54,6 +55,7 @@ def test_demo_of_switching_goes_from_a_raw_folder_to_switching_maps(tmp_path, ca
     assert {"fit_sho", "loops", "loop_fit"} <= set(tree["results"])
     page = (tmp_path / "band_excitation_demo.html").read_text()
     assert "Map, loop, resonance" in page and "Recovered against true" in page
+    assert len(page.encode()) <= 10_000_000
 
 
 def test_demo_never_overwrites(tmp_path, field, capsys):
@@ -72,6 +74,7 @@ def test_demo_on_real_files(name, data_file, tmp_path, capsys):
     page = next(tmp_path.glob("*.html")).read_text()
     for words in REAL[name]:
         assert words in page
+    assert len(page.encode()) <= 10_000_000
     assert source.stat().st_mtime_ns == before
 
 
