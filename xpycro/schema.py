@@ -77,6 +77,7 @@ DIMENSIONS: Mapping[str, Dimension] = {
     "ky": Dimension("reciprocal", "1/m", "ky"),
     "kx": Dimension("reciprocal", "1/m", "kx"),
     "k": Dimension("reciprocal", "1/m", "k"),
+    "q": Dimension("reciprocal", "1/m", "q"),
     "distance": Dimension("spatial", "m", "Distance"),
     "tilt": Dimension("frame", "degree", "Tilt"),
     "frame": Dimension("frame", "1", "Frame"),

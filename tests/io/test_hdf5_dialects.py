@@ -270,8 +270,20 @@ def test_real_nexus(data_file):
     assert ds.neutron_counts.shape == (148, 750) and ds.time.units == "s"
     assert step(ds, "time") == pytest.approx(2e-6, rel=1e-3)
     assert set(groups) == {"data", "monitor1", "monitor2"}
-    ds = only(nexus.read(str(data_file("nexus/nexus_dls_example.nxs"))))
-    assert ds.sizes == {"y": 10, "x": 10, "point": 15}
+    path = data_file("nexus/nexus_dls_example.nxs")
+    groups = nexus.read(str(path))
+    assert groups["nexustest"].sizes == {"y": 10, "x": 10, "point": 15}
+    scan = groups["entry1"]  # energies at each place of a stage, stopped before the last point
+    assert scan.ic_3602_c1.dims == ("x", "energy") and scan.sizes == {"x": 15, "energy": 29}
+    with h5py.File(path) as file:
+        chamber = file["entry1/instrument/ic_3602_c1/value"][()]
+        energies, places = (file[f"entry1/instrument/{n}/value_set"][()] for n in ("dcm_enrg", "stage1_x"))
+    np.testing.assert_array_equal(
+        scan.ic_3602_c1.where(scan.measured, np.nan), np.where(scan.measured, chamber.T, np.nan)
+    )
+    np.testing.assert_array_equal(scan.energy, energies)
+    np.testing.assert_array_equal(scan.x, places)
+    assert np.argwhere(~scan.measured.values).tolist() == [[14, 28]] and not scan.ic_3602_c1[14, 28] > 0
 
 
 def test_real_delmic(data_file):

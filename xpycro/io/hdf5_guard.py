@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from xpycro.errors import CorruptFile, MissingExtra, TranslationError, UnsupportedVariant
+from xpycro.errors import CorruptFile, MissingExtra, UnsupportedVariant, XpycroError
 
 __all__ = ["MAX_DEPTH", "Contents", "opened", "preflight", "probe", "reading"]
 
@@ -49,7 +49,7 @@ def reading(path: str) -> Iterator[None]:
     """Turn what h5py raises on a damaged file into `CorruptFile`."""
     try:
         yield
-    except (TranslationError, FileNotFoundError, PermissionError, MissingExtra):
+    except (XpycroError, FileNotFoundError, PermissionError):
         raise
     except (
         OSError, KeyError, RuntimeError, ValueError, TypeError, IndexError, MemoryError, SystemError, OverflowError,
@@ -132,11 +132,11 @@ class _Walk:
                 f"{reason}; pass trust=True if you know where this file comes from", path=self.path, field=where or "/"
             )
 
-    def outside(self, name: str) -> str:
-        """Where a file named in a link lies, which must be the folder of this one."""
+    def outside(self, name: str, holder: str) -> str:
+        """Where a file named in the file `holder` lies, which must be the folder of this one, or below it."""
         if name == ".":
-            return os.path.abspath(self.path)
-        target = os.path.realpath(os.path.join(self.folder, name))
+            return os.path.abspath(holder)
+        target = os.path.realpath(os.path.join(os.path.dirname(os.path.abspath(holder)), name))
         if os.path.commonpath([self.folder, target]) != self.folder:
             self.refuse(f"leads to {name!r}, outside its folder", "")
         return target
@@ -161,10 +161,16 @@ class _Walk:
             if isinstance(link, h5py.SoftLink):
                 continue  # leads to what is met under its own name, or to nothing
             if isinstance(link, h5py.ExternalLink):
-                if not os.path.exists(self.outside(link.filename)):
+                if not os.path.exists(self.outside(link.filename, group.file.filename)):
                     self.missing[here] = link.filename
                     continue
-            found = group.get(child)
+                found = group.get(child)
+                if found is None:
+                    self.missing[here] = f"{link.filename}: {link.path}"
+                    continue
+                self.outside(found.file.filename, group.file.filename)  # a link may lead to another
+            else:
+                found = group[child]  # an object that cannot be read is no empty place
             if isinstance(found, h5py.Group):
                 self.group(found, here, depth + 1, (*above, key))
             elif isinstance(found, h5py.Dataset):
@@ -181,7 +187,7 @@ class _Walk:
         for number in range(create.get_external_count()):
             stored = create.get_external(number)[0]
             target = stored.decode("utf-8", "replace") if isinstance(stored, bytes) else str(stored)
-            if not os.path.exists(self.outside(target)):
+            if not os.path.exists(self.outside(target, found.file.filename)):
                 self.missing[name] = target
         if found.is_virtual:
             self.virtual(found, name)
@@ -200,7 +206,7 @@ class _Walk:
     def virtual(self, found: Any, name: str) -> None:
         """The sources of a virtual dataset; HDF5 hands out fill values where one is missing and says nothing."""
         for source in found.virtual_sources():
-            target = self.outside(source.file_name)
+            target = self.outside(source.file_name, found.file.filename)
             if not os.path.exists(target):
                 self.missing[name] = source.file_name
 

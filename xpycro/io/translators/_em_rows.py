@@ -33,7 +33,10 @@ DIALECTS = (
     _hdf5("nsid", (".hf5", ".h5"), "nsid:read", "NSID (pyNSID, sidpy)", "any"),
     _hdf5("hyperspy", (".hspy", ".hdf5"), "hyperspy:read", "HyperSpy's HDF5", "any electron microscope"),
     _hdf5("emd", (".emd", ".h5"), "emd:read", "EMD of the NCEM, Prismatic, py4DSTEM", "TEM and STEM"),
-    _hdf5("nexus", (".nxs", ".h5", ".hdf5", ".nx"), "nexus:read", "NeXus NXdata", "synchrotrons, neutrons, any"),
+    _hdf5(
+        "nexus", (".nxs", ".h5", ".hdf5", ".nx"), "nexus:read", "NeXus scans and NXdata", "synchrotrons, neutrons, any",
+        options={"scan_shape": "(lines, points) of a scan, instead of its motors", **_GUARD},
+    ),
     _hdf5("edax_h5", (".h5",), "edax:read", "APEX live maps and pictures", "EDAX", verified="facts only"),
     _hdf5("delmic", (".h5",), "delmic:read", "Delmic / Odemis acquisitions", "Delmic SPARC cathodoluminescence"),
     _hdf5(

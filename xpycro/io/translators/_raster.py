@@ -18,14 +18,14 @@ _SAME = 0.02  # an axis that moves by less than this part of the other's step st
 
 @dataclass(frozen=True)
 class Raster:
-    """A complete grid of places.
+    """A grid of places.
 
     Attributes
     ----------
     y, x : ndarray
         The lines and columns, ascending, in the units given.
     place : ndarray of int, shape (ny, nx)
-        Which record was taken there.
+        Which record was taken there; -1 where none was.
     """
 
     y: np.ndarray
@@ -48,7 +48,7 @@ def _levels(values: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
     return centres, which
 
 
-def raster(y: np.ndarray, x: np.ndarray) -> Raster | None:
+def raster(y: np.ndarray, x: np.ndarray, *, partial: bool = False) -> Raster | None:
     """The grid that places form, or None where they form none.
 
     Lines may run to and fro (snake), columns may be the fast axis, stages may jitter by a part of a step.
@@ -57,6 +57,8 @@ def raster(y: np.ndarray, x: np.ndarray) -> Raster | None:
     ----------
     y, x : ndarray, shape (n,)
         In order of acquisition.
+    partial : bool, optional
+        Take a grid of which more than half is there too: a scan that was stopped, or lost some records.
 
     Examples
     --------
@@ -71,11 +73,12 @@ def raster(y: np.ndarray, x: np.ndarray) -> Raster | None:
         return None
     least = _SAME * max(_widest(y), _widest(x))
     (rows, row), (columns, column) = _levels(y, least), _levels(x, least)
-    if rows.size * columns.size != y.size:
+    cells = rows.size * columns.size
+    if cells != y.size and not (partial and y.size < cells < 2 * y.size):
         return None
     place = np.full((rows.size, columns.size), -1, np.intp)
     place[row, column] = np.arange(y.size)
-    return Raster(rows, columns, place) if (place >= 0).all() else None
+    return Raster(rows, columns, place) if int((place >= 0).sum()) == y.size else None
 
 
 def gather(records: RawArray, place: np.ndarray) -> RawArray | StackedArray | None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xpycro.errors import DimensionError
 from xpycro.io.rawarray import RawArray
 from xpycro.io.translators import _common as common
 from xpycro.schema import coordinate
@@ -38,7 +39,7 @@ def scan_grid(
 
     Raises
     ------
-    ValueError
+    DimensionError
         If `scan_shape` does not fit.
     """
     if scan_shape is None:
@@ -47,10 +48,10 @@ def scan_grid(
     try:
         lines, points = (int(n) for n in scan_shape)
     except (TypeError, ValueError):
-        raise ValueError(f"scan_shape={scan_shape!r}: expected two numbers, (lines, points)") from None
+        raise DimensionError(f"scan_shape={scan_shape!r}: expected two numbers, (lines, points)") from None
     missing = lines * points - frames
     if lines < 1 or points < 1 or missing < 0 or (missing and not (short and missing < points)):
-        raise ValueError(
+        raise DimensionError(
             f"scan_shape={(lines, points)} asks for {lines * points} frames and {os.path.basename(path)} has {frames}: "
             f"pass (lines, points) whose product is {frames}, or leave it out to get a stack of frames"
         )

@@ -1,4 +1,4 @@
-"""NeXus: NXdata groups with ``signal``, ``axes`` and ``<axis>_indices``, old and new ways of marking them.
+"""NeXus: scans by the motors that moved, and NXdata groups with ``signal``, ``axes`` and ``<axis>_indices``.
 
 May import numpy, xarray, schema and io below, h5py inside functions.
 """
@@ -20,18 +20,25 @@ from xpycro.io.translators import _h5tools as h5
 from xpycro.io.translators import hdf5_generic
 from xpycro.io.translators._axes import Axis, axis_units, data_units, layout
 from xpycro.io.translators._common import iso_time
+from xpycro.io.translators._nexrows import address, entries
+from xpycro.io.translators._nexscan import find
 from xpycro.io.translators._signals import Signal, collect
-from xpycro.schema import coordinate, identifier
+from xpycro.schema import coordinate, identifier, identifiers
 
 __all__ = ["read"]
 
 
-def read(path: str, *, trust: bool = False, isolate: bool = False) -> dict[str, xr.Dataset]:
-    """Read the plottable data of a NeXus file.
+def read(
+    path: str, *, scan_shape: tuple[int, int] | None = None, trust: bool = False, isolate: bool = False
+) -> dict[str, xr.Dataset]:
+    """Read the scans and the plottable data of a NeXus file.
 
     Parameters
     ----------
     path : str
+    scan_shape : (int, int), optional
+        Lines and points of a scan, instead of what its motors say; the first line lies at the top, the last may be
+        incomplete.
     trust : bool, optional
         Follow links and external storage outside the folder too.
     isolate : bool, optional
@@ -40,27 +47,36 @@ def read(path: str, *, trust: bool = False, isolate: bool = False) -> dict[str, 
     Returns
     -------
     dict of str to Dataset
-        One group for each grid: signals and auxiliary signals of an NXdata are variables, their errors
-        ``<signal>_errors``. An axis given by its bin edges becomes bin centres.
+        One group for each grid. Of an entry with a scan: the frames of its detector ``(y, x, ky, kx)`` where two stages
+        moved over a grid (to and fro as well; what is missing is NaN and flagged in ``measured``), over ``position``
+        where they went elsewhere, over ``frame`` else; spectra ``(..., channel)``, monitors and counters over the scan
+        as variables, further motors as coordinates; ``pixel_mask`` is true where a pixel is to be left out.
+        ``ky, kx`` in 1/m with ``two_theta`` and ``q`` where the file has the geometry. Of any other NXdata: its signal
+        and auxiliary signals, their errors as ``<signal>_errors``; an axis given by its bin edges becomes bin centres.
 
     Raises
     ------
     NotThisFormat, CorruptFile, UnsupportedVariant
+    DimensionError
+        If `scan_shape` does not fit the number of frames.
 
     Notes
     -----
-    *Laziness*: axes and metadata are read, data only when used.
+    *Laziness*: axes, motors and metadata are read, data only when used.
 
     References
     ----------
     NeXus manual, "NXdata", https://manual.nexusformat.org/classes/base_classes/NXdata.html
     """
     with opened(path, trust=trust, isolate=isolate) as (file, contents):
+        scans, used = _scans(path, file, contents, scan_shape)
         signals: list[Signal] = []
         for where in contents.groups:
             group = file[where]
             if h5.text(group.attrs.get("NX_class")) in ("NXdata", "NXmonitor", "NXdetector", "NXlog"):
-                signals += _data(path, group, where, contents)
+                signals += _data(path, group, where, contents, used)
+        if scans and not signals:
+            return {"": next(iter(scans.values()))} if len(scans) == 1 else scans
         if not signals and any(h5.text(file[where].attrs.get("NX_class")) for where in contents.groups):
             return hdf5_generic.read(path, trust=trust)  # arrays that the file itself does not say how to plot
         if not signals:
@@ -69,7 +85,27 @@ def read(path: str, *, trust: bool = False, isolate: bool = False) -> dict[str, 
         entry = _entry(file)
         header = h5.metadata(file)
         signals = [replace(signal, group=name) for signal, name in zip(signals, names, strict=True)]
-        return collect(signals, header, apart=False, **entry)
+        groups = collect(signals, header, apart=False, **entry)
+        if scans and "" in groups:
+            groups = {names[0]: groups[""]}
+        return {**scans, **{name if name not in scans else f"{name}_data": ds for name, ds in groups.items()}}
+
+
+def _scans(
+    path: str, file: Any, contents: Contents, scan_shape: tuple[int, int] | None
+) -> tuple[dict[str, xr.Dataset], set[Any]]:
+    """The scans by entry, and the addresses of what is in them."""
+    found: dict[tuple[str, str], xr.Dataset] = {}
+    used: set[Any] = set()
+    for entry in entries(path, file, contents):
+        scan = find(entry, scan_shape, _said(entry.group))
+        if scan is not None:
+            found.update({(entry.where, name): ds for name, ds in scan.groups.items()})
+            used |= scan.used
+    paths = list(dict.fromkeys(where for where, _ in found))
+    short = dict(zip(paths, h5.group_names(paths), strict=True))
+    labels = [f"{short[where].replace('channel_', 'scan_')} {name}".strip() for where, name in found]
+    return dict(zip(identifiers(labels), found.values(), strict=True)), used
 
 
 def _entry(file: Any) -> dict[str, str | None]:
@@ -81,9 +117,12 @@ def _entry(file: Any) -> dict[str, str | None]:
             continue
         group = file[name]
         if isinstance(group, h5py.Group) and h5.text(group.attrs.get("NX_class")) == "NXentry":
-            title, start = _word(group, "title"), _word(group, "start_time")
-            return {"title": title, "acquired": iso_time(start), "data_type": _word(group, "definition")}
+            return {**_said(group), "data_type": _word(group, "definition")}
     return {}
+
+
+def _said(entry: Any) -> dict[str, str | None]:
+    return {"title": _word(entry, "title"), "acquired": iso_time(_word(entry, "start_time"))}
 
 
 def _word(group: Any, name: str) -> str | None:
@@ -118,7 +157,7 @@ def _dataset(group: Any, name: str) -> Any:
     return found if isinstance(found, h5py.Dataset) else None
 
 
-def _data(path: str, group: Any, where: str, contents: Contents) -> list[Signal]:
+def _data(path: str, group: Any, where: str, contents: Contents, used: set[Any]) -> list[Signal]:
     names = [h5.text(group.attrs["signal"])] if "signal" in group.attrs else []
     if not names or _dataset(group, names[0]) is None:  # before 2014 the dataset itself was marked
         names = [n for n in group if (d := _dataset(group, n)) is not None and h5.text(d.attrs.get("signal")) == "1"]
@@ -132,6 +171,8 @@ def _data(path: str, group: Any, where: str, contents: Contents) -> list[Signal]
                 f"its data lie in {contents.missing[inner]!r}, which is not there", path=path, field=inner
             )
         if data is None or data.dtype.kind not in "fciub" or data.shape is None or data.ndim == 0:
+            continue
+        if address(data) in used:
             continue
         signals += _signal(path, group, where, name, data)
     return signals
