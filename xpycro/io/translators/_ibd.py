@@ -18,10 +18,11 @@ from xarray.core import indexing
 from xpycro.errors import CorruptFile
 from xpycro.io.rawarray import read_block, stamp
 
-__all__ = ["Numbers", "SpectrumTable"]
+__all__ = ["Numbers", "SpectrumTable", "scattered"]
 
 _PAGE = 512  # m/z values that are read at once where a range is looked for
 _POINTS = 1 << 18  # points of short spectra that are binned together
+_NONE = np.empty(0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,58 +95,68 @@ class SpectrumTable(BackendArray):
         numbers = np.arange(math.prod(self.shape[:-1])).reshape(self.shape[:-1])[tuple(outer)]
         span = range(self.channels)[channel] if isinstance(channel, slice) else range(channel, channel + 1)
         first, last = (min(span), max(span) + 1) if len(span) else (0, 0)
-        out = np.empty((np.size(numbers), last - first), self.dtype)
+        out = np.zeros((np.size(numbers), last - first), self.dtype)
         with open(self.path, "rb", buffering=0) as handle:
             if os.fstat(handle.fileno()).st_size != self.stamp[0]:
                 raise CorruptFile("the file has another size than when it was opened", path=self.path)
             for start, stop in self._runs(np.ravel(numbers)):
                 self._fill(handle, np.ravel(numbers)[start:stop], first, last, out[start:stop])
-        chosen = np.asarray(span, dtype=np.intp) - first
-        values = out[:, chosen].reshape(*np.shape(numbers), len(span))
+        if span.step != 1:
+            out = out[:, np.asarray(span, dtype=np.intp) - first]
+        values = out.reshape(*np.shape(numbers), len(span))
         return values if isinstance(channel, slice) else values[..., 0]
 
     # ------------------------------------------------------------------------------------------------------- pixels
 
     def _runs(self, numbers: np.ndarray) -> list[tuple[int, int]]:
         """Pixels to fill together: short peak lists by the thousand, everything else one by one."""
-        short = self.edges is not None and int(self.mz.lengths.max(initial=0)) <= 2 * _PAGE
-        size = max(1, _POINTS // max(1, int(self.mz.lengths.max(initial=1)))) if short else 1
+        longest = int(self.mz.lengths.max(initial=1))
+        size = max(1, _POINTS // max(1, longest)) if self.edges is not None and longest <= 2 * _PAGE else 1
         return [(start, min(start + size, numbers.size)) for start in range(0, numbers.size, size)]
 
     def _fill(self, handle: Any, numbers: np.ndarray, first: int, last: int, rows: np.ndarray) -> None:
-        """Channels `first` to `last` of some pixels."""
+        """Channels `first` to `last` of some pixels; the rows are zeros."""
         there = self.intensity.offsets.flat[numbers] >= 0
-        rows[~there] = np.nan
+        if not there.all():
+            rows[~there] = np.nan
         if self.edges is None:
             for row, number in zip(np.flatnonzero(there), numbers[there].tolist(), strict=True):
                 rows[row] = self._numbers(handle, self.intensity, number, first, last)
             return
         low, high = float(self.edges[first]), float(self.edges[last])
+        whole = first == 0 and last == self.channels
         masses, values, counts = [], [], []
         for number in numbers[there].tolist():
             start, stop = self._range(handle, number, low, high)
-            masses.append(self._numbers(handle, self.mz, number, start, stop))
-            values.append(self._numbers(handle, self.intensity, number, start, stop))
+            mass = self._masses(handle, number, start, stop)
+            if not whole:  # the intensities of the masses that are asked for, and of no others
+                begin, end = np.searchsorted(mass, (low, high)).tolist()
+                mass, start, stop = mass[begin:end], start + begin, start + end
+            masses.append(mass)
+            values.append(self._numbers(handle, self.intensity, number, start, stop) if stop > start else _NONE)
             counts.append(stop - start)
-        rows[there] = self._binned(masses, values, counts, first, last) if counts else 0
+        if sum(counts):
+            pixel = np.repeat(np.flatnonzero(there), counts)
+            self._bin(np.concatenate(masses), np.concatenate(values), pixel, self.edges[first : last + 1], rows)
 
-    def _binned(
-        self, masses: list[np.ndarray], values: list[np.ndarray], counts: list[int], first: int, last: int
-    ) -> np.ndarray:
-        """Peaks of some pixels summed into channels, (pixel, channel)."""
-        assert self.edges is not None
-        mass = np.concatenate(masses).astype(np.float64)
-        pixel = np.repeat(np.arange(len(counts)), counts)
-        falling = (np.diff(mass) < 0) & (np.diff(pixel) == 0)
-        if falling.any():
+    def _masses(self, handle: Any, number: int, start: int, stop: int) -> np.ndarray:
+        """A run of the masses of one pixel, which rise."""
+        mass = self._numbers(handle, self.mz, number, start, stop).astype(np.float64)
+        if not (mass[1:] >= mass[:-1]).all():
             raise CorruptFile("the masses of a spectrum do not rise", path=self.path)
-        width = last - first
-        place = np.searchsorted(self.edges[first : last + 1], mass, side="right") - 1
-        inside = (place >= 0) & (place < width)
-        with np.errstate(over="ignore", invalid="ignore"):  # what is no number stays none, silently
-            weights = np.concatenate(values).astype(np.float64)[inside]
-            sums = np.bincount(pixel[inside] * width + place[inside], weights, minlength=len(counts) * width)
-            return sums.reshape(len(counts), width).astype(self.dtype)
+        return mass
+
+    @staticmethod
+    def _bin(mass: np.ndarray, value: np.ndarray, pixel: np.ndarray, edges: np.ndarray, rows: np.ndarray) -> None:
+        """Sum peaks, by pixel and rising mass, into the channels of the rows; no other channel is touched."""
+        place = np.searchsorted(edges, mass, side="right") - 1
+        inside = (place >= 0) & (place < edges.size - 1)
+        place, pixel = place[inside], pixel[inside]
+        if place.size:
+            starts = np.flatnonzero(np.diff(place, prepend=-1) | np.diff(pixel, prepend=-1))
+            with np.errstate(over="ignore", invalid="ignore"):  # what is no number stays none, silently
+                sums = np.add.reduceat(value[inside].astype(np.float64), starts)
+                rows[pixel[starts], place[starts]] = sums
 
     def _range(self, handle: Any, number: int, low: float, high: float) -> tuple[int, int]:
         """Between which points the masses from `low` to `high` lie, found without reading the others."""
@@ -191,3 +202,25 @@ class SpectrumTable(BackendArray):
                 raise CorruptFile("the file ended while it was read", path=self.path, offset=offset + done)
             done += got
         return buffer
+
+
+def scattered(path: str, offsets: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """One number at each offset, nothing around them."""
+    out = np.empty(offsets.size, dtype)
+    if hasattr(os, "pread"):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            if hasattr(os, "posix_fadvise"):  # or the system reads 100 kB around each
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
+            size, read = dtype.itemsize, os.pread
+            found = b"".join([read(descriptor, size, at) for at in offsets.tolist()])
+        finally:
+            os.close(descriptor)
+        if len(found) != out.nbytes:
+            raise CorruptFile("the file ended while it was read", path=path)
+        return np.frombuffer(found, dtype)
+    with open(path, "rb", buffering=0) as file:
+        for n, at in enumerate(offsets.tolist()):
+            if read_block(file, at, out[n : n + 1].view(np.uint8).data) != dtype.itemsize:
+                raise CorruptFile("the file ended while it was read", path=path, offset=at)
+    return out

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 from xpycro.errors import CorruptFile
 
-__all__ = ["parse", "tree"]
+__all__ = ["parse", "parse_opening", "tree"]
 
 _DEPTH = 100
 
@@ -23,13 +23,38 @@ def parse(content: bytes, path: str, *, offset: int | None = None) -> ElementTre
     CorruptFile
         If it is not well-formed, or declares a document type or entities (billion laughs, files from elsewhere).
     """
-    plain = content.replace(b"\0", b"")[:4096].upper() if content[:2] in (b"\xff\xfe", b"\xfe\xff") else b""
-    if b"<!ENTITY" in content.upper() or b"<!DOCTYPE" in content.upper() or b"<!DOCTYPE" in plain:
-        raise CorruptFile("the xml declares a document type or entities, which are not read", path=path, offset=offset)
+    _plain(content, path, offset)
     try:
         return ElementTree.fromstring(content)
     except (ElementTree.ParseError, ValueError, LookupError) as error:  # LookupError: an unknown encoding
         raise CorruptFile(f"the xml is damaged ({error})", path=path, offset=offset) from None
+
+
+def parse_opening(content: bytes, path: str) -> ElementTree.Element:
+    """The root element of the beginning of a document, whose open elements end where the content does.
+
+    Raises
+    ------
+    CorruptFile
+        As `parse`.
+    """
+    _plain(content, path, 0)
+    parser: Any = ElementTree.XMLPullParser(events=("start",))
+    try:
+        parser.feed(content)
+        started = [element for _, element in parser.read_events()]
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        raise CorruptFile(f"the xml is damaged ({error})", path=path, offset=0) from None
+    if not started:
+        raise CorruptFile("the xml has no element", path=path, offset=0)
+    return started[0]
+
+
+def _plain(content: bytes, path: str, offset: int | None) -> None:
+    """Raise where a document type or entities are declared."""
+    wide = content.replace(b"\0", b"")[:4096].upper() if content[:2] in (b"\xff\xfe", b"\xfe\xff") else b""
+    if b"<!ENTITY" in content.upper() or b"<!DOCTYPE" in content.upper() or b"<!DOCTYPE" in wide:
+        raise CorruptFile("the xml declares a document type or entities, which are not read", path=path, offset=offset)
 
 
 def tree(element: ElementTree.Element, depth: int = 0) -> Any:

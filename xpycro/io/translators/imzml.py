@@ -17,7 +17,7 @@ from xarray.core import indexing
 from xpycro.errors import CorruptFile, NotThisFormat
 from xpycro.io.cursor import Cursor
 from xpycro.io.translators import _common as common
-from xpycro.io.translators._ibd import Numbers, SpectrumTable
+from xpycro.io.translators._ibd import Numbers, SpectrumTable, scattered
 from xpycro.io.translators._imzmltext import Array, Description, describe
 from xpycro.schema import coordinate
 from xpycro.units import to_base
@@ -50,9 +50,9 @@ def image(path: str, *, mass_axis: MassAxis = None, checksum: bool = False) -> d
     Returns
     -------
     dict of str to Dataset
-        ``intensity(y, x, mass_to_charge)``, of several layers ``(z, y, x, mass_to_charge)``; ``y, x`` in m where the
-        pixel size is known, the first line at the top. Pixels that were not measured are NaN and flagged in
-        ``measured``.
+        ``intensity(y, x, mass_to_charge)``, of several layers with ``z`` before, of several spectra at each pixel with
+        ``frame`` first; ``y, x`` in m where the pixel size is known, the first line at the top. Pixels that were not
+        measured are NaN and flagged in ``measured``.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def image(path: str, *, mass_axis: MassAxis = None, checksum: bool = False) -> d
     binary = _beside(path)
     _check(binary, described, checksum)
     continuous = _CONTINUOUS in described.terms or not (_PROCESSED in described.terms or _varies(described.mz))
-    place, sizes = _grid(described, path)
+    place = _grid(described, path)
     mz, intensity = (_numbers(array, place) for array in (described.mz, described.intensity))
     if continuous:
         if _varies(described.mz):
@@ -92,7 +92,7 @@ def image(path: str, *, mass_axis: MassAxis = None, checksum: bool = False) -> d
         if not isinstance(mass_axis, str | float | int | None):
             masses = np.asarray(mass_axis, dtype=np.float64)
     table = SpectrumTable.of(binary, mz, intensity, edges, masses.size)
-    return {"": _dataset(table, masses, place, sizes, described)}
+    return {"": _dataset(table, masses, place, described)}
 
 
 # ------------------------------------------------------------------------------------------------------------- files
@@ -113,25 +113,38 @@ def _check(binary: str, described: Description, checksum: bool) -> None:
         said = re.sub(r"[^0-9a-f]", "", described.terms.get(_UUID, "").lower())
         if said and found != said:
             raise cursor.corrupt(f"begins with {found} and the imzML names {said}: not its file", "uuid", 0)
-        size = cursor.size
+        size_of = cursor.size
     mz, intensity = described.mz, described.intensity
     _first(mz.lengths != intensity.lengths, "has other numbers of masses and of intensities", binary)
     for array in (mz, intensity):
-        if not array.compressed:
-            _first(array.encoded != array.lengths * array.dtype.itemsize, "has not the bytes of its numbers", binary)
-    spans = np.concatenate([np.unique(np.stack([a.offsets, a.encoded], 1), axis=0) for a in (mz, intensity)])
-    spans = spans[np.lexsort((spans[:, 1], spans[:, 0]))]
-    spans = spans[spans[:, 1] > 0]
-    ends = spans.sum(axis=1)
-    if spans.size and (spans[0, 0] < 16 or ends.max() > size or (spans[1:, 0] < ends[:-1]).any()):
+        if not array.kind.compressed:
+            size = array.kind.dtype.itemsize
+            _first(array.encoded != array.lengths * size, "has not the bytes of its numbers", binary)
+    begins, ends = _spans(mz, intensity)
+    if begins.size and (begins[0] < 16 or ends.max() > size_of or (begins[1:] < ends[:-1]).any()):
         raise CorruptFile(
-            f"spectra lie one over the other or outside of its {size} bytes: truncated, or the imzML is damaged",
+            f"spectra lie one over the other or outside of its {size_of} bytes: truncated, or the imzML is damaged",
             path=binary,
         )
-    if spans.size and ends.max() != size:
-        raise CorruptFile(f"{size - ends.max()} bytes that belong to no spectrum", path=binary, offset=int(ends.max()))
+    left = size_of - int(ends.max(initial=16))
+    if left and not described.others and not checksum:
+        raise CorruptFile(
+            f"its last {left} bytes belong to no spectrum: open it with checksum=True if the imzML lists only some",
+            path=binary, offset=size_of - left,
+        )  # fmt: skip
     if checksum:
         _compare(binary, described)
+
+
+def _spans(*arrays: Array) -> tuple[np.ndarray, np.ndarray]:
+    """First byte and the byte after the last of all arrays, in order; an axis that spectra share comes once."""
+    begins, sizes = (np.concatenate([getattr(a, name) for a in arrays]) for name in ("offsets", "encoded"))
+    begins, sizes = begins[sizes > 0], sizes[sizes > 0]
+    order = np.argsort(begins, kind="stable")
+    begins, sizes = begins[order], sizes[order]
+    same = np.zeros(begins.size, dtype=bool)
+    same[1:] = (begins[1:] == begins[:-1]) & (sizes[1:] == sizes[:-1])
+    return begins[~same], (begins + sizes)[~same]
 
 
 def _first(wrong: np.ndarray, what: str, binary: str) -> None:
@@ -158,34 +171,47 @@ def _varies(array: Array) -> bool:
 # -------------------------------------------------------------------------------------------------------------- grid
 
 
-def _grid(described: Description, path: str) -> tuple[np.ndarray, tuple[int, int, int]]:
-    """Which spectrum lies at each (z, y, x), -1 where none was measured; the first line is the last of the array."""
+def _grid(described: Description, path: str) -> np.ndarray:
+    """Which spectrum lies at each (frame, z, y, x), -1 where none was measured; the first line is the last one."""
     axes = []
     for name, values in (("z", described.z), ("y", described.y), ("x", described.x)):
-        first, last = int(values.min()), int(values.max())
+        first, size = int(values.min()), int(np.ptp(values)) + 1
         most = described.terms.get(_MOST.get(name, ""), "")
-        if most.isdecimal() and last > int(most):
-            raise CorruptFile(f"a spectrum at {name} = {last} of {most}", path=path)
-        if last - first >= 1 << 20:
-            raise CorruptFile(f"places along {name} from {first} to {last}", path=path)
-        axes.append((values - first, last - first + 1))
+        if most.isdecimal() and size > int(most) > 0:
+            raise CorruptFile(f"spectra at {size} places along {name}, which has {most}", path=path)
+        if size > 1 << 20:
+            raise CorruptFile(f"places along {name} from {first} to {first + size - 1}", path=path)
+        axes.append((values - first, size))
     shape = tuple(size for _, size in axes)
-    if np.prod(shape, dtype=float) > max(1 << 16, 64 * described.x.size):
-        raise CorruptFile(f"{described.x.size} spectra on a grid of {' x '.join(map(str, shape))}", path=path)
-    place = np.full(shape, -1, dtype=np.int64)
-    where = (axes[0][0], axes[1][1] - 1 - axes[1][0], axes[2][0])
-    place[where] = np.arange(described.x.size)
-    if np.count_nonzero(place >= 0) != described.x.size:
-        raise CorruptFile("two spectra at one place", path=path)
-    return place, (shape[0], shape[1], shape[2])
+    total = described.x.size
+    if np.prod(shape, dtype=float) > max(1 << 16, 64 * total):
+        raise CorruptFile(f"{total} spectra on a grid of {' x '.join(map(str, shape))}", path=path)
+    pixel = np.ravel_multi_index((axes[0][0], shape[1] - 1 - axes[1][0], axes[2][0]), shape)
+    counts = np.bincount(pixel)
+    several = int(counts.max())
+    if several * np.count_nonzero(counts) != total:
+        n = int(np.flatnonzero(counts[pixel] == several)[0])
+        raise CorruptFile(
+            f"{several} spectra at x = {described.x[n]}, y = {described.y[n]}, z = {described.z[n]} "
+            "and fewer elsewhere",
+            path=path,
+        )
+    order = np.argsort(pixel, kind="stable").reshape(-1, several)
+    place = np.full((several, *shape), -1, dtype=np.int64)
+    place.reshape(several, -1)[:, pixel[order[:, 0]]] = order.T
+    return place
 
 
 def _numbers(array: Array, place: np.ndarray) -> Numbers:
-    """The table of one array laid out as the pixels."""
-    laid = place[0] if place.shape[0] == 1 else place
-    there = laid >= 0
-    offsets = np.where(there, array.offsets[laid], -1)
-    return Numbers(array.dtype, array.compressed, offsets, array.lengths[laid], array.encoded[laid])
+    """The table of one array laid out as the pixels, axes of one spectrum left out."""
+    laid = place.reshape(_shape(place))
+    offsets = np.where(laid >= 0, array.offsets[laid], -1)
+    return Numbers(array.kind.dtype, array.kind.compressed, offsets, array.lengths[laid], array.encoded[laid])
+
+
+def _shape(place: np.ndarray) -> tuple[int, ...]:
+    frames, layers, *image = place.shape
+    return (*(n for n in (frames, layers) if n > 1), *image)
 
 
 # -------------------------------------------------------------------------------------------------------------- axis
@@ -194,7 +220,7 @@ def _numbers(array: Array, place: np.ndarray) -> Numbers:
 def _one(binary: str, array: Array, number: int) -> SpectrumTable:
     """The masses of one spectrum, as what reads them."""
     row = [np.array([column[number]]) for column in (array.offsets, array.lengths, array.encoded)]
-    numbers = Numbers(array.dtype, array.compressed, *row)
+    numbers = Numbers(array.kind.dtype, array.kind.compressed, *row)
     return SpectrumTable.of(binary, numbers, numbers, None, int(array.lengths[number]))
 
 
@@ -239,16 +265,14 @@ def _extent(binary: str, array: Array) -> tuple[float, float]:
     filled = np.flatnonzero(array.lengths > 0)
     if not filled.size:
         raise CorruptFile("all spectra are empty", path=binary)
-    if array.compressed:
+    if array.kind.compressed:
         ends = [_one(binary, array, int(n)).read((0, slice(None)))[[0, -1]] for n in filled]
         masses = np.concatenate(ends).astype(np.float64)
     else:
-        size = array.dtype.itemsize
+        size = array.kind.dtype.itemsize
         first = array.offsets[filled]
         places = np.sort(np.concatenate([first, first + (array.lengths[filled] - 1) * size]))
-        with open(binary, "rb", buffering=0) as file:
-            pieces = [file.read(size) for at in places.tolist() if file.seek(at)]
-        masses = np.frombuffer(b"".join(pieces), array.dtype).astype(np.float64)
+        masses = scattered(binary, places, array.kind.dtype).astype(np.float64)
     if not np.isfinite(masses).all() or masses.min() <= 0:
         raise CorruptFile("a mass that is not a positive number", path=binary)
     return float(masses.min()), float(masses.max())
@@ -257,23 +281,21 @@ def _extent(binary: str, array: Array) -> tuple[float, float]:
 # ----------------------------------------------------------------------------------------------------------- dataset
 
 
-def _dataset(
-    table: SpectrumTable, masses: np.ndarray, place: np.ndarray, sizes: tuple[int, int, int], described: Description
-) -> xr.Dataset:
-    dims = ("y", "x") if sizes[0] == 1 else ("z", "y", "x")
+def _dataset(table: SpectrumTable, masses: np.ndarray, place: np.ndarray, described: Description) -> xr.Dataset:
+    sizes = dict(zip(("frame", "z", "y", "x"), place.shape, strict=True))
+    dims = [dim for dim, size in sizes.items() if size > 1 or dim in ("y", "x")]
     steps = {dim: _step(described, term) for dim, term in (("x", _STEP_X), ("y", _STEP_Y))}
     steps["y"] = steps["y"] or steps["x"]
-    coords = {dim: _coordinate(dim, size, steps.get(dim)) for dim, size in zip(("z", "y", "x"), sizes, strict=True)}
-    coords = {dim: coords[dim] for dim in dims}
+    coords = {dim: _coordinate(dim, sizes[dim], steps.get(dim)) for dim in dims}
     coords["mass_to_charge"] = coordinate("mass_to_charge", masses)
     data = indexing.LazilyIndexedArray(table)
     variable = xr.Variable(
-        (*dims, "mass_to_charge"), data, {"units": described.intensity.units, "long_name": "Intensity"}
+        (*dims, "mass_to_charge"), data, {"units": described.intensity.kind.units, "long_name": "Intensity"}
     )
     variable.encoding["source"] = table.path
     variables: dict[str, Any] = {"intensity": variable}
     if (place < 0).any():
-        flags = (place >= 0).reshape([sizes[("z", "y", "x").index(dim)] for dim in dims])
+        flags = (place >= 0).reshape(_shape(place))
         variables["measured"] = xr.Variable(dims, flags, {"units": "1", "long_name": "Measured pixels"})
     return common.dataset(
         variables, coords, described.header, modality="mass spectrometry imaging",
@@ -294,6 +316,8 @@ def _step(described: Description, term: str) -> float | None:
 
 
 def _coordinate(dim: str, size: int, step: float | None) -> xr.Variable:
+    if dim == "frame":
+        return coordinate("frame", np.arange(size))
     if step is None:
         return coordinate(dim, np.arange(float(size)), units="pixel")
     return coordinate(dim, np.arange(size) * step)
