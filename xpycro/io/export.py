@@ -302,6 +302,16 @@ def from_hyperspy(signal: Any) -> xr.Dataset:
     Notes
     -----
     *Laziness*: a lazy signal stays lazy.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from types import SimpleNamespace as Looks  # here in place of hyperspy's own classes
+    >>> axis = Looks(name="Energy", units="eV", scale=0.5, offset=100.0, size=4, navigate=False)
+    >>> signal = Looks(data=np.ones(4), axes_manager=Looks(_axes=[axis]), metadata=None, original_metadata=None)
+    >>> ds = from_hyperspy(signal)
+    >>> ds.energy.values
+    array([100. , 100.5, 101. , 101.5])
     """
     manager = getattr(signal, "axes_manager", None)
     if manager is None or not hasattr(signal, "data"):
@@ -347,6 +357,16 @@ def from_sidpy(dataset: Any) -> xr.Dataset:
     Notes
     -----
     *Laziness*: lazy, as sidpy's datasets are.
+
+    Examples
+    --------
+    >>> import dask.array, numpy as np
+    >>> from types import SimpleNamespace as Looks  # here in place of sidpy's own classes
+    >>> array = dask.array.ones(4)
+    >>> array._axes = {0: Looks(values=np.arange(4.0), name="bias", units="V", dimension_type="SPECTRAL")}
+    >>> array.quantity, array.units = "current", "A"
+    >>> from_sidpy(array).bias.units
+    'V'
     """
     described = getattr(dataset, "_axes", None)
     if not isinstance(described, Mapping) or not hasattr(dataset, "quantity"):

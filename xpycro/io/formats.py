@@ -117,6 +117,15 @@ def register(format: Format, *, replace: bool = False) -> Format:
     ------
     ValueError
         If the name is taken, or `lazy` or `verified` is not one of the words for it.
+
+    Examples
+    --------
+    >>> def read(path):
+    ...     return {}
+    >>> tip = Format("tip", (".tip",), lambda head, path: head.startswith(b"TIPSCAN1"), read, "TIP scan")
+    >>> register(tip).name
+    'tip'
+    >>> del _FORMATS["tip"]  # only here, so that other examples do not meet it
     """
     if format.name in _FORMATS and not replace:
         raise ValueError(f"a format named {format.name!r} is registered; pass replace=True to replace it")

@@ -91,6 +91,15 @@ def positions(ds: xr.Dataset) -> xr.Dataset:
     Notes
     -----
     *Laziness*: lazy.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> place = {"y": ("y", [0.0, 1e-9], {"units": "m"}), "x": ("x", [0.0, 2e-9, 4e-9], {"units": "m"})}
+    >>> frame = {"scan_center_x": 0.0, "scan_center_y": 0.0, "scan_angle": 90.0}
+    >>> along = positions(xr.Dataset({"height": (("y", "x"), np.zeros((2, 3)))}, place, frame))
+    >>> along.height.dims, along.sizes["position"]
+    (('position',), 6)
     """
     ds = lab_frame(ds)
     if "x" in ds.dims:

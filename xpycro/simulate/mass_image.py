@@ -137,6 +137,14 @@ def write_imzml(
     References
     ----------
     T. Schramm et al., J. Proteomics 75, 5106 (2012): the two files, their accession numbers, the order of the pixels.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> write_imzml(mass_image((2, 3)), folder / "tissue.imzML")
+    >>> sorted(file.name for file in folder.iterdir())
+    ['tissue.ibd', 'tissue.imzML']
     """
     da = ds[variable] if isinstance(ds, xr.Dataset) else ds
     target = os.fspath(path)

@@ -138,6 +138,12 @@ def chosen(drawn: Any) -> str:
     -------
     str
         Empty where nothing was chosen.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> chosen(auto(xr.DataArray(np.arange(4.0), dims="time", name="current")))
+    "spectrum: 'current' has one dimension, 'time'"
     """
     return str(getattr(drawn, "_pycro_choice", ""))
 
@@ -273,6 +279,13 @@ def save(
     Notes
     -----
     *Laziness*: computes what is drawn.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile, numpy as np, xarray as xr
+    >>> drawn = image(xr.DataArray(np.zeros((4, 5)), dims=("y", "x"), name="height"))
+    >>> save(drawn, pathlib.Path(tempfile.mkdtemp()) / "height.html").name
+    'height.html'
     """
     target = Path(path)
     suffix = target.suffix.lower()

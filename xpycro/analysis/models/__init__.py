@@ -149,6 +149,11 @@ def restore(description: Mapping[str, Any], functions: Mapping[str, Callable[...
     ------
     ValueError
         If the description names another class, or a Python function that `functions` does not hold.
+
+    Examples
+    --------
+    >>> restore(Gaussian(name="pi").describe()) == Gaussian(name="pi")
+    True
     """
     kind = description.get("model")
     if kind == "Sum":
@@ -177,7 +182,14 @@ def restore(description: Mapping[str, Any], functions: Mapping[str, Callable[...
 
 
 def own_function(name: str, source: str | None) -> Callable[..., Any] | None:
-    """The function of a model, such as ``Gaussian.area``, that a history names; None where its source differs."""
+    """The function of a model, such as ``Gaussian.area``, that a history names; None where its source differs.
+
+    Examples
+    --------
+    >>> import inspect
+    >>> own_function("Gaussian.area", inspect.getsource(Gaussian.area)) is Gaussian.area
+    True
+    """
     kind, _, attribute = name.rpartition(".")
     known = {cls.__name__: cls for cls in _CLASSES}
     if kind not in known or not isinstance(known[kind].__dict__.get(attribute), staticmethod):

@@ -168,6 +168,15 @@ def open_result(path: str | os.PathLike[str], name: str) -> xr.Dataset:
     Notes
     -----
     *Laziness*: lazy.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np, xarray as xr
+    >>> path = tempfile.mkdtemp() + "/grid.h5"
+    >>> ds = save(xr.Dataset({"didv": (("y", "x", "bias"), np.ones((2, 3, 4)))}), path)
+    >>> mean = save(ds.mean("bias").assign_attrs(pycro_result="mean"), path, "mean_didv")
+    >>> open_result(path, "mean_didv").didv.dims
+    ('y', 'x')
     """
     return open_group(path, f"{publish.RESULTS}/{name}")
 

@@ -168,6 +168,17 @@ def pack(path: str | os.PathLike[str]) -> list[str]:
     Notes
     -----
     *Laziness*: copies the file once; chunks are copied as they are stored.
+
+    Examples
+    --------
+    >>> import tempfile, xarray as xr, xpycro as xp
+    >>> path = tempfile.mkdtemp() + "/grid.h5"
+    >>> ds = xp.save(xp.simulate.tunnelling_grid((3, 4), 21), path)
+    >>> stored = xp.save(ds.didv.pycro.decompose.pca(2), path, "pca")
+    >>> unpack(path)
+    ['pca']
+    >>> pack(path)
+    ['pca']
     """
     import h5netcdf
 
@@ -229,6 +240,15 @@ def unpack(path: str | os.PathLike[str]) -> list[str]:
     Notes
     -----
     *Laziness*: copies the file once.
+
+    Examples
+    --------
+    >>> import tempfile, xarray as xr, xpycro as xp
+    >>> path = tempfile.mkdtemp() + "/grid.h5"
+    >>> ds = xp.save(xp.simulate.tunnelling_grid((3, 4), 21), path)
+    >>> stored = xp.save(ds.didv.pycro.decompose.pca(2), path, "pca")
+    >>> unpack(path), unpack(path)
+    (['pca'], [])
     """
     import h5netcdf
 
