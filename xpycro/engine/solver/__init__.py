@@ -27,7 +27,7 @@ __all__ = [
     "solve_python",
 ]
 
-_SLICE_WORK = 65536  # numbers in a slice of pixels: some milliseconds
+_SLICE_WORK = 65536  # numbers in a slice of pixels: they stay in the cache
 
 
 def solve(
@@ -127,15 +127,18 @@ def solve_harmonic(
         return solution
 
     from xpycro.engine.solver.parallel import each_slice
-    from xpycro.engine.solver.sho import fit_sho
+    from xpycro.engine.solver.sho import fit_sho, split
 
     axis = np.ascontiguousarray(np.ravel(x), dtype=np.float64)
     statistics = np.empty((len(y), 4))
 
     def work(part: slice) -> None:
+        values = np.ascontiguousarray(y[part], dtype=np.complex64 if y.dtype.char == "F" else np.complex128)
+        rows = np.empty((len(values), 2 * values.shape[1]))
+        split(values.view(values.real.dtype), rows)
         fit_sho(
             axis,
-            quadratures(y[part], 2),
+            rows,
             weight[part] if weight.shape[0] > 1 else weight,
             begin[part] if begin.shape[0] > 1 else begin,
             problem.absolute_sigma,
@@ -196,7 +199,8 @@ def _starts(start: np.ndarray | None, count: int) -> np.ndarray:
 
 
 def _slice_size(y: np.ndarray) -> int:
-    return max(1, min(1024, _SLICE_WORK // max(1, y.shape[1])))
+    numbers = y.shape[1] * (2 if y.dtype.kind == "c" else 1)
+    return max(1, min(1024, _SLICE_WORK // max(1, numbers)))
 
 
 def _rooted(solution: Solution) -> Solution:

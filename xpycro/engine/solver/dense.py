@@ -8,13 +8,14 @@ from __future__ import annotations
 import numpy as np
 
 from xpycro.engine.solver import memory as at
-from xpycro.engine.solver.jit import apart
+from xpycro.engine.solver.jit import apart, wide
 
 __all__ = ["copy", "dot", "factor", "invert", "scale_by", "solve", "subtract"]
 
 
 @apart("float64(CPointer(float64), CPointer(float64), int64)", sums=True)
 def dot(a, b, m):  # type: ignore[no-untyped-def]
+    wide()
     total = 0.0
     for i in range(m):
         total += a[i] * b[i]
@@ -24,6 +25,7 @@ def dot(a, b, m):  # type: ignore[no-untyped-def]
 @apart("void(CPointer(float64), float64, CPointer(float64), int64)", sums=True)
 def subtract(a, c, b, m):  # type: ignore[no-untyped-def]
     """a -= c b."""
+    wide()
     for i in range(m):
         a[i] -= c * b[i]
 
@@ -31,6 +33,7 @@ def subtract(a, c, b, m):  # type: ignore[no-untyped-def]
 @apart("void(CPointer(float64), CPointer(float64), int64)", sums=True)
 def copy(a, b, m):  # type: ignore[no-untyped-def]
     """b = a."""
+    wide()
     for i in range(m):
         b[i] = a[i]
 
@@ -38,6 +41,7 @@ def copy(a, b, m):  # type: ignore[no-untyped-def]
 @apart("void(CPointer(float64), CPointer(float64), int64)", sums=True)
 def scale_by(a, b, m):  # type: ignore[no-untyped-def]
     """a *= b."""
+    wide()
     for i in range(m):
         a[i] *= b[i]
 
@@ -46,7 +50,8 @@ def scale_by(a, b, m):  # type: ignore[no-untyped-def]
 def factor(table, matrix, vector, n, damping):  # type: ignore[no-untyped-def]
     """Cholesky in place of the matrix scaled to unit diagonal, plus `damping` on it; the smallest pivot.
 
-    A pivot lost in rounding is replaced by infinity: its unknown becomes zero instead of noise.
+    The diagonal holds reciprocals, for divisions are slow. That of a pivot lost in rounding is zero: its unknown
+    becomes zero instead of noise.
     """
     low, scale = at.matrix(table, matrix), at.numbers(table, vector)
     smallest = 1.0
@@ -57,12 +62,12 @@ def factor(table, matrix, vector, n, damping):  # type: ignore[no-untyped-def]
             value = low[a, b] * scale[a] * scale[b]
             for k in range(b):
                 value -= low[a, k] * low[b, k]
-            low[a, b] = value / low[b, b]
+            low[a, b] = value * low[b, b]
         value = 1.0 + damping if scale[a] > 0.0 else 0.0
         for k in range(a):
             value -= low[a, k] * low[a, k]
         smallest = min(smallest, value)
-        low[a, a] = np.sqrt(value) if value > 1e-15 else np.inf
+        low[a, a] = 1.0 / np.sqrt(value) if value > 1e-15 else 0.0
     return smallest
 
 
@@ -74,12 +79,12 @@ def solve(table, matrix, vector, n, side):  # type: ignore[no-untyped-def]
         value = b[a] * scale[a]
         for k in range(a):
             value -= low[a, k] * b[k]
-        b[a] = value / low[a, a]
+        b[a] = value * low[a, a]
     for a in range(n - 1, -1, -1):
         value = b[a]
         for k in range(a + 1, n):
             value -= low[k, a] * b[k]
-        b[a] = value / low[a, a]
+        b[a] = value * low[a, a]
     for a in range(n):
         b[a] *= scale[a]
 

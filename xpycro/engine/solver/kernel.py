@@ -12,9 +12,9 @@ import numpy as np
 
 from xpycro.engine.solver import memory as at
 from xpycro.engine.solver.conclude import conclude
-from xpycro.engine.solver.dense import dot
+from xpycro.engine.solver.dense import copy, dot
 from xpycro.engine.solver.descent import descend
-from xpycro.engine.solver.jit import apart
+from xpycro.engine.solver.jit import apart, wide
 from xpycro.engine.solver.losses import difference_noise, is_white
 from xpycro.engine.solver.problem import Kind, Loss, Status
 from xpycro.engine.solver.start import begin, search
@@ -29,6 +29,20 @@ NO_DATA, TOO_FEW, CONSTANT = map(int, (Status.NO_DATA, Status.TOO_FEW, Status.CO
 GO = -1
 
 
+@apart("int64(CPointer(float64), CPointer(float64), int64, int64)", sums=True)
+def _complete(y, w, m, weighted):  # type: ignore[no-untyped-def]
+    """Whether all channels can be used, told without a branch; what overflows is looked at one by one."""
+    wide()
+    total, useless = 0.0, 0
+    for i in range(m):
+        total += y[i] * y[i]
+    if weighted != 0:
+        for i in range(m):
+            total += w[i] * w[i]
+            useless += not w[i] > 0.0
+    return 1 if useless == 0 and np.isfinite(total) else 0
+
+
 @apart("void(int64)")
 def _gather(table):  # type: ignore[no-untyped-def]
     """Copy the channels that can be used, without gaps."""
@@ -36,8 +50,15 @@ def _gather(table):  # type: ignore[no-untyped-def]
     y, data, w = at.row(table, at.Y, counts[at.PIXEL]), at.numbers(table, at.DATA), at.numbers(table, at.W)
     source = at.row(table, at.WEIGHTS, counts[at.PIXEL] if at.length(table, at.WEIGHTS) > 1 else 0)
     weighted, quadratures = counts[at.WEIGHTED] != 0, counts[at.QUADRATURES]
-    n = at.columns(table, at.Y) // quadratures
-    used = 0
+    m = at.columns(table, at.Y)
+    n, used = m // quadratures, 0
+    if _complete(y, source, m, counts[at.WEIGHTED]) != 0:
+        copy(y, data, m)
+        copy(at.numbers(table, at.X), xs, at.length(table, at.X) * n)
+        if weighted:
+            copy(source, w, m)
+        counts[at.N], counts[at.M] = n, m
+        return
     for i in range(n):
         good = np.isfinite(y[i]) and np.isfinite(y[(quadratures - 1) * n + i])
         if good and weighted:
@@ -64,6 +85,7 @@ def _gather(table):  # type: ignore[no-untyped-def]
 @apart("float64(CPointer(float64), CPointer(float64), int64, int64)", sums=True)
 def _variation(data, w, used, quadratures):  # type: ignore[no-untyped-def]
     """Weighted sum of squares about the mean, zero exactly where all are equal."""
+    wide()
     total = 0.0
     different = 0
     for q in range(quadratures):

@@ -106,20 +106,26 @@ class _Linear:
 
     # ---------------------------------------------------------------------------------------------------- solving
 
-    def shared(self, y: np.ndarray, weight: np.ndarray, start: np.ndarray, index: np.ndarray, remember: bool) -> None:
-        """Pixels that share their weights (zero: not used; `y` is zero there)."""
+    def shared(
+        self, y: np.ndarray, weight: np.ndarray, start: np.ndarray, index: np.ndarray, *, remember: bool = False,
+        untested: bool = False,
+    ) -> bool:  # fmt: skip
+        """Pixels that share their weights (zero: not used; `y` is zero there).
+
+        False, and nothing done, where `untested` values turn out not to be finite: the coefficients show it.
+        """
         basis = self.remembered(weight) if remember else self.basis(weight)
         target = y - start[:, self.fixed] @ self.fixed_rows if self.fixed.size else y
         coefficients = target @ basis.forward
-        residual = np.matmul(coefficients, basis.backward, out=self.scratch(y.shape))
-        np.subtract(target, residual, out=residual)
-        if self.fixed.size:
-            residual[:, weight == 0] = 0.0
+        if untested and not np.isfinite(coefficients).all():
+            return False
+        fitted = np.matmul(coefficients, basis.backward, out=self.scratch(y.shape))
         inverse = basis.to_parameters @ basis.to_parameters.T
-        squares = self._statistics(y, residual, weight, index)
+        squares = self._statistics(y, target, fitted, weight[None], index)
         points = np.full(len(y), np.count_nonzero(weight))
         singular = np.full(len(y), basis.singular)
         self._store(coefficients @ basis.to_parameters.T, inverse[None], squares, points, singular, start, index)
+        return True
 
     def apart(self, y: np.ndarray, weight: np.ndarray, start: np.ndarray, index: np.ndarray) -> None:
         """Pixels each with its own weights: normal equations in a basis where they are nearly diagonal."""
@@ -145,43 +151,23 @@ class _Linear:
             gradient = (squared * residual) @ basis.forward
             coefficients += np.einsum("pkl,pl->pk", inverse, gradient)
             residual = target - coefficients @ basis.backward
-        residual[weight == 0] = 0.0
-        squares = self._statistics(y, residual, weight, index)
+        squares = self._statistics(y, residual, np.zeros_like(residual), weight, index)
         way = basis.to_parameters
         points, singular = np.count_nonzero(weight, axis=1), np.full(len(y), basis.singular)
         self._store(coefficients @ way.T, way @ inverse @ way.T, squares, points, singular, start, index)
         for i in np.flatnonzero((condition > _WELL_CONDITIONED) | ~regular | basis.singular):
-            self.shared(y[i : i + 1], weight[i], start[i : i + 1], index[i : i + 1], remember=False)
+            self.shared(y[i : i + 1], weight[i], start[i : i + 1], index[i : i + 1])
 
-    def _statistics(self, y: np.ndarray, residual: np.ndarray, weight: np.ndarray, index: np.ndarray) -> np.ndarray:
-        """Write what the residual says; the weighted sum of its squares. `residual` is used up."""
-        solution, squared = self.solution, weight * weight
+    def _statistics(
+        self, y: np.ndarray, target: np.ndarray, fitted: np.ndarray, weight: np.ndarray, index: np.ndarray
+    ) -> np.ndarray:
+        """Write what the residual says; the weighted sum of its squares."""
+        from xpycro.engine.solver.squares import row_squares
 
-        def weighted(values: np.ndarray, part: slice = slice(None)) -> np.ndarray:
-            w = squared[..., part]
-            return values @ w if w.ndim == 1 else np.einsum("pm,pm->p", values, w)
-
-        residual *= residual
-        squares = weighted(residual)
-        solution.cost[index], solution.sum_of_squares[index] = 0.5 * squares, residual.sum(axis=1)
-        variation = np.zeros(len(y))
-        half = y.shape[1] // self.problem.quadratures
-        constant = np.ones(len(y), dtype=bool)
-        for q in range(self.problem.quadratures):
-            part = slice(q * half, (q + 1) * half)
-            total = squared[..., part].sum(axis=-1)
-            mean = weighted(y[:, part], part) / total
-            deviation = np.subtract(y[:, part], mean[:, None], out=residual[:, part])
-            deviation *= deviation
-            own = weighted(deviation, part)
-            variation += own
-            # zero exactly where all are equal, whatever the mean was rounded to
-            doubtful = own <= 1e-24 * mean**2 * total
-            for i in np.flatnonzero(doubtful):
-                values = y[i, part][(weight if weight.ndim == 1 else weight[i])[part] > 0]
-                doubtful[i] = (values == values[0]).all()
-            constant &= doubtful
-        variation[constant] = 0.0
+        solution, sums = self.solution, np.empty((len(y), 3))
+        row_squares(y, target, fitted, weight * weight, self.problem.quadratures, sums)
+        squares, solution.sum_of_squares[index], variation = sums.T
+        solution.cost[index] = 0.5 * squares
         with np.errstate(all="ignore"):
             solution.r2[index] = np.where(variation > 0, 1 - squares / variation, np.nan)
         return squares
@@ -211,8 +197,9 @@ class _Linear:
         diagonal = np.einsum("pkk->pk", inverse)
         errors[:, moving] = variance[:, None] * diagonal[:, source[moving]]
         solution.status[index], solution.n_points[index] = status, points
-        solution.parameters[index[good]], solution.errors[index[good]] = p[good], errors[good]
-        solution.parameters[index[~good]] = solution.errors[index[~good]] = np.nan
+        if not good.all():
+            p[~good] = errors[~good] = np.nan
+        solution.parameters[index], solution.errors[index] = p, errors
         if self.problem.covariance:
             covariance = np.zeros((len(p), p.shape[1], p.shape[1]))
             part = variance[:, None, None] * inverse[:, source[moving, None], source[None, moving]]
@@ -228,8 +215,13 @@ class _Linear:
         `y` holds quadratures of the used channels; `weight` is one row for all, or one for each pixel.
         """
         broken = ~np.isfinite(start[:, self.fixed]).all(axis=1)
-        if weight.ndim == 1 and weight.size >= self.fitted.size and not broken.any() and np.isfinite(y.sum()):
-            return self.shared(y, weight, start, index, remember=True)
+        if (
+            weight.ndim == 1
+            and weight.size >= self.fitted.size
+            and not broken.any()
+            and self.shared(y, weight, start, index, remember=True, untested=True)
+        ):
+            return
         good = np.isfinite(y) & np.isfinite(weight) & (weight > 0)
         if self.problem.quadratures == 2:
             half = y.shape[1] // 2
@@ -245,7 +237,7 @@ class _Linear:
         weight = np.where(good, weight, 0.0)
         todo = np.flatnonzero(status == 0)
         if not todo.size:
-            return None
+            return
         _, first, member, size = np.unique(
             weight[todo].view(np.dtype((np.void, weight.shape[1] * 8))).ravel(),
             return_index=True, return_inverse=True, return_counts=True,
@@ -256,7 +248,6 @@ class _Linear:
         rest = todo[size[member] < _WORTH_A_FACTOR]
         if rest.size:
             self.apart(y[rest], weight[rest], start[rest], index[rest])
-        return None
 
 
 def solve_linear(

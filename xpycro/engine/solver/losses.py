@@ -10,7 +10,7 @@ import numpy as np
 
 from xpycro.engine.solver import memory as at
 from xpycro.engine.solver.dense import dot
-from xpycro.engine.solver.jit import apart
+from xpycro.engine.solver.jit import apart, wide
 from xpycro.engine.solver.problem import Loss
 
 __all__ = ["cost_of", "difference_noise", "is_white", "reweight"]
@@ -143,6 +143,7 @@ def difference_noise(y, n, spare):  # type: ignore[no-untyped-def]
 @apart("int64(CPointer(float64), int64, int64, float64)", sums=True)
 def is_white(residual, m, quadratures, power):  # type: ignore[no-untyped-def]
     """Whether a residual looks like noise: its second differences are as large as independent numbers' would be."""
+    wide()
     n = m // quadratures
     rough = total = 0.0
     for i in range(m):

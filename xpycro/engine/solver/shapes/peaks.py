@@ -9,7 +9,7 @@ import math
 
 from numba import carray
 
-from xpycro.engine.solver.jit import channel_helper, exp
+from xpycro.engine.solver.jit import channel_helper, exp, wide
 from xpycro.engine.solver.special import faddeeva
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
 
 def gaussian(x_, n, p, rows_, stride):  # type: ignore[no-untyped-def]
     """exp(-u^2 / 2), u = (x - center) / sigma; amplitude, center, sigma."""
+    wide()
     x, rows = carray(x_, n), carray(rows_, (3, stride))
     center, inverse = p[1], 1.0 / p[2]
     for i in range(n):
@@ -41,6 +42,7 @@ def gaussian(x_, n, p, rows_, stride):  # type: ignore[no-untyped-def]
 
 def lorentzian(x_, n, p, rows_, stride):  # type: ignore[no-untyped-def]
     """1 / (1 + u^2), u = (x - center) / gamma; amplitude, center, gamma."""
+    wide()
     x, rows = carray(x_, n), carray(rows_, (3, stride))
     center, inverse = p[1], 1.0 / p[2]
     for i in range(n):
@@ -73,6 +75,7 @@ def voigt(x_, n, p, rows_, stride):  # type: ignore[no-untyped-def]
 
 def pseudo_voigt(x_, n, p, rows_, stride):  # type: ignore[no-untyped-def]
     """fraction / (1 + u^2) + (1 - fraction) 2^(-u^2), u = (x - center) / gamma; amplitude, center, gamma, fraction."""
+    wide()
     x, rows = carray(x_, n), carray(rows_, (4, stride))
     center, inverse, fraction = p[1], 1.0 / p[2], p[3]
     log2 = math.log(2.0)
@@ -89,6 +92,7 @@ def pseudo_voigt(x_, n, p, rows_, stride):  # type: ignore[no-untyped-def]
 
 def split_gaussian(x_, n, p, rows_, stride):  # type: ignore[no-untyped-def]
     """Gaussian of another sigma on either side; amplitude, center, sigma_left, sigma_right."""
+    wide()
     x, rows = carray(x_, n), carray(rows_, (4, stride))
     center, left, right = p[1], 1.0 / p[2], 1.0 / p[3]
     for i in range(n):
@@ -105,6 +109,7 @@ def split_gaussian(x_, n, p, rows_, stride):  # type: ignore[no-untyped-def]
 
 def split_lorentzian(x_, n, p, rows_, stride):  # type: ignore[no-untyped-def]
     """Lorentzian of another gamma on either side; amplitude, center, gamma_left, gamma_right."""
+    wide()
     x, rows = carray(x_, n), carray(rows_, (4, stride))
     center, left, right = p[1], 1.0 / p[2], 1.0 / p[3]
     for i in range(n):
@@ -168,6 +173,7 @@ def doniach_sunjic_high(x_, n, p, rows_, stride):  # type: ignore[no-untyped-def
 
 def fano(x_, n, p, rows_, stride):  # type: ignore[no-untyped-def]
     """(q + u)^2 / (1 + u^2), u = (x - center) / gamma; amplitude, center, gamma, q."""
+    wide()
     x, rows = carray(x_, n), carray(rows_, (4, stride))
     center, inverse, q = p[1], 1.0 / p[2], p[3]
     for i in range(n):
@@ -183,6 +189,7 @@ def fano(x_, n, p, rows_, stride):  # type: ignore[no-untyped-def]
 
 def gaussian_2d(x_, n, p, rows_, stride):  # type: ignore[no-untyped-def]
     """exp(-(u^2 + v^2) / 2), u and v along axes turned by angle; amplitude, center_x, center_y, sigmas, angle."""
+    wide()
     x, rows = carray(x_, 2 * n), carray(rows_, (6, stride))
     cx, cy, iu, iv = p[1], p[2], 1.0 / p[3], 1.0 / p[4]
     c, s = math.cos(p[5]), math.sin(p[5])
