@@ -31,7 +31,10 @@ extensions = [
     "api_pages",
 ]
 exclude_patterns = ["_build", "_ext"]
-suppress_warnings = ["mystnb.unknown_mime_type"]  # HoloViews offers its own besides HTML
+suppress_warnings = [
+    "mystnb.unknown_mime_type",  # HoloViews offers its own besides HTML
+    "toc.empty_glob",
+]
 
 # prose
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "attrs_inline"]

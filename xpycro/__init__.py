@@ -51,6 +51,8 @@ _HOMES = {
     "register_format": "xpycro.io.formats:register",
     "replay": "xpycro.replay:replay",
     "residual": "xpycro.engine.results:residual",
+    "sample": "xpycro.io.samples:sample",
+    "samples": "xpycro.io.samples:samples",
     "save": "xpycro.io.store:save",
     "script": "xpycro.replay:script",
     "simulate": "xpycro.simulate",

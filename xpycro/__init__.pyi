@@ -11,6 +11,7 @@ from xpycro.io.formats import register as register_format
 from xpycro.io.frame import lab_frame, positions
 from xpycro.io.many import open_many
 from xpycro.io.opening import open, open_tree
+from xpycro.io.samples import sample, samples
 from xpycro.io.store import layout_of as layout
 from xpycro.io.store import open_result, pack, save, unpack, verify
 from xpycro.io.translate import translate
@@ -60,6 +61,8 @@ __all__ = [
     "register_format",
     "replay",
     "residual",
+    "sample",
+    "samples",
     "save",
     "script",
     "simulate",

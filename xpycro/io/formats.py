@@ -165,11 +165,44 @@ def known() -> dict[str, Format]:
 # ---------------------------------------------------------------------------------------------------------- table
 
 
-class FormatTable(tuple[Format, ...]):
+class Table(tuple[Any, ...]):
+    """A tuple that prints as a table, as text and in a notebook."""
+
+    __slots__ = ()
+    COLUMNS: tuple[str, ...] = ()
+    WIDTHS: tuple[int, ...] = ()  # of the text, at most
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """The cells as text, columns as in `COLUMNS`."""
+        raise TypeError(f"{type(self).__name__} does not say what its rows are")
+
+    def __repr__(self) -> str:
+        cells = [
+            [textwrap.wrap(cell, limit) or [""] for cell, limit in zip(row, self.WIDTHS, strict=True)]
+            for row in (self.COLUMNS, *self.rows())
+        ]
+        widths = [max(len(line) for row in cells for line in row[i]) for i in range(len(self.WIDTHS))]
+        lines = []
+        for row in cells:
+            for n in range(max(map(len, row))):
+                parts = [(cell[n] if n < len(cell) else "").ljust(w) for cell, w in zip(row, widths, strict=True)]
+                lines.append("  ".join(parts).rstrip())
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{html.escape(c)}</th>" for c in self.COLUMNS)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in self.rows()
+        )
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+class FormatTable(Table):
     """What `formats` returns: a tuple of `Format` that prints as a table."""
 
     __slots__ = ()
     COLUMNS = ("format", "suffixes", "instruments", "lazy", "options", "extra needed", "verified")
+    WIDTHS = (18, 26, 44, 6, 24, 12, 10)
 
     def rows(self) -> list[tuple[str, ...]]:
         """The cells as text, a row a format, columns as in `COLUMNS`."""
@@ -185,27 +218,6 @@ class FormatTable(tuple[Format, ...]):
             )
             for f in self
         ]
-
-    def __repr__(self) -> str:
-        limits = (18, 26, 44, 6, 24, 12, 10)
-        cells = [
-            [textwrap.wrap(cell, limit) or [""] for cell, limit in zip(row, limits, strict=True)]
-            for row in (self.COLUMNS, *self.rows())
-        ]
-        widths = [max(len(line) for row in cells for line in row[i]) for i in range(len(limits))]
-        lines = []
-        for row in cells:
-            for n in range(max(map(len, row))):
-                parts = [(cell[n] if n < len(cell) else "").ljust(w) for cell, w in zip(row, widths, strict=True)]
-                lines.append("  ".join(parts).rstrip())
-        return "\n".join(lines)
-
-    def _repr_html_(self) -> str:
-        head = "".join(f"<th>{html.escape(c)}</th>" for c in self.COLUMNS)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in self.rows()
-        )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def formats() -> FormatTable:

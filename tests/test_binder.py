@@ -1,0 +1,164 @@
+"""The Binder: what it asks for exists; on demand (``XPYCRO_BINDER=1``, ten minutes, a network) it is built and used.
+
+Built without Docker: a clean environment from ``binder/`` alone with the Python of its runtime.txt, `postBuild`, each
+notebook of the gallery executed headless, its memory taken, and an explorer tapped in a browser inside JupyterLab.
+``XPYCRO_BINDER_ENV`` names an environment that was built before.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+BINDER = ROOT / "binder"
+GALLERY = sorted((ROOT / "docs" / "gallery").glob("[!i]*.md"))
+on_demand = pytest.mark.skipif(
+    os.environ.get("XPYCRO_BINDER") != "1", reason="builds an environment and drives JupyterLab: XPYCRO_BINDER=1 asks"
+)
+
+
+def test_it_asks_for_a_python_and_extras_that_the_package_has():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    least = tuple(map(int, re.search(r">=(\d+)\.(\d+)", project["requires-python"]).groups()))
+    asked = tuple(map(int, re.fullmatch(r"python-(\d+)\.(\d+)\n", (BINDER / "runtime.txt").read_text()).groups()))
+    assert asked >= least
+    first, *others = (BINDER / "requirements.txt").read_text().split()
+    extras = re.fullmatch(r"\.\[(.+)\]", first)[1].split(",")
+    assert set(extras) <= set(project["optional-dependencies"]) and {"jupyterlab", "jupytext"} <= set(others)
+    assert os.access(BINDER / "postBuild", os.X_OK)
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory):
+    """An environment with what binder/ asks for and nothing else; its bin folder."""
+    given = os.environ.get("XPYCRO_BINDER_ENV")
+    if given:
+        return Path(given) / "bin"
+    python = shutil.which((BINDER / "runtime.txt").read_text().strip().replace("-", ""))
+    if python is None:
+        pytest.skip("the Python of binder/runtime.txt is not on this machine")
+    folder = tmp_path_factory.mktemp("binder") / "env"
+    subprocess.run([python, "-m", "venv", folder], check=True)
+    subprocess.run([folder / "bin/pip", "install", "-q", "-r", "binder/requirements.txt"], cwd=ROOT, check=True)
+    return folder / "bin"
+
+
+def variables(environment: Path, home: Path) -> dict[str, str]:
+    """As a container of its own would have them."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "JUPYTER", "XPYCRO"))}
+    return {**kept, "HOME": str(home), "PATH": f"{environment}:{os.environ['PATH']}"}
+
+
+@pytest.fixture(scope="session")
+def home(environment, tmp_path_factory):
+    """A home after `postBuild`, with the gallery in it."""
+    folder = tmp_path_factory.mktemp("home")
+    subprocess.run([BINDER / "postBuild"], cwd=folder, env=variables(environment, folder), check=True, timeout=900)
+    shutil.copytree(ROOT / "docs" / "gallery", folder / "gallery")
+    return folder
+
+
+RUN = """
+import resource, sys
+import jupytext, nbclient
+notebook = jupytext.read(sys.argv[1])
+nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": sys.argv[2]}}).execute()
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)
+"""
+
+
+@on_demand
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("notebook", GALLERY, ids=lambda path: path.stem)
+def test_each_notebook_runs_in_less_than_a_gigabyte(environment, home, notebook, tmp_path):
+    command = [environment / "python", "-c", RUN, home / "gallery" / notebook.name, tmp_path]
+    start = time.perf_counter()
+    done = subprocess.run(
+        command, env=variables(environment, home), cwd=tmp_path, capture_output=True, text=True, timeout=900
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    megabytes = int(done.stdout.split()[-1])
+    print(f"{notebook.stem}: {time.perf_counter() - start:.0f} s, {megabytes} MB")
+    assert megabytes < 1024
+
+
+@on_demand
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_an_explorer_is_tapped_inside_jupyterlab(environment, home, chromium, tmp_path):
+    """A notebook with one explorer: a tap on the map moves the spectrum beside it."""
+    cells = ["import xpycro as xp\nxp.simulate.tunnelling_grid((8, 8), 41).didv.pycro.plot()"]
+    page = "---\nkernelspec:\n  name: python3\n  display_name: Python 3\n  language: python\n---\n"
+    page += "".join(f"\n```{{code-cell}}\n{cell}\n```\n" for cell in cells)
+    (home / "tap.md").write_text(page)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = [f"--port={port}", "--no-browser", "--IdentityProvider.token=", "--ServerApp.open_browser=False"]
+    if os.getuid() == 0:
+        options.append("--allow-root")
+    with open(tmp_path / "lab.log", "w") as log:
+        server = subprocess.Popen(
+            [environment / "jupyter", "lab", *options], cwd=home, env=variables(environment, home), stdout=log,
+            stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    try:
+        wait_for(port, tmp_path / "lab.log")
+        before, after = tapped(f"http://127.0.0.1:{port}/lab/tree/tap.md?reset", chromium, tmp_path)
+    finally:
+        server.terminate()
+        server.wait(30)
+    assert before != after, "the tap changed no title"
+
+
+def wait_for(port: int, log: Path) -> None:
+    for _ in range(120):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.5)
+    raise TimeoutError(log.read_text()[-2000:])
+
+
+TITLES = (
+    "() => Bokeh.documents.flatMap(d => [...d._all_models.values()]).filter(m => m.type == 'Title').map(m => m.text)"
+)
+
+
+def tapped(address: str, chromium: str, folder: Path) -> tuple[list[str], list[str]]:
+    """Titles of the figures before and after a tap near the corner of the map."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1500, "height": 1000})
+        try:
+            page.goto(address, timeout=120_000)
+            page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=120_000)
+            page.wait_for_function("() => document.querySelector('.jp-Notebook-ExecutionIndicator')", timeout=120_000)
+            page.click(".jp-Notebook .jp-CodeCell .jp-InputArea-editor")
+            page.keyboard.press("Shift+Enter")
+            canvas = page.locator(".jp-OutputArea-output .bk-Figure, .jp-OutputArea-output [data-root-id]").first
+            canvas.wait_for(state="visible", timeout=180_000)
+            page.wait_for_timeout(4000)
+            before = page.evaluate(TITLES)
+            box = canvas.bounding_box()
+            page.mouse.click(box["x"] + 0.12 * box["width"], box["y"] + 0.6 * box["height"])
+            page.wait_for_timeout(4000)
+            after = page.evaluate(TITLES)
+        finally:
+            page.screenshot(path=folder / "lab.png")
+            browser.close()
+    (folder / "titles.json").write_text(json.dumps([before, after]))
+    return before, after
