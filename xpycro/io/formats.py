@@ -58,7 +58,8 @@ class Format:
     extra : str
         The extra that installs what it needs; empty where nothing is needed.
     verified : str
-        ``"real file"``, ``"facts only"`` (written from a description, no file to try) or ``"bridge"``.
+        ``"real file"``, ``"facts only"`` (written from a description, no file to try), ``"bridge"``, or ``"refused"``
+        (known by sight only: the error says what to export instead).
     guess : bool
         Whether plain `xarray.open_dataset` may choose engine "pycro" for it; False where other engines claim the file.
     folder : bool
@@ -131,8 +132,8 @@ def register(format: Format, *, replace: bool = False) -> Format:
         raise ValueError(f"a format named {format.name!r} is registered; pass replace=True to replace it")
     if format.lazy not in ("block", "partly", "no"):
         raise ValueError(f"lazy={format.lazy!r}: expected 'block', 'partly' or 'no'")
-    if format.verified not in ("real file", "facts only", "bridge"):
-        raise ValueError(f"verified={format.verified!r}: expected 'real file', 'facts only' or 'bridge'")
+    if format.verified not in ("real file", "facts only", "bridge", "refused"):
+        raise ValueError(f"verified={format.verified!r}: expected 'real file', 'facts only', 'bridge' or 'refused'")
     wrong = [suffix for suffix in format.suffixes if not suffix.startswith(".") or suffix != suffix.lower()]
     if wrong:
         raise ValueError(f"suffixes {wrong}: expected lower case with a dot, as in '.sxm'")

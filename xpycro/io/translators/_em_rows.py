@@ -37,6 +37,11 @@ DIALECTS = (
         "nexus", (".nxs", ".h5", ".hdf5", ".nx"), "nexus:read", "NeXus scans and NXdata", "synchrotrons, neutrons, any",
         options={"scan_shape": "(lines, points) of a scan, instead of its motors", **_GUARD},
     ),
+    _hdf5(
+        "tofwerk", (".h5",), "tofwerk:read", "TofDAQ mass spectra, images and depth profiles",
+        "TOFWERK fibTOF, icpTOF and others", verified="facts only",
+        options={"mass_axis": 'what single ions are summed into: "100 ppm", 0.01, or the centres', **_GUARD},
+    ),
     _hdf5("edax_h5", (".h5",), "edax:read", "APEX live maps and pictures", "EDAX", verified="facts only"),
     _hdf5("delmic", (".h5",), "delmic:read", "Delmic / Odemis acquisitions", "Delmic SPARC cathodoluminescence"),
     _hdf5(

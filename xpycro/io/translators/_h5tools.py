@@ -18,7 +18,7 @@ __all__ = ["CLAIMED", "MAGIC", "attributes", "dialect", "metadata", "speaks", "t
 MAGIC = b"\x89HDF\r\n\x1a\n"
 # dialects with a translator: generic HDF5 leaves these alone (gxsm, jpk: read with the scanning probe formats)
 CLAIMED = frozenset({"xpycro", "usid", "nsid", "hyperspy", "emd", "nexus", "delmic", "dectris", "gxsm", "velox", "edax",
-                     "jpk"})  # fmt: skip
+                     "jpk", "tofwerk"})  # fmt: skip
 _LOOK = 300  # objects that are looked at to tell the dialect
 _VALUES = 4096  # values of a dataset that is small enough to be metadata
 _ITEMS = 50_000
@@ -150,6 +150,8 @@ def _judge(file: Any) -> str:
         return "topostats"
     if any(name.startswith("Measurement_") and _is_jpk(file, name) for name in names):
         return "jpk"
+    if "TofDAQ Version" in root and _has(file, "FullSpectra"):
+        return "tofwerk"
     if {"Data", "Version"} <= names and names & {"Experiment", "Presentation", "Features", "Operations", "Info"}:
         return "velox"
     if any(_is_edax(file, name) for name in names):

@@ -47,6 +47,16 @@ def _imzml(head: bytes, path: str) -> bool:
     return b"<mzML" in head and path.lower().endswith(".imzml")
 
 
+def _bif6(head: bytes, path: str) -> bool:
+    return head.startswith(b"\0\0BIF6")
+
+
+def _surfacelab(head: bytes, path: str) -> bool:
+    if path.lower().endswith(".grd"):  # without a mark of its own, but with its settings beside it
+        return os.path.exists(f"{path[:-4]}.properties.txt")
+    return head.startswith(b"ITStrF01")
+
+
 def _tdms(head: bytes, path: str) -> bool:
     return head.startswith(b"TDSm")
 
@@ -119,6 +129,14 @@ for _format in (
             "mass_axis": 'width of the channels of peak lists: "20 ppm", 0.01, or their centres',
             "checksum": "True: compare the .ibd with the checksum that the XML states",
         },
+    ),
+    Format(
+        "bif6", (".bif6",), _bif6, _T + "iontof:images", "images of mass intervals exported by SurfaceLab",
+        "ION-TOF TOF.SIMS", lazy="block", verified="facts only",
+    ),
+    Format(
+        "surfacelab", (".ita", ".itm", ".its", ".itax", ".itmx", ".grd"), _surfacelab, _T + "iontof:refuse",
+        "SurfaceLab's own files", "ION-TOF TOF.SIMS", verified="refused",
     ),
     Format(
         "tdms", (".tdms",), _tdms, _T + "tdms:channels", "LabVIEW measurement files", "anything built with LabVIEW",

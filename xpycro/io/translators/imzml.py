@@ -17,6 +17,7 @@ from xarray.core import indexing
 from xpycro.errors import CorruptFile, NotThisFormat
 from xpycro.io.cursor import Cursor
 from xpycro.io.translators import _common as common
+from xpycro.io.translators import _massaxis as channels
 from xpycro.io.translators._ibd import Numbers, SpectrumTable, scattered
 from xpycro.io.translators._imzmltext import Array, Description, describe
 from xpycro.schema import coordinate
@@ -24,16 +25,14 @@ from xpycro.units import to_base
 
 __all__ = ["image"]
 
-MassAxis = str | float | np.ndarray | None
 _WIDTH = "100 ppm"  # of a channel, where a file of peak lists is opened without a word about it
-_CHANNELS = 1 << 24
 _UUID, _CONTINUOUS, _PROCESSED = "IMS:1000080", "IMS:1000030", "IMS:1000031"
 _SUMS = {"IMS:1000090": "md5", "IMS:1000091": "sha1", "IMS:1000092": "sha256"}
 _MOST = {"x": "IMS:1000042", "y": "IMS:1000043"}
 _STEP_X, _STEP_Y = "IMS:1000046", "IMS:1000047"
 
 
-def image(path: str, *, mass_axis: MassAxis = None, checksum: bool = False) -> dict[str, xr.Dataset]:
+def image(path: str, *, mass_axis: channels.MassAxis = None, checksum: bool = False) -> dict[str, xr.Dataset]:
     """Read a mass spectrometry image.
 
     Parameters
@@ -87,10 +86,9 @@ def image(path: str, *, mass_axis: MassAxis = None, checksum: bool = False) -> d
             raise ValueError("mass_axis is for files of peak lists: this one is continuous and has its own axis")
         masses, edges = _axis_of(binary, described.mz), None
     else:
-        edges = _edges(_WIDTH if mass_axis is None else mass_axis, binary, described.mz)
-        masses = (edges[1:] + edges[:-1]) / 2
-        if not isinstance(mass_axis, str | float | int | None):
-            masses = np.asarray(mass_axis, dtype=np.float64)
+        asked = _WIDTH if mass_axis is None else mass_axis
+        edges = channels.edges(asked, lambda: _extent(binary, described.mz))
+        masses = channels.centres(asked, edges)
     table = SpectrumTable.of(binary, mz, intensity, edges, masses.size)
     return {"": _dataset(table, masses, place, described)}
 
@@ -229,35 +227,6 @@ def _axis_of(binary: str, array: Array) -> np.ndarray:
     if not masses.size or not np.isfinite(masses).all() or (np.diff(masses) <= 0).any():
         raise CorruptFile("the masses do not rise", path=binary, offset=int(array.offsets[0]))
     return masses
-
-
-def _edges(mass_axis: str | float | np.ndarray, binary: str, array: Array) -> np.ndarray:
-    """Edges of the channels."""
-    if isinstance(mass_axis, str):
-        found = re.fullmatch(r"\s*([0-9.]+(?:e-?\d+)?)\s*ppm\s*", mass_axis, re.I)
-        width = float(found[1]) * 1e-6 if found else 0.0
-        if not 0 < width < 0.1:
-            raise ValueError(f"mass_axis={mass_axis!r}: expected a width such as '20 ppm', a number, or the centres")
-        low, high = _extent(binary, array)
-        count = int(np.ceil((np.log(high) - np.log(low)) / np.log1p(width))) + 1
-        return _bounded(count, mass_axis, lambda n: low * (1 + width) ** (np.arange(n + 1) - 0.5))
-    if isinstance(mass_axis, int | float):
-        if not mass_axis > 0:
-            raise ValueError(f"mass_axis={mass_axis!r}: the width of a channel is positive")
-        low, high = _extent(binary, array)
-        count = int(np.ceil((high - low) / mass_axis)) + 1
-        return _bounded(count, mass_axis, lambda n: low + mass_axis * (np.arange(n + 1) - 0.5))
-    centres = np.asarray(mass_axis, dtype=np.float64)
-    if centres.ndim != 1 or centres.size < 2 or not (np.diff(centres) > 0).all():
-        raise ValueError("mass_axis: expected at least two centres of channels, ascending")
-    between = (centres[1:] + centres[:-1]) / 2
-    return np.concatenate([[2 * centres[0] - between[0]], between, [2 * centres[-1] - between[-1]]])
-
-
-def _bounded(count: int, asked: Any, edges: Any) -> np.ndarray:
-    if count > _CHANNELS:
-        raise ValueError(f"mass_axis={asked!r} makes {count} channels, more than {_CHANNELS}: choose wider ones")
-    return edges(count)
 
 
 def _extent(binary: str, array: Array) -> tuple[float, float]:
