@@ -58,6 +58,19 @@ def test_demo_of_switching_goes_from_a_raw_folder_to_switching_maps(tmp_path, ca
     assert len(page.encode()) <= 10_000_000
 
 
+def test_demo_of_a_diffraction_scan_ends_at_strain(tmp_path, capsys):
+    film = xp.simulate.xray_map((6, 8))
+    xp.simulate.write_nexus_scan(film, tmp_path / "film.nxs")
+    assert main(["demo", str(tmp_path / "film.nxs"), "--output", str(tmp_path)]) == 0
+    tree = xp.open_tree(tmp_path / "film.h5")
+    assert {"reductions", "strain"} <= set(tree["results"].children)
+    strain = xp.open_result(tmp_path / "film.h5", "strain")
+    offset = strain.strain - film.true_strain  # relative to the median
+    assert float(offset.std()) < 6e-6 < 1e-4 < float(film.true_strain.std())
+    page = (tmp_path / "film.html").read_text()
+    assert "Divided by monitor" in page and "Median standard error" in page
+
+
 def test_demo_never_overwrites(tmp_path, field, capsys):
     for expected in ("field.h5", "field_2.h5"):
         assert main(["demo", str(field), "--output", str(tmp_path / "out")]) == 0

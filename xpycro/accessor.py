@@ -106,6 +106,7 @@ class Diffraction(_Forwarding):
     mean_pattern = _forward(_diffraction.mean_pattern)
     radial_profile = _forward(_diffraction.radial_profile)
     std_pattern = _forward(_diffraction.std_pattern)
+    strain = _forward(_diffraction.strain)
     virtual_detector = _forward(_diffraction.virtual_detector)
 
 

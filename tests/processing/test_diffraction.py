@@ -317,3 +317,62 @@ def test_a_real_blockfile_by_its_bytes(data_file):
         sums.append(np.frombuffer(raw, np.uint8, size, begin).astype(float).sum())
     assert sorted(image.values.ravel()) == sorted(sums)
     assert np.isfinite(com.com_kx).all() and np.isfinite(com.com_ky).all()
+
+
+# ------------------------------------------------------------------------------------------------ Bragg peaks, angles
+
+
+def arm(ny=3, nx=2):
+    """Patterns of a detector far beside the beam, with the angle of each pixel."""
+    rng = np.random.default_rng(3)
+    row, column = np.meshgrid(np.arange(12.0), np.arange(15.0), indexing="ij")
+    angle = np.degrees(np.arctan(np.hypot(row + 40, column + 200) / 1000))
+    coords = {"ky": np.arange(12.0), "kx": np.arange(15.0), "two_theta": (("ky", "kx"), angle, {"units": "degree"})}
+    return xr.DataArray(rng.poisson(5.0, (ny, nx, 12, 15)), coords, ("y", "x", "ky", "kx"), attrs={"units": "counts"})
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_rings_along_a_coordinate_of_the_detector(lazy):
+    da, width = arm(), 0.11
+    bad = xr.zeros_like(da[0, 0], dtype=bool)
+    bad[3, 4] = True
+    found = d.radial_profile(da.chunk({"y": 1}) if lazy else da, width, radius="two_theta", exclude=bad)
+    assert found.dims == ("y", "x", "two_theta") and found.two_theta.attrs["units"] == "degree"
+    angle = da.two_theta.values
+    start = angle.min()
+    for n in range(found.sizes["two_theta"]):
+        ring = (angle >= start + n * width) & (angle < start + (n + 1) * width) & ~bad.values
+        assert found.ring_pixels[n] == ring.sum() > 0
+        np.testing.assert_allclose(found[:, :, n], da.values[..., ring].mean(-1))
+        np.testing.assert_allclose(found.two_theta[n], angle[ring].mean())
+    assert int(found.ring_pixels.sum()) == 12 * 15 - 1
+
+
+def test_a_coordinate_that_is_not_there_is_said():
+    with pytest.raises(ValueError, match="two_theta"):
+        d.radial_profile(arm(), radius="q")
+    with pytest.raises(ValueError, match="no ring"):
+        d.radial_profile(arm(), outer=1.0, radius="two_theta")
+
+
+@pytest.mark.parametrize("units", ["degree", "rad", "1/m"])
+def test_strain_is_what_braggs_law_says(units):
+    """The peak of planes 0.2 % wider apart, by the law itself; the error by moving the peak."""
+    wavelength, d0 = 1.0e-10, 1.5e-10
+    wider = d0 * np.array([1.0, 1.002, 0.999])
+    theta, theta0 = np.arcsin(wavelength / (2 * wider)), np.arcsin(wavelength / (2 * d0))
+    of = {
+        "degree": lambda t: np.degrees(2 * t),
+        "rad": lambda t: 2 * t,
+        "1/m": lambda t: 4 * np.pi * np.sin(t) / wavelength,
+    }
+    position = xr.DataArray(of[units](theta), dims="x", attrs={"units": units})
+    error = xr.full_like(position, 1e-4 * float(position[0]))
+    found = d.strain(position, reference=of[units](theta0), stderr=error)
+    np.testing.assert_allclose(found.strain, [0, 2e-3, -1e-3], atol=1e-12)
+    moved = d.strain(position + error, reference=of[units](theta0))
+    np.testing.assert_allclose(found.strain_stderr, abs(moved.strain - found.strain), rtol=1e-3)
+    relative = d.strain(position)
+    assert float(abs(relative.strain).min()) == 0 and relative.attrs["strain_reference"] == float(position.median())
+    with pytest.raises(ValueError, match="degree"):
+        d.strain(position.assign_attrs(units="m"))

@@ -8,6 +8,7 @@ from xpycro.simulate.mass_image import mass_image, write_imzml
 from xpycro.simulate.odf import write_band_excitation
 from xpycro.simulate.raman import raman_map
 from xpycro.simulate.tunnelling import tunnelling_grid
+from xpycro.simulate.xray import write_nexus_scan, xray_map
 
 __all__ = [
     "band_excitation",
@@ -16,4 +17,6 @@ __all__ = [
     "tunnelling_grid",
     "write_band_excitation",
     "write_imzml",
+    "write_nexus_scan",
+    "xray_map",
 ]

@@ -3,6 +3,7 @@
 May import numpy, xarray, scipy and numba (inside functions), engine and the base floor; not its siblings.
 """
 
+from xpycro.processing.diffraction.bragg import strain
 from xpycro.processing.diffraction.kinds import (
     CenterOfMass,
     MaxPattern,
@@ -41,5 +42,6 @@ __all__ = [
     "radial_profile",
     "run",
     "std_pattern",
+    "strain",
     "virtual_detector",
 ]

@@ -60,8 +60,16 @@ def on_detector(mask: xr.DataArray, axes: Sequence[Axis], what: str) -> np.ndarr
     return mask.transpose(*dims).values
 
 
-def rings(item: RadialProfile, axes: Sequence[Axis]) -> tuple[np.ndarray, np.ndarray]:
-    """The number of each pixel's ring (-1 beyond the last) and the middle radius of each ring."""
+def rings(
+    item: RadialProfile, axes: Sequence[Axis], keep: np.ndarray, radius: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The number of each pixel's ring (-1 beyond the last, and where it is left out) and the radius of each ring.
+
+    Rings about a centre have their middle; along a coordinate (`radius`) they have the mean of their pixels, so that
+    what varies evenly within a ring is right at its place.
+    """
+    if radius is not None:
+        return _along(item, keep, radius)
     width = item.width or max(abs(axis.step) for axis in axes)
     reach = [
         min(abs(axis.values.max() - c), abs(axis.values.min() - c)) for axis, c in zip(axes, item.center, strict=True)
@@ -71,4 +79,23 @@ def rings(item: RadialProfile, axes: Sequence[Axis]) -> tuple[np.ndarray, np.nda
     if count < 1:
         raise ValueError(f"RadialProfile: no ring of width {width:g} fits within {outer:g} {axes[0].units}")
     number = (_distance(axes, item.center) / width + 1e-9).astype(np.int32)
-    return np.where(number < count, number, np.int32(-1)), (np.arange(count) + 0.5) * width
+    return np.where((number < count) & keep, number, np.int32(-1)), (np.arange(count) + 0.5) * width
+
+
+def _along(item: RadialProfile, keep: np.ndarray, radius: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rings of even width along a coordinate of the detector's pixels."""
+    fine = np.isfinite(radius)
+    slopes = [np.abs(np.gradient(radius, axis=axis)) for axis, size in enumerate(radius.shape) if size > 1]
+    width = item.width or float(np.nanmedian(np.hypot(*slopes) if len(slopes) == 2 else slopes[0]))
+    inner = float(radius[fine].min())
+    outer = item.outer if item.outer is not None else float(radius[fine].max())
+    count = int(np.ceil((outer - inner) / width - 1e-9)) if width > 0 else 0
+    if count < 1:
+        raise ValueError(f"RadialProfile: no ring of width {width:g} fits between {inner:g} and {outer:g}")
+    inside = fine & (radius <= outer) & keep
+    number = np.full(radius.shape, -1, np.int32)
+    number[inside] = np.minimum((radius[inside] - inner) / width, count - 1).astype(np.int32)
+    pixels = np.bincount(number[inside], minlength=count)
+    total = np.bincount(number[inside], radius[inside], minlength=count)
+    middle = inner + (np.arange(count) + 0.5) * width
+    return number, np.where(pixels > 0, total / np.maximum(pixels, 1), middle)

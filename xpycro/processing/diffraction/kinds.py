@@ -89,8 +89,12 @@ class RadialProfile(Reduction):
     outer : float, optional
         How far; None is to the farthest edge that is whole.
     center : (ky, kx)
+    radius : str, optional
+        A coordinate over the detector that rings follow instead of the distance from `center`, such as ``two_theta`` or
+        ``q``: from its least value to `outer` (its largest), in its units.
     """
 
     width: float | None = None
     outer: float | None = None
     center: tuple[float, float] = (0.0, 0.0)
+    radius: str | None = None

@@ -66,7 +66,8 @@ def run(
         By reduction: the detector's ``name`` over the positions, in the units of the data (summed); ``com_<slow>``,
         ``com_<fast>`` over the positions in units of k, relative to the detector's zero; ``mean_pattern``,
         ``max_pattern``, ``std_pattern`` over the detector in the units of the data; ``radial_profile`` over the
-        positions and ``k``, mean of each ring.
+        positions and ``k`` (or the coordinate that rings follow), mean of each ring, with ``ring_pixels``, how many
+        pixels each has.
 
     Raises
     ------
@@ -140,8 +141,11 @@ class _Plan:
 
     def evaluate(self, da: xr.DataArray) -> xr.Dataset:
         shape, centre = self.keep.shape, f"com_{self.axes[0].dim}"
-        number, radii = rings(self.profile, self.axes) if self.profile else (np.zeros(shape, np.int32), np.zeros(0))
-        number = np.where(self.keep, number, np.int32(-1)).ravel()
+        number: np.ndarray = np.zeros(shape, np.int32)
+        radii: np.ndarray = np.zeros(0)
+        if self.profile:
+            number, radii = rings(self.profile, self.axes, self.keep, _radius(self.profile, da, self.axes))
+        number = number.ravel()
         weights = np.array([w * self.keep for w in self.weights.values()], dtype=float).reshape(-1, self.keep.size)
         masks = np.array([m.astype(bool) & self.keep for m in self.masks.values()], dtype=bool).reshape(-1, *shape)
         patterns = [name for name in _PATTERNS.values() if name in self.names]
@@ -179,10 +183,13 @@ class _Plan:
             at += 1
         if self.profile:
             counts = np.bincount(number[number >= 0], minlength=radii.size).astype(float)
-            k = coordinate("k", radii, units=self.axes[0].units, long_name="k", dimension_type="reciprocal")
-            total = rows.isel(_row=slice(at, None)).rename(_row="k").transpose(..., "k")
-            means = total / xr.DataArray(np.where(counts > 0, counts, np.nan), dims="k")
-            sums["radial_profile"] = means.assign_coords(k=k).assign_attrs(
+            k = self.profile.radius or "k"
+            along_k = da.coords[k].attrs.get("units", "1") if self.profile.radius else self.axes[0].units
+            radius = coordinate(k, radii, units=along_k, dimension_type=None if self.profile.radius else "reciprocal")
+            total = rows.isel(_row=slice(at, None)).drop_vars(k, errors="ignore").rename(_row=k).transpose(..., k)
+            means = total / xr.DataArray(np.where(counts > 0, counts, np.nan), dims=k)
+            pixels = xr.Variable(k, counts, {"units": "1", "long_name": "Pixels of the ring"})
+            sums["radial_profile"] = means.assign_coords({k: radius, "ring_pixels": pixels}).assign_attrs(
                 units=units, long_name=f"Ring mean of {label}"
             )
         if patterns:
@@ -193,6 +200,16 @@ class _Plan:
                 attrs = {"units": units, "long_name": f"{name.split('_')[0].capitalize()} of {label}"}
                 sums[name] = xr.DataArray(stack[place] * good, dims=plane, coords=coords, attrs=attrs)
         return xr.Dataset({name: sums[name] for name in self.names})
+
+
+def _radius(item: RadialProfile, da: xr.DataArray, axes: tuple[Axis, Axis]) -> np.ndarray | None:
+    """The coordinate that rings follow, over the detector."""
+    if item.radius is None:
+        return None
+    if item.radius not in da.coords:
+        there = [str(name) for name, coord in da.coords.items() if set(coord.dims) == {axis.dim for axis in axes}]
+        raise ValueError(f"radius={item.radius!r}: no such coordinate over the detector; there are {there or 'none'}")
+    return on_detector(da.coords[item.radius], axes, "radius").astype(float)
 
 
 def _centre(total: xr.DataArray, moment: xr.DataArray, axis: Axis) -> xr.DataArray:

@@ -109,6 +109,7 @@ def radial_profile(
     outer: float | None = None,
     *,
     center: tuple[float, float] = (0.0, 0.0),
+    radius: str | None = None,
     variable: str | None = None,
     dims: Sequence[str] | None = None,
     exclude: xr.DataArray | None = None,
@@ -119,13 +120,14 @@ def radial_profile(
     ----------
     data, variable, dims, exclude
         As in `run`.
-    width, outer, center
+    width, outer, center, radius
         As in `RadialProfile`.
 
     Returns
     -------
     DataArray
-        Over the positions and ``k`` (middles of the rings), in units of the data.
+        Over the positions and ``k`` (middles of the rings), in units of the data; with `radius` over that coordinate
+        (mean of each ring's pixels). ``ring_pixels`` says how many pixels each ring has.
 
     Notes
     -----
@@ -137,7 +139,7 @@ def radial_profile(
     >>> radial_profile(scan, center=(2, 2))[0, 0].values
     array([1., 1.])
     """
-    item = RadialProfile(width, outer, center)
+    item = RadialProfile(width, outer, center, radius)
     return run(data, [item], variable=variable, dims=dims, exclude=exclude)["radial_profile"]
 
 
