@@ -17,7 +17,7 @@ FLOORS = {
     "io": 2, "processing": 2, "analysis": 2,
     "viz": 3,
     "replay": 4, "accessor": 4, "cli": 4, "simulate": 4,
-    "__init__": 5,
+    "__init__": 5, "__main__": 5,
 }  # fmt: skip
 BASE = {"errors", "units", "schema", "provenance"}
 # What the top floor may import of itself.
