@@ -178,3 +178,13 @@ def test_view_serves_the_explorer_on_this_machine_only(field):
         assert b"field.gsf" in page
     finally:
         server.stop()
+
+
+def test_it_says_its_version_and_each_command_shows_an_example(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0 and capsys.readouterr().out.strip() == xp.__version__
+    for command in ("demo", "info", "translate", "view", "replay"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        assert f"for example: xpycro {command} " in capsys.readouterr().out
