@@ -122,6 +122,13 @@ def test_slider_shows_the_plane(report_page):
     page.page.wait_for_timeout(100)
     np.testing.assert_allclose(page.image("map 0"), da.isel(frame=4).values * 1e12, rtol=1e-6, atol=STEP)
     assert page.title("map 0") == "Current (pA) at Frame = 4"
+    page.page.get_by_text("Play").click()
+    page.page.wait_for_function("() => Bokeh.documents[0].get_model_by_name('slider').value >= 6")
+    page.page.get_by_text("Stop").click()
+    shown = page.evaluate("return find('slider').model.value")
+    page.page.wait_for_timeout(500)
+    assert page.evaluate("return find('slider').model.value") == shown
+    np.testing.assert_allclose(page.image("map 0"), da.isel(frame=shown).values * 1e12, rtol=1e-6, atol=STEP)
 
 
 def test_large_cube_is_averaged_and_says_so():

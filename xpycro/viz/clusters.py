@@ -121,16 +121,11 @@ def dendrogram(result: xr.Dataset, *, method: str = "ward", width: int = 380, he
     branches = [
         np.column_stack([np.asarray(x) / 10 - 0.5, y]) for x, y in zip(found["icoord"], found["dcoord"], strict=True)
     ]
-    names = dict(enumerate(map(str, found["leaves"])))
+    names = [(float(i), str(leaf)) for i, leaf in enumerate(found["leaves"])]
     kdims = [hv.Dimension(("leaf", "Cluster")), hv.Dimension(("distance", "Distance"), unit=shown.unit)]
-
-    def ticks(plot: Any, element: Any) -> None:
-        plot.state.xaxis[0].ticker = list(map(float, names))
-        plot.state.xaxis[0].major_label_overrides = names
-
     return style.dress(
         hv.Path(branches, kdims), color=style.CATEGORIES[0], line_width=1.8, frame_width=width, frame_height=height,
-        padding=0.08, title="How alike the clusters are", hooks=[ticks],
+        padding=0.08, title="How alike the clusters are", xticks=names,
     )  # fmt: skip
 
 

@@ -78,7 +78,7 @@ def _components(result: xr.Dataset, count: int, size: int) -> list[Any]:
             ]
             hv = style.backend()
             drawn.append(
-                style.dress(hv.Overlay(both), title=f"Component {i + 1}: Re blue, Im orange", show_legend=False)
+                style.dress(hv.Overlay(both), title=f"Component {i + 1}\nRe blue, Im orange", show_legend=False)
             )
             continue
         drawn.append(curves.curve(ax, values, shown, color=style.CATEGORIES[0], title=f"Component {i + 1}", **options))

@@ -323,7 +323,9 @@ def selection(drawn: Any, region: int | None = None) -> xr.DataArray:
     return mask.rename("selection").assign_attrs(units="1", long_name="Selected region")
 
 
-def stack(da: xr.DataArray, over: str | None = None, *, clim: str = "global", size: int = 330) -> Any:
+def stack(
+    da: xr.DataArray, over: str | None = None, *, clim: str = "global", play: bool = False, size: int = 330
+) -> Any:
     """A picture with a slider through the planes of a stack.
 
     Parameters
@@ -334,12 +336,15 @@ def stack(da: xr.DataArray, over: str | None = None, *, clim: str = "global", si
         The dim of the slider; by default the one beside the plane.
     clim : {"global", "frame"}
         One contrast for all planes, from a sample of at most sixteen, or each its own.
+    play : bool, default False
+        With buttons that play it, step and turn back.
     size : int
         Screen pixels of the longer side.
 
     Returns
     -------
-    holoviews.DynamicMap
+    holoviews.DynamicMap, or panel.pane.HoloViews with `play`, because buttons are widgets
+        Saved with `save`, it becomes a twin with slider and play button that works without a server.
 
     Notes
     -----
@@ -371,8 +376,13 @@ def stack(da: xr.DataArray, over: str | None = None, *, clim: str = "global", si
         return drawn.opts(backend="bokeh", title=f"{shown.title} at {ax.text(index)}")
 
     kdim = hv.Dimension((over, ax.label), unit=ax.unit, values=list(map(float, ax.values)))
+    drawn = hv.DynamicMap(frame, kdims=[kdim])
+    if play:
+        import panel
+
+        drawn = panel.pane.HoloViews(drawn, widget_type="scrubber", widget_location="bottom")
     return style.remember(
-        hv.DynamicMap(frame, kdims=[kdim]),
+        drawn,
         choice=f"stack: pictures over {list(dims)}, a slider through {over!r}",
         static=functools.partial(static.slider, da, over, size=size),
     )

@@ -21,6 +21,21 @@ _MM = 1 / 25.4
 def save(obj: Any, path: Path, *, width_mm: float | None = None, dpi: int = 300) -> Path:
     """Draw a HoloViews object with Matplotlib and write it; see `xpycro.viz.plot.save`."""
     from matplotlib import rc_context
+
+    with rc_context(_SETTINGS):
+        draw(obj, width_mm=width_mm, dpi=dpi).savefig(path)
+    return path
+
+
+_SETTINGS: Any = {
+    "font.size": 8, "axes.labelsize": 8, "axes.titlesize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7,
+    "legend.fontsize": 7, "axes.linewidth": 0.6, "svg.fonttype": "none", "pdf.fonttype": 42,
+}  # fmt: skip
+
+
+def draw(obj: Any, *, width_mm: float | None = None, dpi: int = 300) -> Any:
+    """The Matplotlib figure of a HoloViews object; long titles and labels are wrapped to the room there is."""
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     panels, cols = _panels(obj)
@@ -29,20 +44,46 @@ def save(obj: Any, path: Path, *, width_mm: float | None = None, dpi: int = 300)
     heights = [
         max((_height(p, width / cols) for p in panels[r * cols : (r + 1) * cols]), default=0.1) for r in range(rows)
     ]
-    settings: Any = {
-        "font.size": 8, "axes.labelsize": 8, "axes.titlesize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7,
-        "legend.fontsize": 7, "axes.linewidth": 0.6, "svg.fonttype": "none", "pdf.fonttype": 42,
-    }  # fmt: skip
-    with rc_context(settings):
+    with rc_context(_SETTINGS):
         figure = Figure(figsize=(width, sum(heights)), dpi=dpi, layout="constrained")
         axes = figure.subplots(rows, cols, squeeze=False, gridspec_kw={"height_ratios": heights})
         for number, panel in enumerate(np.ravel(axes)):
             if number < len(panels) and panels[number] is not None:
-                _draw(figure, panel, panels[number], int(width / cols * 13))
+                _draw(figure, panel, panels[number])
             else:
                 panel.set_axis_off()
-        figure.savefig(path)
-    return path
+        for _ in range(4):  # a label of two lines takes room from a title: until nothing moves
+            figure.draw_without_rendering()  # lays out; only then is known how much room each text has
+            edges = [figure.bbox.width * (c + 1) / cols for c in range(cols)]
+            wrapped = False
+            for number, panel in enumerate(axes.flat):
+                last = number % cols == cols - 1
+                right = edges[-1] if last else _left(axes.flat[number + 1], edges[number % cols])
+                wrapped |= _wrap(panel, right - 2)
+            if not wrapped:
+                break
+    return figure
+
+
+def _left(axes: Any, otherwise: float) -> float:
+    """Where the next panel begins, its labels included, in dots."""
+    box = axes.get_tightbbox() if axes.axison else None
+    return otherwise if box is None else float(box.x0)
+
+
+def _wrap(axes: Any, right: float) -> bool:
+    """Break a title that would run into what stands at its right, and a label taller than its axis; whether any was."""
+    changed = False
+    box = axes.get_window_extent()
+    for text, room in ((axes._left_title, right - box.x0), (axes.yaxis.label, box.height + 0.06 * axes.figure.dpi)):
+        words = text.get_text()
+        extent = text.get_window_extent()
+        long = extent.height if text is axes.yaxis.label else extent.width
+        if words and long > room:
+            longest = max(map(len, words.split("\n")))
+            text.set_text("\n".join(_wrapped(words.replace("\n", " "), max(8, int(longest * room / long)))))
+            changed |= text.get_text() != words
+    return changed
 
 
 def _panels(obj: Any) -> tuple[list[Any], int]:
@@ -90,7 +131,7 @@ def _height(panel: Any, width: float) -> float:
     return min(max(frame_height / frame_width * width * 0.66, 0.5), 1.6 * width) + 0.55
 
 
-def _draw(figure: Any, axes: Any, panel: Any, letters: int) -> None:
+def _draw(figure: Any, axes: Any, panel: Any) -> None:
     hv = style.backend()
     title = _option(panel, "title")
     for element in _elements(panel):
@@ -107,11 +148,15 @@ def _draw(figure: Any, axes: Any, panel: Any, letters: int) -> None:
         axes.set_xlabel(first.dimensions()[0].pprint_label)
         axes.set_ylabel(first.dimensions()[1].pprint_label)
     if title:
-        axes.set_title("\n".join(_wrapped(title, letters)), loc="left", fontweight="bold")
+        axes.set_title(title, loc="left", fontweight="bold")
+    for ax, name in ((axes.xaxis, "xticks"), (axes.yaxis, "yticks")):
+        named = _option(panel, name)
+        if isinstance(named, list) and not bare:
+            ax.set_ticks(*map(list, zip(*named, strict=True)))
     if _option(panel, "logy"):
         axes.set_yscale("log")
     handles, labels = axes.get_legend_handles_labels()
-    if 1 < len(labels) <= 8:
+    if 1 < len(labels) <= 8 and _option(panel, "show_legend") is not False:
         axes.legend(handles, labels, frameon=False, handlelength=1.2)
 
 
@@ -161,8 +206,8 @@ def _draw_element(figure: Any, axes: Any, element: Any) -> None:
     elif isinstance(element, hv.Labels):
         for x, y, text in zip(*(element.dimension_values(i) for i in range(3)), strict=True):
             axes.text(
-                x, y, text, color=look.get("text_color"), fontsize=5, rotation=look.get("angle", 0),
-                rotation_mode="anchor", va="center",
+                x, y, text, color=look.get("text_color"), fontsize=6, rotation=look.get("angle", 0),
+                rotation_mode="anchor", va="center", ha=look.get("text_align", "left"),
             )  # fmt: skip
     elif isinstance(element, hv.Histogram):
         axes.stairs(element.dimension_values(1), element.edges, fill=True, color=colour)
@@ -182,22 +227,23 @@ def _draw_element(figure: Any, axes: Any, element: Any) -> None:
 
 
 def _draw_mesh(figure: Any, axes: Any, element: Any, look: dict[str, Any]) -> None:
-    from matplotlib.colors import ListedColormap
+    from matplotlib.colors import ListedColormap, LogNorm, Normalize
 
     hv = style.backend()
     plot = hv.Store.lookup_options("bokeh", element, "plot").kwargs
     low, high = plot["clim"]
+    norm = LogNorm(low, high) if plot.get("logz") else Normalize(low, high)
     cmap = ListedColormap(look["cmap"]).with_extremes(bad=style.NO_DATA)
     values = np.ma.masked_invalid(element.dimension_values(2, flat=False))
     if isinstance(element, hv.Image):
         left, bottom, right, top = element.bounds.lbrt()
         drawn = axes.imshow(
-            values, origin="lower", extent=(left, right, bottom, top), cmap=cmap, vmin=low, vmax=high,
+            values, origin="lower", extent=(left, right, bottom, top), cmap=cmap, norm=norm,
             aspect="equal" if element.kdims[0].unit == element.kdims[1].unit else "auto", interpolation="nearest",
         )  # fmt: skip
     else:
         x, y = (element.interface.coords(element, d, edges=True) for d in element.kdims)
-        drawn = axes.pcolormesh(x, y, values, cmap=cmap, vmin=low, vmax=high)
+        drawn = axes.pcolormesh(x, y, values, cmap=cmap, norm=norm, rasterized=True)
     if plot.get("colorbar"):
         bar = figure.colorbar(drawn, ax=axes, fraction=0.06, pad=0.02)
         ticks = plot.get("colorbar_opts", {}).get("major_label_overrides")

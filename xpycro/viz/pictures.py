@@ -235,8 +235,11 @@ def mesh(
         "frame_height": height,
         "tools": ["hover"],
         "active_tools": [],
-        "hooks": [_named_ticks(x, y), *cells],
+        "hooks": cells,
     }
+    for option, ax in (("xticks", x), ("yticks", y)):
+        if ax.names is not None:
+            options[option] = named_ticks(ax)
     if colour.ticks and colorbar:
         from bokeh.models.tickers import FixedTicker
 
@@ -271,14 +274,9 @@ def _seamless(plot: Any, element: Any) -> None:
     glyph.line_color, glyph.line_alpha, glyph.line_width = glyph.fill_color, 1.0, 1.0
 
 
-def _named_ticks(x: style.Axis, y: style.Axis) -> Callable[[Any, Any], None]:
-    def hook(plot: Any, element: Any) -> None:
-        for ax, drawn in ((x, plot.state.xaxis), (y, plot.state.yaxis)):
-            if ax.names is not None and drawn:
-                drawn[0].ticker = list(map(float, ax.values))
-                drawn[0].major_label_overrides = dict(enumerate(ax.names))
-
-    return hook
+def named_ticks(ax: style.Axis) -> list[tuple[float, str]] | None:
+    """Places and words of an axis whose samples have names."""
+    return None if ax.names is None else list(zip(map(float, ax.values), ax.names, strict=True))
 
 
 def scale_bar(x: style.Axis) -> Callable[[Any, Any], None]:

@@ -6,6 +6,7 @@ May import numpy, xarray, the floors below and viz; HoloViews and Bokeh only ins
 from __future__ import annotations
 
 import functools
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -111,7 +112,8 @@ def scree(
                 backend="bokeh", color=style.CATEGORIES[0], size=size
             )
         )
-        drawn += _marks(rank, ratio, int(number[shown][-1]) if shown.any() else count, kdim, vdim)
+        last = int(number[shown][-1]) if shown.any() else count
+        drawn += _marks(rank, ratio, last, kdim, vdim, letters=width // 9)
     return style.dress(
         hv.Overlay(drawn), logy=bool(shown.any()), padding=0.06, frame_width=width,
         frame_height=height, title=_title(ratio, rank),
@@ -136,7 +138,7 @@ def _title(ratio: np.ndarray, rank: xr.Dataset | None) -> str:
     return "Scree: " + (", ".join(enough) if enough else f"{ratio.size} components")
 
 
-def _marks(rank: xr.Dataset, ratio: np.ndarray, last: int, kdim: Any, vdim: Any) -> list[Any]:
+def _marks(rank: xr.Dataset, ratio: np.ndarray, last: int, kdim: Any, vdim: Any, letters: int) -> list[Any]:
     """A ring at each answer, and what they are in the empty corner; in grey what is not believable here."""
     hv = style.backend()
     names: dict[tuple[int, bool], list[str]] = {}
@@ -145,18 +147,20 @@ def _marks(rank: xr.Dataset, ratio: np.ndarray, last: int, kdim: Any, vdim: Any)
             names.setdefault((int(rank[name]), bool(rank[name].believable)), []).append(label)
     top, bottom = 100 * ratio[0], 100 * ratio[min(last, ratio.size) - 1]
     line = max(top / bottom, 10.0) ** 0.09 if bottom > 0 else 1.5  # a scree falls: its upper right is free
-    drawn = []
-    for row, ((number, believable), labels) in enumerate(sorted(names.items())):
+    drawn: list[Any] = []
+    row = 0
+    for (number, believable), labels in sorted(names.items()):
         # of a map structure with gaps the number is a count, and no place on the axis; it stands there all the same
         place = ([number], [ratio[min(number, ratio.size) - 1] * 100])
         colour = style.CURSOR if believable else "#8a8a8a"
         drawn.append(hv.Points(place, [kdim, vdim]).opts(
             backend="bokeh", marker="circle", size=11, fill_alpha=0, line_color=colour, line_width=1.5,
         ))  # fmt: skip
-        text = f"{', '.join(labels)} {number}"
-        drawn.append(hv.Labels(([last], [top / line**row], [text]), [kdim, vdim], "text").opts(
-            backend="bokeh", text_align="right", text_baseline="middle", text_color=colour, text_font_size="8pt",
-        ))  # fmt: skip
+        for text in textwrap.wrap(f"{', '.join(labels)} {number}", letters):
+            drawn.append(hv.Labels(([last], [top / line**row], [text]), [kdim, vdim], "text").opts(
+                backend="bokeh", text_align="right", text_baseline="middle", text_color=colour, text_font_size="8pt",
+            ))  # fmt: skip
+            row += 1
     return drawn
 
 

@@ -5,7 +5,7 @@ Imports nothing. Each is a constant that viz.static and viz.static_fit hand to B
 
 from __future__ import annotations
 
-__all__ = ["DIFFRACT", "EXPLORE", "FIT", "LEVELS", "LINES", "RANKS", "SLIDE", "SWITCH", "SWITCH_MAP"]
+__all__ = ["DIFFRACT", "EXPLORE", "FIT", "LEVELS", "LINES", "PLAY", "RANKS", "SLIDE", "SWITCH", "SWITCH_MAP"]
 
 # Shared by every explorer: which sample is nearest to where the pointer is, contrast limits, a vertical range.
 _HELPERS = """
@@ -88,6 +88,13 @@ picture.change.emit();
 figure.title.text = title + ' at ' + names[k];
 """
 )
+
+PLAY = """
+cb_obj.label = cb_obj.active ? 'Stop' : 'Play';
+clearInterval(slider._playing);
+if (cb_obj.active) slider._playing = setInterval(() => {
+  slider.value = slider.value >= slider.end ? slider.start : slider.value + 1 }, 200);
+"""
 
 FIT = (
     _HELPERS

@@ -355,9 +355,9 @@ def slider(da: xr.DataArray, over: str, *, budget: int = BUDGET, size: int = 330
     -----
     *Laziness*: computes, one pass in blocks.
     """
-    from bokeh.layouts import column
+    from bokeh.layouts import column, row
     from bokeh.models import CustomJS
-    from bokeh.models.widgets import Slider
+    from bokeh.models.widgets import Slider, Toggle
 
     over, dims = pictures.stacked_over(da, over)
     small = _parts.cube(da, _parts.Parts(dims, over, ()), budget=budget)
@@ -380,5 +380,7 @@ def slider(da: xr.DataArray, over: str, *, budget: int = BUDGET, size: int = 330
     }  # fmt: skip
     chart.figure.name, handle.name = "map 0", "slider"
     handle.js_on_change("value", CustomJS(args=arguments, code=scripts.SLIDE))
+    play = Toggle(label="Play", name="play", width=70, margin=(18, 5, 5, 5))
+    play.js_on_change("active", CustomJS(args={"slider": handle}, code=scripts.PLAY))
     note = f"Shown: {small.note}." if small.note else ""
-    return column(handle, chart.figure, *([caption(note)] if note else []))
+    return column(row(handle, play), chart.figure, *([caption(note)] if note else []))

@@ -1,0 +1,66 @@
+"""Print figures measured: their size, their letters, nothing on top of each other; screenshots of every kind are kept.
+
+The screenshots lie in build/screenshots, which git ignores; they are to be looked at, no test can.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from tests.viz import gallery
+from xpycro.viz import figures, plot
+
+MM = 1 / 25.4
+
+
+def texts(figure):
+    """Every text that is drawn: its words, where, and how large its letters are."""
+    found = []
+    for ax in figure.axes:
+        if not ax.axison:
+            continue
+        found += [ax._left_title, ax.xaxis.label, ax.yaxis.label, *ax.texts]
+        found += ax.get_legend().get_texts() if ax.get_legend() else []
+        for axis, ends in ((ax.xaxis, sorted(ax.get_xlim())), (ax.yaxis, sorted(ax.get_ylim()))):
+            places = zip(axis.get_majorticklocs(), axis.get_majorticklabels(), strict=True)
+            found += [label for place, label in places if ends[0] <= place <= ends[1] and label.get_visible()]
+    renderer = figure.canvas.get_renderer()
+    return [(t.get_text(), t.get_window_extent(renderer), t.get_fontsize()) for t in found if t.get_text().strip()]
+
+
+@pytest.mark.parametrize("name", gallery.PICTURES)
+def test_print_figures_have_a_journals_size_and_nothing_overlaps(name):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure = figures.draw(gallery.PICTURES[name](), dpi=150)
+    FigureCanvasAgg(figure).draw()
+    assert figure.get_figwidth() == pytest.approx(85 * MM) or figure.get_figwidth() == pytest.approx(170 * MM)
+    assert figure.get_figheight() < 240 * MM  # of a page
+    written = texts(figure)
+    assert written
+    for words, box, size in written:
+        assert 6 <= size <= 8, words
+        assert box.x0 >= -2 and box.y0 >= -2, f"{words!r} is cut"
+        assert box.x1 <= figure.bbox.width + 2 and box.y1 <= figure.bbox.height + 2, f"{words!r} is cut"
+    for (one, a, _), (other, b, _) in itertools.combinations(written, 2):
+        across = min(a.x1, b.x1) - max(a.x0, b.x0)
+        up = min(a.y1, b.y1) - max(a.y0, b.y0)
+        assert not (across > 1.5 and up > 1.5), f"{one!r} lies on {other!r}"
+
+
+@pytest.mark.parametrize("suffix", [".svg", ".pdf", ".png"])
+def test_figures_are_written_in_every_format(suffix, tmp_path):
+    path = plot.save(gallery.PICTURES["image"](), tmp_path / f"figure{suffix}", width_mm=120)
+    content = path.read_bytes()
+    assert content[:4] in (b"%PDF", b"\x89PNG", b"<?xm")
+    if suffix == ".svg":
+        assert b'width="340.157' in content and b"Height (nm)" in content  # points; letters stay letters
+
+
+@pytest.mark.browser
+def test_screenshots_of_every_kind_and_explorer(browser):
+    written = gallery.write_pages(gallery.FOLDER, browser)
+    assert {path.stem for path in written} == {*gallery.PICTURES, *gallery.EXPLORERS}
+    assert all(path.stat().st_size > 5000 for path in written)
