@@ -427,7 +427,7 @@ def test_bad_input_is_named():
     with pytest.raises(DimensionError, match="energy"):
         spectra.fft(da, "energy")
     uneven = signal(np.zeros(4), [0.0, 1, 2, 4])
-    for operation in (spectra.fft, spectra.power_spectrum, lambda d: spectra.smooth(d, 3.0), spectra.baseline):
+    for operation in (spectra.fft, spectra.power_spectrum, lambda d: spectra.smooth(d, 3.0)):
         with pytest.raises(ValueError, match="time is not evenly spaced"):
             operation(uneven)
     with pytest.raises(ValueError, match=r"savgol.*gaussian.*median"):
@@ -450,3 +450,34 @@ def test_bad_input_is_named():
         spectra.fft(da[:, :0])
     with pytest.raises(ValueError, match="turns back"):
         spectra.rebin(signal(np.zeros(4), [0.0, 1, 0.5, 2]), 1.0)
+
+
+def test_a_baseline_on_an_uneven_axis_is_the_one_of_the_dense_equations():
+    """AsLS of symmetric weights is (W + s D'D) z = W y, with the second derivatives of Newton's divided differences."""
+    rng = np.random.default_rng(0)
+    x = np.cumsum(rng.uniform(0.5, 1.6, 60))
+    y = rng.normal(size=(3, 60)).cumsum(axis=1)
+    width = 15.0
+    d = np.zeros((58, 60))
+    for n in range(58):
+        a, b, c = x[n : n + 3]
+        d[n, n : n + 3] = 2 / ((a - b) * (a - c)), 2 / ((b - a) * (b - c)), 2 / ((c - a) * (c - b))
+    expected = np.linalg.solve(0.5 * np.eye(60) + (width / 2 / np.pi) ** 4 * d.T @ d, 0.5 * y.T).T
+    rows = xr.DataArray(y, coords={"energy": x}, dims=["row", "energy"])
+    # the first step weighs all points with 1, the second, which is the last, with one half
+    found = spectra.baseline(rows, "energy", method="asls", width=width, asymmetry=0.5, max_iterations=3)
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+    turned = spectra.baseline(rows[:, ::-1], "energy", method="asls", width=width, asymmetry=0.5, max_iterations=3)
+    np.testing.assert_allclose(turned[:, ::-1], expected, rtol=1e-9, atol=1e-9)
+
+
+def test_the_baseline_of_a_grating_spectrum_passes_long_periods_and_no_lines():
+    x = 1226 + np.cumsum(np.linspace(1.72, 1.38, 1000))  # the steps of a real Raman axis
+    slow = 100 + 20 * np.sin(2 * np.pi * x / 1500)
+    line = 50 * np.exp(-0.5 * ((x - 2000) / 8) ** 2)
+    noisy = slow + line + np.random.default_rng(1).normal(0, 0.5, 1000)
+    found = spectra.baseline(xr.DataArray(noisy, coords={"wavenumber": x}, dims="wavenumber"), width=300)
+    assert float(abs(found - slow).max()) < 2.0  # of a line of 50
+    assert float(abs(found - slow).mean()) < 0.5
+    with pytest.raises(ValueError, match="wavenumber"):
+        spectra.baseline(xr.DataArray(noisy, coords={"wavenumber": x % 500}, dims="wavenumber"))

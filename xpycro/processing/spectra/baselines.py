@@ -34,16 +34,34 @@ def polynomial(values: np.ndarray, left_out: np.ndarray | None = None, *, x: np.
     return out.reshape(values.shape).astype(floating(values.dtype))
 
 
-def _penalised(rows: np.ndarray, weight: np.ndarray, stiffness: float) -> np.ndarray:
+def _curvature(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The three diagonals of D'D, D the second derivative at each inner point in units of the mean step.
+
+    Each point counts once in it, as in the misfit, so that the period that is passed by half is the same everywhere
+    however densely the axis is sampled. On an even axis the rows of D are (1, -2, 1).
+    """
+    step = np.diff(x)
+    left, right, both = step[:-1], step[1:], step[:-1] + step[1:]
+    mean = float(np.mean(step))
+    d = np.stack([2 * mean**2 / (left * both), -2 * mean**2 / (left * right), 2 * mean**2 / (right * both)])
+    main = np.zeros(x.size)
+    for shift in range(3):
+        main[shift : x.size - 2 + shift] += d[shift] ** 2
+    first = np.zeros(x.size - 1)
+    first[:-1] += d[0] * d[1]
+    first[1:] += d[1] * d[2]
+    return main, first, d[0] * d[2]
+
+
+def _penalised(
+    rows: np.ndarray, weight: np.ndarray, stiffness: float, curvature: tuple[np.ndarray, np.ndarray, np.ndarray]
+) -> np.ndarray:
     """Whittaker's smoother of second differences, (W + s D'D) z = W y, columns of (n, row) at once.
 
     The matrix has five diagonals: an LDL' factorisation whose every step is a vector operation over the rows.
     """
     n = len(rows)
-    main = np.full(n, 6.0)
-    main[[0, -1]], main[[1, -2]] = 1.0, 5.0
-    first = np.full(n - 1, -4.0)
-    first[[0, -1]] = -2.0
+    main, first, second = curvature
     d, l1, l2 = np.empty(rows.shape), np.zeros(rows.shape), np.zeros(rows.shape)
     z = weight * rows
     for i in range(n):
@@ -60,7 +78,7 @@ def _penalised(rows: np.ndarray, weight: np.ndarray, stiffness: float) -> np.nda
                 l1[i] -= l2[i - 1] * l1[i - 1] * d[i - 1]
             l1[i] /= d[i]
         if i < n - 2:
-            l2[i] = stiffness / d[i]
+            l2[i] = stiffness * second[i] / d[i]
     z /= d
     for i in range(n - 2, -1, -1):
         z[i] -= l1[i] * z[i + 1]
@@ -73,6 +91,7 @@ def _least_squares(
     values: np.ndarray,
     left_out: np.ndarray | None = None,
     *,
+    x: np.ndarray,
     stiffness: float,
     asymmetry: float | None,
     max_iterations: int,
@@ -80,6 +99,7 @@ def _least_squares(
 ) -> np.ndarray:
     """AsLS where `asymmetry` is given, else arPLS."""
     rows = values.reshape(-1, values.shape[-1]).astype(float)
+    curvature = _curvature(x)
     good = np.isfinite(rows)
     if left_out is not None:
         good &= ~np.broadcast_to(left_out, values.shape).reshape(rows.shape)
@@ -90,7 +110,7 @@ def _least_squares(
     for _ in range(max_iterations):
         if not todo.size:
             break
-        z = _penalised(y, weight, stiffness)
+        z = _penalised(y, weight, stiffness, curvature)
         out[todo] = z.T
         residual = y - z
         if asymmetry is not None:
@@ -147,7 +167,7 @@ def baseline(
     width : float, optional
         For ``arpls`` and ``asls``, in units of the axis: periods longer than this belong to the baseline. The penalty
         is ``(width / (2 pi step))^4``, at which a sine of that period is passed by half, so it does not depend on the
-        sampling. None is the length of the axis.
+        sampling, which need not be even. None is the length of the axis.
     order : int
         Of the polynomial.
     asymmetry : float
@@ -165,7 +185,7 @@ def baseline(
     Raises
     ------
     ValueError
-        For an unknown method, an uneven axis (``arpls``, ``asls``), fewer than three points.
+        For an unknown method, an axis that turns back (``arpls``, ``asls``), fewer than three points.
 
     Notes
     -----
@@ -202,11 +222,13 @@ def baseline(
             raise ValueError(f"{axis.name} has {axis.size} points; a baseline needs three")
         if not 0 < asymmetry < 1:
             raise ValueError(f"asymmetry={asymmetry}: between 0 and 1")
-        step = abs(axis.step)
+        axis.require_monotonic()
+        step = abs(float(np.mean(np.diff(axis.values))))
         width = step * axis.size if width is None else width
         if width <= 0:
             raise ValueError(f"width={width}: must be positive, in {axis.units}")
         kwargs = {
+            "x": axis.values,
             "stiffness": (width / (2 * np.pi * step)) ** 4,
             "asymmetry": asymmetry if method == "asls" else None,
             "max_iterations": max_iterations,
