@@ -31,7 +31,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Microscope files as labelled xarray Datasets: open, translate to HDF5, analyse, look.",
         epilog='In Python the same begins with: import xpycro as xp; ds = xp.open("grid.3ds")',
     )
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and end")
+    parser.add_argument(
+        "--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="print the version and end"
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="{demo,info,translate,view,formats,replay}")
 
     demo = commands.add_parser(
