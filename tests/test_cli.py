@@ -71,6 +71,30 @@ def test_demo_of_a_diffraction_scan_ends_at_strain(tmp_path, capsys):
     assert "Divided by monitor" in page and "Median standard error" in page
 
 
+def _stored(path, values, dims, **coords):
+    made = xr.Dataset({"signal": xr.DataArray(values, dims=dims, coords=coords, attrs={"units": "V"})})
+    return made.pycro.save(path)
+
+
+def test_demo_takes_few_frames_as_images_and_a_profile_as_a_curve(tmp_path, capsys):
+    noise = np.random.default_rng(3).normal(size=(2, 12, 10))
+    _stored(tmp_path / "frames.h5", noise, ("time", "y", "x"))
+    _stored(tmp_path / "profile.h5", noise[0, 0], ("x",))
+    for name, said in (("frames", "leveling and measuring"), ("profile", "plotting")):
+        assert main(["demo", str(tmp_path / f"{name}.h5"), "--output", str(tmp_path / "out")]) == 0
+        assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("level", [0.0, 3.7])
+def test_demo_of_spectra_that_are_all_the_same_says_so(level, tmp_path, capsys):
+    axis = np.linspace(0, 1, 20)
+    values = np.broadcast_to(level * np.exp(-axis), (3, 4, 20)).copy()
+    _stored(tmp_path / "one.h5", values, ("y", "x", "energy"), energy=axis)
+    assert main(["demo", str(tmp_path / "one.h5"), "--output", str(tmp_path / "out")]) == 0
+    assert "the same at every pixel" in capsys.readouterr().out
+    assert "the same at every pixel" in (tmp_path / "out" / "one.html").read_text()
+
+
 def test_demo_never_overwrites(tmp_path, field, capsys):
     for expected in ("field.h5", "field_2.h5"):
         assert main(["demo", str(field), "--output", str(tmp_path / "out")]) == 0

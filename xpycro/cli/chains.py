@@ -100,6 +100,10 @@ def spectra(ds: xr.Dataset, da: xr.DataArray, page: Page) -> None:
     components = min(32, da.sizes[dim], _pixels(da, dim))
     print(f"decomposing {_label(da)}: SVD")
     svd = store.save(decompose.svd(da, dim=dim, n_components=components), page.target)
+    if _uniform(svd):
+        print(f"{_label(da)}: the same at every pixel")
+        page.add("Nothing to decompose", "The spectrum is the same at every pixel.", _history_table(svd))
+        return
     share = 100 * float(svd.explained_variance_ratio[0])
     page.add(
         "Singular value decomposition",
@@ -233,6 +237,13 @@ def _compare_with_truth(ds: xr.Dataset, fit: xr.Dataset, page: Page) -> None:
     caption = "Over all pixels. Honest error bars hold 68.3 % of the truths within one standard error."
     page.add("Recovered against true", "", report.Table(header, rows, caption))
     print("\n" + "\n".join(table([header, *[[*map(str, row[:-1]), f"{row[-1]:.1f}"] for row in rows]])))
+
+
+def _uniform(svd: xr.Dataset) -> bool:
+    """Whether all spectra are one and the same, to what products in double precision tell apart."""
+    values, first = svd.singular_values.values, svd.maps.isel(component=0).values
+    spread = np.ptp(first[np.isfinite(first)])
+    return bool(values[1:].max(initial=0.0) <= 1e-7 * values[0] and spread <= 1e-7 * np.nanmax(np.abs(first)))
 
 
 def _history_table(obj: xr.Dataset | xr.DataArray) -> Any:

@@ -64,10 +64,12 @@ def run(
         chains.spectra(ds, spectral, page)
     elif any(plane_dims(da) for da in ds.data_vars.values()):
         chains.images(ds, page, variable)
-    elif any(_has_signal(da) for da in ds.data_vars.values()):
+    elif any(da.ndim == 1 or _has_signal(da) for da in ds.data_vars.values()):
         chains.curves(ds, page, variable)
     else:
-        raise DimensionError(f"{file}: neither spectra nor images in {list(map(str, ds.data_vars))}; see xpycro info")
+        raise DimensionError(
+            f"{file}: neither spectra, images nor curves in {list(map(str, ds.data_vars))}; see xpycro info"
+        )
     report = page.write(target.with_suffix(".html"))
     print(f"\ndata and results: {target}\nreport:           {report}")
 
@@ -88,6 +90,8 @@ def _has_signal(da: xr.DataArray) -> bool:
         return False
 
 
+FEWEST = 8  # a stack of fewer is a row of images: no spectrum to decompose and fit
+
 # Which channel a microscopist would look at first, by what it is called; else the first.
 _PREFERRED = (
     "response",
@@ -104,7 +108,7 @@ _PREFERRED = (
 
 
 def _spectral(ds: xr.Dataset, variable: str | None) -> xr.DataArray | None:
-    """The channel to decompose: over pixels and one signal dim, with at least two pixels; None where there is none."""
+    """The channel to decompose: over pixels and one signal dim, enough of both; None where there is none."""
     if variable is not None and variable not in ds.data_vars:
         raise ValueError(f"--variable {variable}: no such channel; the file has {list(map(str, ds.data_vars))}")
     found = {}
@@ -113,7 +117,7 @@ def _spectral(ds: xr.Dataset, variable: str | None) -> xr.DataArray | None:
             continue
         signal = resolve_dims(da)
         pixels = int(np.prod([size for dim, size in da.sizes.items() if dim not in signal]))
-        if len(signal) == 1 and pixels > 1 and da.sizes[signal[0]] > 1 and da.dtype.kind in "fiuc":
+        if len(signal) == 1 and pixels > 1 and da.sizes[signal[0]] >= FEWEST and da.dtype.kind in "fiuc":
             found[str(name)] = da
     for wanted in _PREFERRED:
         for name, da in found.items():
