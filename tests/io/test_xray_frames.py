@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pytest
 
 import xpycro as xp
 from tests.io import fuzzing
 from xpycro import schema
-from xpycro.errors import CorruptFile, NotThisFormat, UnsupportedVariant
+from xpycro.errors import CorruptFile, DimensionError, NotThisFormat, TranslationError, UnsupportedVariant
+from xpycro.io import formats
+from xpycro.io.translators import cbf, fabio_frames, marccd
 from xpycro.io.translators.cbf import frame
 from xpycro.io.translators.esrf import frames
 
@@ -111,3 +115,140 @@ def test_mutants_of_cbf(tmp_path):
     content = path.read_bytes()
     counts = fuzzing.run(frame, content, (len(content), len(content)), tmp_path, "a.cbf")
     assert counts["refused"] > 30
+
+
+# ------------------------------------------------------------------------------- scans in one file, MarCCD, fabio
+
+
+def test_frames_of_one_file_are_a_scan(tmp_path):
+    content = b"".join(edf((DATA + n).astype("<u2"), frame=n + 1)[0] for n in range(5))
+    path = write(tmp_path, content)
+    stack = np.stack([(DATA + n)[::-1] for n in range(5)])
+    ds = xp.open(path, scan_shape=(2, 3))  # the last point was not reached
+    assert ds.intensity.dims == ("y", "x", "ky", "kx") and schema.problems(ds) == []
+    np.testing.assert_array_equal(ds.intensity[1], stack[:3])
+    np.testing.assert_array_equal(ds.intensity[0, :2], stack[3:])
+    assert np.isnan(ds.intensity[0, 2]).all() and ds.measured.values.tolist() == [[True, True, False], [True] * 3]
+    with pytest.raises(DimensionError, match="scan_shape"):
+        xp.open(path, scan_shape=(4, 4))
+
+
+def test_pages_of_a_tiff_are_a_scan(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    data = np.random.default_rng(4).integers(0, 99, (6, 3, 5)).astype("u2")
+    for name, settings in (("plain", {}), ("packed", {"compression": "zlib"})):
+        tifffile.imwrite(tmp_path / f"{name}.tif", data, photometric="minisblack", **settings)
+        ds = xp.open(tmp_path / f"{name}.tif", scan_shape=(2, 3))
+        np.testing.assert_array_equal(ds.intensity, data.reshape(2, 3, 3, 5)[::-1, :, ::-1])
+    tifffile.imwrite(tmp_path / "one.tif", data[0])
+    with pytest.raises(DimensionError, match="no stack"):
+        xp.open(tmp_path / "one.tif", scan_shape=(2, 3))
+
+
+def test_a_series_of_cbf_is_read_frame_by_frame(tmp_path, monkeypatch):
+    fabio = pytest.importorskip("fabio", reason="the independent writer of CBF frames")
+    data = np.random.default_rng(1).integers(-1, 300, (12, 7, 9)).astype("i4")
+    for n, one in enumerate(data):
+        fabio.cbfimage.CbfImage(data=one, header={"_array_data.header_contents": CBF_HEADER}).write(
+            str(tmp_path / f"f_{n + 1}.cbf")
+        )
+    decoded = []
+    original = cbf._unpacked
+    monkeypatch.setattr(cbf, "_unpacked", lambda *a: decoded.append(1) or original(*a))
+    ds = xp.open(tmp_path, format="frames_folder", pattern="*.cbf", scan_shape=(3, 4))
+    assert decoded == [] and {"two_theta", "q"} <= set(ds.coords) and ds.kx.units == "1/m"
+    np.testing.assert_array_equal(ds.intensity[2, 1], data[1, ::-1])
+    assert len(decoded) <= 12
+    np.testing.assert_array_equal(ds.intensity, data.reshape(3, 4, 7, 9)[::-1, :, ::-1])
+    fabio.cbfimage.CbfImage(data=data[0, :3]).write(str(tmp_path / "f_5.cbf"))
+    with pytest.raises(CorruptFile, match="the first is"):
+        xp.open(tmp_path, format="frames_folder", pattern="*.cbf").load()
+
+
+def mar(data, order="<", **fields):
+    """A MarCCD frame by its public header: a TIFF of one strip, the fields at their places."""
+    head = bytearray(4096)
+    ny, nx = data.shape
+    mark = b"II*\0" if order == "<" else b"MM\0*"
+    tags = [(256, nx), (257, ny), (258, 16), (259, 1), (262, 1), (273, 4096), (277, 1), (278, ny), (279, data.nbytes)]
+    head[: 8 + 2 + 12 * len(tags) + 4] = (
+        mark + struct.pack(f"{order}IH", 8, len(tags))
+        + b"".join(struct.pack(f"{order}HHII", tag, 4, 1, value) for tag, value in tags) + bytes(4)
+    )  # fmt: skip
+    values = {"28": 1234, "32": 1234, "80": nx, "84": ny, "88": 2, **fields}
+    head[1028:1044] = b"MMX".ljust(16, b"\0")
+    for place, value in values.items():
+        head[1024 + int(place) : 1028 + int(place)] = struct.pack(f"{order}i", value)
+    return bytes(head) + data.astype(f"{order}u2").tobytes()
+
+
+# distance 0.2 m, beam at (2, 1), pixels of 80 um, 0.9793 A, 0.5 s; in the units of the header
+MAR = {"640": 200_000, "644": 2000, "648": 1000, "772": 80_000, "776": 80_000, "908": 97_930, "656": 500}
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_marccd_frame(tmp_path, order):
+    path = write(tmp_path, mar(DATA, order, **MAR), "a.mccd")
+    ds = xp.open(path)
+    assert ds.intensity.dims == ("ky", "kx") and schema.problems(ds) == []
+    np.testing.assert_array_equal(ds.intensity, DATA[::-1])
+    np.testing.assert_allclose(ds.kx, (np.arange(5) - 2) * 80e-6 / (0.2 * 0.9793e-10))
+    np.testing.assert_allclose(ds.two_theta[2, 4], np.degrees(np.arctan(np.hypot(80e-6, 160e-6) / 0.2)))
+    assert ds.attrs["count_time"] == 0.5 and ds.attrs["wavelength"] == pytest.approx(0.9793e-10)
+    plain = xp.open(write(tmp_path, mar(DATA, order), "b.mccd"))
+    assert plain.kx.units == "pixel" and "two_theta" not in plain.coords
+    with pytest.raises(UnsupportedVariant, match="bytes"):
+        marccd.frame(write(tmp_path, mar(DATA, order, **{"88": 3}), "c.mccd"))
+
+
+def test_fabio_sees_the_same_marccd_header(tmp_path):
+    fabio = pytest.importorskip("fabio", reason="the independent reader of MarCCD frames")
+    path = write(tmp_path, mar(DATA, **MAR), "a.mccd")
+    np.testing.assert_array_equal(fabio.open(path).data, DATA)
+    image = fabio.fabioformats.factory("marccdimage")
+    image.readheader(path)
+    found = {
+        name: int(image.header[name]) for name in ("xtal_to_detector", "beam_x", "pixelsize_y", "source_wavelength")
+    }
+    assert found == {"xtal_to_detector": 200_000, "beam_x": 2000, "pixelsize_y": 80_000, "source_wavelength": 97_930}
+
+
+FABIO = {"adsc.img": "dtrekimage", "a.sfrm": "bruker100image", "a.esper": "esperantoimage"}
+
+
+@pytest.mark.parametrize("name", FABIO)
+def test_frames_through_fabio(tmp_path, name):
+    fabio = pytest.importorskip("fabio", reason="the independent writer of these frames")
+    data = np.random.default_rng(2).integers(0, 200, (256, 256)).astype("i4" if "esper" in name else "u2")
+    image = fabio.fabioformats.factory(FABIO[name])
+    image.data, image.header = data, image.check_header({})
+    image.write(str(tmp_path / name))
+    ds = xp.open(tmp_path / name)
+    assert formats.identify(tmp_path / name).name == "fabio" and ds.intensity.dims == ("ky", "kx")
+    assert schema.problems(ds) == []
+    np.testing.assert_array_equal(ds.intensity[10:12, ::-3], data[::-1][10:12, ::-3])
+
+
+def test_mutants_of_marccd(tmp_path):
+    content = mar(DATA, **MAR)
+    counts = fuzzing.run(marccd.frame, content, (4096, len(content)), tmp_path, "a.mccd")
+    assert counts["refused"] > 30
+
+
+def test_mutants_of_fabio_frames_raise_one_error(tmp_path):
+    """What fabio makes of a damaged header is fabio's; here: no other exception, no hang, no more memory than the file
+    justifies."""
+    fabio = pytest.importorskip("fabio", reason="the independent writer of these frames")
+    image = fabio.fabioformats.factory("dtrekimage")
+    image.data, image.header = DATA.astype("u2"), image.check_header({})
+    image.write(str(tmp_path / "good.img"))
+    content = (tmp_path / "good.img").read_bytes()
+    refused = 0
+    for mutant in fuzzing.mutants(content, (512, len(content)), 150, 0):
+        path = write(tmp_path, mutant.content, "a.img")
+        try:
+            for ds in fabio_frames.frames(path).values():
+                ds.load()
+        except TranslationError:
+            refused += 1
+    assert refused > 30

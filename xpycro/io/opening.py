@@ -22,8 +22,8 @@ __all__ = ["load", "load_tree", "open", "open_tree"]
 Chunks = Literal["auto"] | Mapping[str, int] | None
 
 
-def checked_path(path: str | os.PathLike[str]) -> str:
-    """The path as text, which must be a file, or a folder that is one measurement.
+def checked_path(path: str | os.PathLike[str], format: str | None = None) -> str:
+    """The path as text, which must be a file, or a folder that is one measurement (or that `format` takes).
 
     Raises
     ------
@@ -33,7 +33,9 @@ def checked_path(path: str | os.PathLike[str]) -> str:
         If it is a folder that no format takes.
     """
     text = os.fspath(path)
-    if os.path.isdir(text) and not formats.by_content(text, b"", formats.known().values()):
+    table = formats.known()
+    asked = format in table and table[str(format)].folder
+    if os.path.isdir(text) and not asked and not formats.by_content(text, b"", formats.known().values()):
         raise IsADirectoryError(
             f"{text!r} is a folder, and none that is one measurement: xp.open_many reads the files of a folder"
         )
@@ -86,7 +88,7 @@ def load(
     options: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
     """One grid of a file, lazily indexed, its source recorded; what `open` and the xarray engine share."""
-    text = checked_path(path)
+    text = checked_path(path, format)
     found = formats.identify(text, format)
     wanted = (group or "").strip("/")
     if found.name == "xpycro" and (store.has_measurement(text) if not wanted else wanted in store.result_groups(text)):
@@ -104,7 +106,7 @@ def load_tree(
     options: Mapping[str, Any] | None = None,
 ) -> dict[str, xr.Dataset]:
     """Every grid of a file by group name, lazily indexed, its source recorded."""
-    text = checked_path(path)
+    text = checked_path(path, format)
     found = formats.identify(text, format)
     groups = formats.read_groups(text, found, options or {})
     return {

@@ -102,6 +102,10 @@ def _empad_raw(head: bytes, path: str) -> bool:
 def _tiff(head: bytes, path: str) -> bool:
     if head[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return False
+    from xpycro.io.translators.marccd import is_marccd
+
+    if is_marccd(head):
+        return False
     if head[2:4] in (b"+\0", b"\0+"):  # BigTIFF
         return True
     from xpycro.io.translators._tiff import first_codes
@@ -168,12 +172,12 @@ BLOCKS = (
     ),
     _block(
         "frames_folder", (), _never, "frames:folder", 'a folder of single frames, only with format="frames_folder"',
-        "any camera", lazy="partly",
+        "any camera", lazy="partly", folder=True,
         options={"scan_shape": _SCAN["scan_shape"], "pattern": 'which files count, such as "*.dm3"'},
     ),
     _block(
         "tiff", (".tif", ".tiff"), _tiff, "tiff:images", "TIFF with the tags of FEI, Zeiss, SIS, JEOL, DM, ImageJ, OME",
-        "electron and light microscopes", lazy="partly",
+        "electron and light microscopes", lazy="partly", options=_SCAN,
     ),
 )  # fmt: skip
 

@@ -1,6 +1,6 @@
-"""Records of HDF5 datasets, one after the other, each at its place in a scan: in any order, over several files.
+"""Records of lazy arrays, one after the other, each at its place in a scan: in any order, over several files.
 
-May import numpy, xarray, errors and io below; knows no dialect.
+May import numpy, xarray, errors and io below; knows no format.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from xarray.core import indexing
 from xpycro.io import hdf5_array
 from xpycro.io.hdf5_array import H5Array
 from xpycro.io.rawarray import _Backend
+from xpycro.io.translators._common import measured_variable
+from xpycro.io.translators._stacks import pixels, scan_grid
 
-__all__ = ["Nonzero", "Records", "variable"]
+__all__ = ["Nonzero", "Records", "chunk_length", "order_of", "scanned", "variable"]
 
 _PIECE = 64 << 20  # bytes read in one go at most, one chunk of the file apart
 
@@ -31,7 +33,8 @@ class Records:
     Attributes
     ----------
     parts : tuple of H5Array
-        Each has the axes that count records first, then those of one record.
+        Or of any other array that is read by a basic index. Each has the axes that count records first, then those of
+        one record.
     lead : int
         How many axes count records; one where there are several parts.
     place : ndarray of int
@@ -158,7 +161,10 @@ def variable(dims: Sequence[str], raw: Records | Nonzero, long_name: str, units:
     """A variable that reads its records when they are used."""
     lazy = indexing.LazilyIndexedArray(_Backend(raw))  # type: ignore[arg-type]
     made = xr.Variable(tuple(dims), lazy, {"units": units, "long_name": long_name, **attrs})
-    made.encoding["source"] = (raw.parts[0] if isinstance(raw, Records) else raw.part).path
+    first: Any = raw.parts[0] if isinstance(raw, Records) else raw.part
+    while not hasattr(first, "path"):
+        first = first.parts[0]
+    made.encoding["source"] = first.path
     return made
 
 
@@ -166,6 +172,38 @@ def order_of(shape: Sequence[int]) -> np.ndarray:
     """Records one after the other along a scan whose first line lies at the top."""
     place = np.arange(math.prod(shape)).reshape(tuple(shape))
     return place[::-1] if place.ndim == 2 else place
+
+
+def scanned(
+    raw: Any, scan_shape: Sequence[int], path: str, long_name: str, units: str
+) -> tuple[dict[str, xr.Variable], dict[str, xr.Variable]]:
+    """Frames along the first axis of an array as a scan whose first line lies at the top.
+
+    Parameters
+    ----------
+    raw : array
+        (frame, rows, columns), rows turned upwards.
+    scan_shape : (lines, points)
+    path, long_name, units : str
+
+    Returns
+    -------
+    variables, coordinates
+        ``frames(y, x, ky, kx)``, with ``measured(y, x)`` where the last line is short; ``y, x`` in pixels.
+
+    Raises
+    ------
+    DimensionError
+        If `scan_shape` does not fit.
+    """
+    frames = raw.shape[0]
+    grid = scan_grid(frames, scan_shape, path, short=True)
+    place = np.arange(math.prod(grid))
+    records = Records((raw,), 1, np.where(place < frames, place, -1).reshape(grid)[::-1])
+    variables = {"frames": variable(("y", "x", "ky", "kx"), records, long_name, units)}
+    if records.gaps:
+        variables["measured"] = measured_variable(frames, grid[0], grid[1])[::-1]
+    return variables, {dim: pixels(dim, size) for dim, size in zip(("y", "x"), grid, strict=True)}
 
 
 def chunk_length(datasets: Sequence[Any], lead: int) -> int:

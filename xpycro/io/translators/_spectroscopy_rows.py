@@ -73,6 +73,21 @@ def _spec(head: bytes, path: str) -> bool:
     return is_spec(head)
 
 
+def _marccd(head: bytes, path: str) -> bool:
+    from xpycro.io.translators.marccd import is_marccd
+
+    return is_marccd(head)
+
+
+def _fabio(head: bytes, path: str) -> bool:
+    from xpycro.io.translators.fabio_frames import codec_of
+
+    return codec_of(head) is not None
+
+
+_SCAN = {"scan_shape": "(lines, points) of the scan; without it the frames are a stack"}
+
+
 def _cbf(head: bytes, path: str) -> bool:
     return head.startswith(b"###CBF")
 
@@ -83,11 +98,20 @@ for _format in (
     ),
     Format(
         "edf", (".edf",), _edf, _T + "esrf:frames", "ESRF data format: detector frames", "synchrotrons", lazy="block",
-        verified="facts only",
+        verified="facts only", options=_SCAN,
+    ),
+    Format(
+        "marccd", (".mccd", ".marccd"), _marccd, _T + "marccd:frame", "MarCCD and MarMosaic frames",
+        "Rayonix detectors", lazy="block", verified="facts only",
+    ),
+    Format(
+        "fabio", (".img", ".osc", ".sfrm", ".gfrm", ".mar3450", ".mar2300", ".esper", ".ge2", ".ge3"), _fabio,
+        _T + "fabio_frames:frames", "frames through fabio: ADSC, mar345, Bruker, Oxford, Raxis, GE, Esperanto",
+        "X-ray area detectors", lazy="partly", verified="facts only", extra="formats", options=_SCAN,
     ),
     Format(
         "cbf", (".cbf",), _cbf, _T + "cbf:frame", "crystallographic binary frames", "Dectris Pilatus and Eiger",
-        verified="facts only",
+        lazy="partly", verified="facts only",
     ),
     Format(
         "renishaw_wdf", (".wdf",), _renishaw, _T + "renishaw:spectra", "WiRE Raman spectra, series and maps",

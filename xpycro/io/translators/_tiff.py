@@ -173,7 +173,8 @@ def first_codes(path: str) -> set[int]:
         with Cursor(path) as cursor:
             order = {b"II*\0": "<", b"MM\0*": ">"}[cursor.read(4, "magic")]
             cursor.seek(cursor.integer(order + "u4", "first directory"), "directory")
-            entries = np.frombuffer(cursor.peek(2 + 12 * 1000), order + "u2")
+            piece = cursor.peek(2 + 12 * 1000)
+            entries = np.frombuffer(piece, order + "u2", len(piece) // 2)  # a file may end on an odd byte
             return {int(code) for code in entries[1 : 1 + 6 * int(entries[0]) : 6]} if entries.size else set()
     except (CorruptFile, KeyError):
         return set()

@@ -8,13 +8,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+import os
 import re
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
+from xarray.core import indexing
 
-from xpycro.errors import UnsupportedVariant
+from xpycro.errors import CorruptFile, UnsupportedVariant
 from xpycro.io.cursor import Cursor, integer
+from xpycro.io.rawarray import _Backend, stamp
 from xpycro.io.translators import _common as common
 from xpycro.io.translators._detector import detector_coordinates
 
@@ -24,6 +29,44 @@ MAGIC = b"###CBF"
 _START = b"\x0c\x1a\x04\xd5"
 _PIXELS = 1 << 28
 _NUMBER = r"([-+0-9.eE]+)"
+
+
+@dataclass(frozen=True)
+class CbfFrame:
+    """One compressed frame, decoded when it is used; rows turned upwards."""
+
+    path: str
+    start: int
+    size: int
+    shape: tuple[int, int]
+    dtype: np.dtype
+    md5: str
+    stamp: tuple[int, int]
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return 2
+
+    @property
+    def result_dtype(self) -> np.dtype:
+        """dtype of what is handed out."""
+        return self.dtype
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        return ("xpycro.CbfFrame", self.path, *self.stamp, self.start, self.size, self.shape, self.dtype.str)
+
+    def read(self, key: Any = ()) -> np.ndarray:
+        """The numbers that a basic index names; the frame is decoded whole."""
+        key = key if isinstance(key, tuple) else (key,)
+        with Cursor(self.path) as cursor:
+            cursor.skip(self.start, "header")
+            packed = cursor.read(self.size, "binary section")
+            found = base64.b64encode(hashlib.md5(packed, usedforsecurity=False).digest()).decode()
+            if self.md5 and found != self.md5:
+                raise cursor.corrupt("its MD5 sum is not the one that it states", "Content-MD5", self.start)
+            values = _unpacked(packed, math.prod(self.shape), self.dtype, cursor, self.start)
+        return np.ascontiguousarray(values.reshape(self.shape)[::-1][key])
 
 
 def frame(path: str) -> dict[str, xr.Dataset]:
@@ -49,7 +92,8 @@ def frame(path: str) -> dict[str, xr.Dataset]:
 
     Notes
     -----
-    *Laziness*: read whole; a frame is one compressed block.
+    *Laziness*: only the header is read; a frame is one compressed block, decoded (and compared with its checksum) when
+    one of its pixels is used.
 
     References
     ----------
@@ -73,13 +117,14 @@ def frame(path: str) -> dict[str, xr.Dataset]:
         if nx * ny > _PIXELS:
             raise cursor.corrupt(f"declares {ny} x {nx} pixels", "dimensions", 0)
         size = integer(said.get("x-binary-size", ""), "X-Binary-Size", cursor, low=1, offset=0)
-        packed = cursor.read(size, "binary section")
+        cursor.skip(size, "binary section")
         if "CIF-BINARY-FORMAT-SECTION" not in cursor.read(min(cursor.remaining, 8192), "end").decode("latin-1"):
             raise cursor.corrupt("the binary section has no end: truncated", "end")
-        stated = said.get("content-md5")
-        if stated and base64.b64encode(hashlib.md5(packed, usedforsecurity=False).digest()).decode() != stated:
-            raise cursor.corrupt("its MD5 sum is not the one that it states", "Content-MD5", start)
-        values = _unpacked(packed, nx * ny, cursor, start).reshape(ny, nx)
+    if nx * ny > size:  # a difference has one byte at least
+        raise CorruptFile(f"declares {ny} x {nx} pixels in {size} bytes", path=path, field="dimensions")
+    dtype = np.dtype(np.uint32 if kind.startswith("unsigned") else np.int32)
+    raw = CbfFrame(os.path.abspath(path), start, size, (ny, nx), dtype, said.get("content-md5", ""), stamp(path))
+    lazy = indexing.LazilyIndexedArray(_Backend(raw))  # type: ignore[arg-type]
     header = {"header": text.strip(), **said}
     known = _geometry(text)
     coords = detector_coordinates(
@@ -87,7 +132,7 @@ def frame(path: str) -> dict[str, xr.Dataset]:
         known.get("distance"), known.get("wavelength"),
     )  # fmt: skip
     ds = common.dataset(
-        {"intensity": xr.Variable(("ky", "kx"), values[::-1], {"units": "counts", "long_name": "Intensity"})},
+        {"intensity": xr.Variable(("ky", "kx"), lazy, {"units": "counts", "long_name": "Intensity"})},
         coords, header, modality="X-ray diffraction", data_type="diffraction pattern",
         instrument=_found(r"# Detector: *(.*?) *[,\r\n]", text), wavelength=known.get("wavelength"),
         acquired=common.iso_time((_found(r"# (\d{4}-\d\d-\d\dT[\d:.]+)", text) or "").partition(".")[0]),
@@ -95,7 +140,7 @@ def frame(path: str) -> dict[str, xr.Dataset]:
     return {"": ds}
 
 
-def _unpacked(packed: bytes, count: int, cursor: Cursor, start: int) -> np.ndarray:
+def _unpacked(packed: bytes, count: int, dtype: np.dtype, cursor: Cursor, start: int) -> np.ndarray:
     """Differences of one byte each; one of -128 announces two bytes, -32768 four."""
     small = np.frombuffer(packed, "i1")
     escapes = np.flatnonzero(small == -128)
@@ -119,9 +164,10 @@ def _unpacked(packed: bytes, count: int, cursor: Cursor, start: int) -> np.ndarr
     if deltas.size != count:
         raise cursor.corrupt(f"{deltas.size} numbers and the header says {count}", "binary section", start)
     values = np.cumsum(deltas)
-    if values.min() < -(2**31) or values.max() >= 2**32:
-        raise cursor.corrupt("numbers of more than 32 bits", "binary section", start)
-    return values.astype(np.int32 if values.max() < 2**31 else np.int64)
+    limits = np.iinfo(dtype)
+    if values.min() < limits.min or values.max() > limits.max:
+        raise cursor.corrupt(f"numbers that are no {dtype}", "binary section", start)
+    return values.astype(dtype)
 
 
 def _number(packed: bytes, at: int, dtype: str, cursor: Cursor, start: int) -> np.ndarray:

@@ -13,8 +13,9 @@ import xarray as xr
 
 from xpycro.errors import NotThisFormat, UnsupportedVariant
 from xpycro.io.cursor import Cursor, integer
-from xpycro.io.rawarray import RawArray
+from xpycro.io.rawarray import RawArray, StackedArray
 from xpycro.io.translators import _common as common
+from xpycro.io.translators import _records as records
 from xpycro.io.translators._detector import detector_coordinates
 from xpycro.schema import coordinate
 
@@ -35,25 +36,31 @@ def is_edf(head: bytes) -> bool:
     return start.startswith(b"{") and b"dim_1" in start.lower() and b"=" in start
 
 
-def frames(path: str) -> dict[str, xr.Dataset]:
+def frames(path: str, *, scan_shape: tuple[int, int] | None = None) -> dict[str, xr.Dataset]:
     """Read an ESRF data file.
 
     Parameters
     ----------
     path : str
+    scan_shape : (int, int), optional
+        Lines and points of the scan that the frames of the file are; the first line lies at the top, the last may be
+        incomplete.
 
     Returns
     -------
     dict of str to Dataset
-        ``intensity(ky, kx)``, of several frames ``(frame, ky, kx)``, the first row at the top. ``ky, kx`` count from
-        the centre of the beam, in 1/m (small angles: pixel over wavelength times distance) where the header has centre,
-        pixel, distance and wavelength, else in pixels; then ``two_theta(ky, kx)`` in degree is a coordinate too.
+        ``intensity(ky, kx)``, of several frames ``(frame, ky, kx)`` or a scan, the first row at the top. ``ky, kx``
+        count from the centre of the beam, in 1/m (small angles: pixel over wavelength times distance) where the header
+        has centre, pixel, distance and wavelength, else in pixels; then ``two_theta(ky, kx)`` in degree and
+        ``q(ky, kx)`` in 1/m are coordinates too.
 
     Raises
     ------
     NotThisFormat, CorruptFile
     UnsupportedVariant
         If the frames are compressed, or differ in shape or type.
+    DimensionError
+        If `scan_shape` does not fit.
 
     Notes
     -----
@@ -80,11 +87,17 @@ def frames(path: str) -> dict[str, xr.Dataset]:
     data = common.stack([raw.flip(0) for raw in raws])
     dims = ("frame", "ky", "kx") if len(raws) > 1 else ("ky", "kx")
     coords = _geometry(headers[0], raws[0].shape)
-    if len(raws) > 1:
+    variables = {"intensity": common.lazy_variable(dims, data, "Intensity", "counts")}
+    if scan_shape is not None:
+        stacked = StackedArray(tuple(raw.flip(0) for raw in raws), 0)
+        found, scan = records.scanned(stacked, scan_shape, path, "Intensity", "counts")
+        variables = {"intensity": found.pop("frames"), **found}
+        coords.update(scan)
+    elif len(raws) > 1:
         coords["frame"] = coordinate("frame", np.arange(len(raws)))
     first = headers[0]
     ds = common.dataset(
-        {"intensity": common.lazy_variable(dims, data, "Intensity", "counts")}, coords, {"frames": headers},
+        variables, coords, {"frames": headers},
         modality="X-ray diffraction", data_type="diffraction patterns", title=first.get("Title") or None,
         acquired=common.iso_time(first.get("Time") or first.get("time")),
     )  # fmt: skip

@@ -17,12 +17,14 @@ import numpy as np
 import xarray as xr
 from xarray.core import indexing
 
-from xpycro.errors import CorruptFile, MissingExtra, NotThisFormat, TranslationError, UnsupportedVariant
+from xpycro.errors import CorruptFile, DimensionError, MissingExtra, NotThisFormat, UnsupportedVariant, XpycroError
 from xpycro.io.hdf5_array import _ranges
 from xpycro.io.rawarray import RawArray, _Backend, stamp
 from xpycro.io.translators import _common as common
+from xpycro.io.translators import _records as records
 from xpycro.io.translators._axes import Axis, axis_units, layout
 from xpycro.io.translators._signals import Signal, collect
+from xpycro.io.translators._stacks import pixels
 from xpycro.io.translators._xml import parse, tree
 from xpycro.schema import coordinate
 
@@ -40,7 +42,7 @@ def _reading(path: str) -> Iterator[None]:
     """Turn what tifffile raises on a damaged file into ours."""
     try:
         yield
-    except (TranslationError, FileNotFoundError, PermissionError, MissingExtra):
+    except (XpycroError, FileNotFoundError, PermissionError):
         raise
     except ModuleNotFoundError as error:
         raise MissingExtra(
@@ -113,12 +115,15 @@ class PageArray:
         return out.reshape([n for axis, n in enumerate(out.shape) if axis not in dropped])
 
 
-def images(path: str) -> dict[str, xr.Dataset]:
+def images(path: str, *, scan_shape: tuple[int, int] | None = None) -> dict[str, xr.Dataset]:
     """Read the images of a TIFF file, scaled by what the microscope wrote into it.
 
     Parameters
     ----------
     path : str
+    scan_shape : (int, int), optional
+        Lines and points of the scan that the pages are the patterns of; the first line lies at the top, the last may be
+        incomplete.
 
     Returns
     -------
@@ -132,6 +137,8 @@ def images(path: str) -> dict[str, xr.Dataset]:
     NotThisFormat, CorruptFile
     MissingExtra
         If a codec of imagecodecs is needed.
+    DimensionError
+        If `scan_shape` does not fit.
 
     Notes
     -----
@@ -152,7 +159,7 @@ def images(path: str) -> dict[str, xr.Dataset]:
         signals = []
         for number, series in enumerate(file.series):
             _check(path, series)
-            signals.append(_signal(path, file, series, number, header))
+            signals += _signal(path, file, series, number, header, scan_shape)
         said = {"title": os.path.splitext(os.path.basename(path))[0], **header["said"]}
         return collect(signals, header["metadata"], apart=True, **{k: v for k, v in said.items() if v})
 
@@ -181,7 +188,9 @@ def _check(path: str, series: Any) -> None:
         raise CorruptFile(f"declares {series.nbytes} bytes of pixels: truncated", path=path, offset=series.dataoffset)
 
 
-def _signal(path: str, file: Any, series: Any, number: int, header: Mapping[str, Any]) -> Signal:
+def _signal(
+    path: str, file: Any, series: Any, number: int, header: Mapping[str, Any], scan_shape: tuple[int, int] | None
+) -> list[Signal]:
     letters, shape = series.axes, tuple(series.shape)
     if len(letters) != len(shape) or "Y" not in letters or "X" not in letters:
         raise UnsupportedVariant(f"axes {letters!r} of shape {shape}", path=path)
@@ -201,6 +210,21 @@ def _signal(path: str, file: Any, series: Any, number: int, header: Mapping[str,
             rows - outer,
             stamp(path),
         )
+    own = {str(tag.name): _tidy(tag.value) for tag in series.keyframe.tags.values() if tag.count < 4096}
+    name = str(series.name) if series.name and not str(series.name).startswith("Series") else f"image_{number}"
+    group = name if len(file.series) > 1 else ""
+    if scan_shape is not None:
+        if len(shape) != 3 or not letters.endswith("YX"):
+            raise DimensionError(
+                f"scan_shape={scan_shape}: {os.path.basename(path)} has no stack of pages, but {shape}"
+            )
+        found, coords = records.scanned(array, scan_shape, path, "Intensity", "1")
+        coords.update({dim: pixels(dim, size) for dim, size in zip(("ky", "kx"), shape[1:], strict=True)})
+        labels = {"frames": "Intensity", "measured": "measured"}
+        return [
+            Signal(labels[key], made, coords, own if key == "frames" else {}, {}, group=group)
+            for key, made in found.items()
+        ]
     scales = _page_scales(series) or header["scales"]
     axes = []
     for letter, size in zip(letters, shape, strict=True):
@@ -223,12 +247,7 @@ def _signal(path: str, file: Any, series: Any, number: int, header: Mapping[str,
         count = coords["channel"].size
         if "S" in letters:
             coords["channel"] = coordinate("channel", np.array(["red", "green", "blue", "alpha"][:count]))
-    own = {str(tag.name): _tidy(tag.value) for tag in series.keyframe.tags.values() if tag.count < 4096}
-    name = str(series.name) if series.name and not str(series.name).startswith("Series") else f"image_{number}"
-    return Signal("Intensity", variable, coords, own, {}, group=name if len(file.series) > 1 else "")
-
-
-# -------------------------------------------------------------------------------------------------------- metadata
+    return [Signal("Intensity", variable, coords, own, {}, group=group)]
 
 
 def _tidy(value: Any) -> Any:
