@@ -146,15 +146,19 @@ def tapped(address: str, chromium: str, folder: Path) -> tuple[list[str], list[s
         try:
             page.goto(address, timeout=120_000)
             page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=120_000)
-            page.wait_for_function("() => document.querySelector('.jp-Notebook-ExecutionIndicator')", timeout=120_000)
+            page.wait_for_timeout(5000)
+            question = page.get_by_role("button", name="Select", exact=True)
+            if question.is_visible():  # which kernel
+                question.click()
+            page.get_by_text("| Idle").wait_for(timeout=120_000)
             page.click(".jp-Notebook .jp-CodeCell .jp-InputArea-editor")
             page.keyboard.press("Shift+Enter")
-            canvas = page.locator(".jp-OutputArea-output .bk-Figure, .jp-OutputArea-output [data-root-id]").first
+            canvas = page.locator(".jp-OutputArea-output .bk-Figure").first  # inside shadow roots
             canvas.wait_for(state="visible", timeout=180_000)
             page.wait_for_timeout(4000)
             before = page.evaluate(TITLES)
             box = canvas.bounding_box()
-            page.mouse.click(box["x"] + 0.12 * box["width"], box["y"] + 0.6 * box["height"])
+            page.mouse.click(box["x"] + 0.25 * box["width"], box["y"] + 0.3 * box["height"])
             page.wait_for_timeout(4000)
             after = page.evaluate(TITLES)
         finally:
