@@ -172,6 +172,24 @@ def test_integration_recovers_the_phase():
     assert np.abs(ramp - (expected - expected.mean())).max() < 0.05 * np.ptp(expected)
 
 
+def test_phases_are_refused_or_have_honest_units_where_axes_are_not_calibrated():
+    phase, gy, gx, coords = phase_object()
+    com = com_of(gy, gx, coords)
+    for unit in ("pixel", "1", "rad"):
+        loose = xr.Dataset({name: part.assign_attrs(units=unit) for name, part in com.items()})
+        with pytest.raises(ValueError, match=f"com_ky is in '{unit}'.*calibrate the detector first"):
+            d.dpc(loose)
+    nano = xr.Dataset({name: (part * 1e-9).assign_attrs(units="1/nm") for name, part in com.items()})
+    np.testing.assert_allclose(d.dpc(nano, voltage=2e5).field_x, d.dpc(com, voltage=2e5).field_x, rtol=1e-12)
+    gradient = d.dpc(com, subtract_mean=False)
+    nanometres = gradient.assign_coords({dim: (dim, gradient[dim].values * 1e9, {"units": "nm"}) for dim in ("y", "x")})
+    found = d.integrate(nanometres)
+    assert found.attrs["units"] == "rad"
+    np.testing.assert_allclose(found, phase - phase.mean(), atol=0.02)
+    bare = d.integrate(gradient.drop_vars(["y", "x"]))
+    assert bare.attrs["units"] == "rad pixel/m"
+
+
 @pytest.mark.parametrize("degrees", [-150, -60, 0, 35, 90, 170])
 def test_the_rotation_of_the_detector_is_found(degrees):
     _, gy, gx, coords = phase_object()
@@ -243,6 +261,30 @@ def test_sums_of_counts_are_exact(dtype):
 
 
 # ----------------------------------------------------------------------------------------------------------- contract
+
+
+@pytest.mark.parametrize(("count", "shape"), [(1, (96, 512)), (6, (96, 512)), (7, (3, 20000))])
+def test_detectors_larger_than_the_cache_are_summed_exactly(count, shape):
+    values = np.random.default_rng(3).integers(0, 2**16, (count, *shape), dtype=np.uint16)
+    values[:, -1] = 2**16 - 1
+    scan = xr.DataArray(values, dims=("position", "ky", "kx"))
+    centre, radius = (shape[0] / 2, shape[1] / 2), shape[0] / 2.5
+    asked = [
+        d.VirtualDetector(radius, center=centre),
+        d.CenterOfMass(),
+        d.MeanPattern(),
+        d.MaxPattern(),
+        d.StdPattern(),
+    ]
+    found = d.run(scan, asked)
+    y, x = np.indices(shape)
+    whole, inside = values.astype(np.int64), np.hypot(y - centre[0], x - centre[1]) <= radius
+    np.testing.assert_array_equal(found.virtual_image, whole[:, inside].sum(axis=1))
+    np.testing.assert_allclose(found.com_ky, (whole * y).sum(axis=(1, 2)) / whole.sum(axis=(1, 2)), rtol=1e-13)
+    np.testing.assert_allclose(found.com_kx, (whole * x).sum(axis=(1, 2)) / whole.sum(axis=(1, 2)), rtol=1e-13)
+    np.testing.assert_allclose(found.mean_pattern, whole.mean(axis=0), rtol=1e-14)
+    np.testing.assert_array_equal(found.max_pattern, whole.max(axis=0))
+    np.testing.assert_allclose(found.std_pattern, whole.std(axis=0), rtol=1e-9, atol=1e-4)
 
 
 @settings(max_examples=8)

@@ -22,42 +22,29 @@ def _sum(values, mask):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _sum_and_add(values, mask, columns):  # type: ignore[no-untyped-def]
-    total = np.uint32(0)
-    for i in range(values.size):
-        value = values[i] & mask[i]
-        total = np.uint32(total + value)
-        columns[i] = np.int32(columns[i] + np.int32(value))
-    return np.int64(np.int32(total))
-
-
-@njit(cache=True, nogil=True)
-def _under_mask(pattern, mask, first, last):  # type: ignore[no-untyped-def]
-    """The sum of one pattern (flat, as its mask) under a mask, exact."""
-    total = np.int64(0)
-    for begin in range(first, last, 32767):
-        end = min(begin + 32767, last)
-        total += _sum(pattern[begin:end], mask[begin:end])
-    return total
-
-
-@njit(cache=True, nogil=True)
 def _moments(pattern, mask, top, bottom, full, columns):  # type: ignore[no-untyped-def]
-    """The sum of one pattern under a mask, the sums weighted by row and by column number, exact."""
+    """The sum of some rows of a pattern under a mask, the sums weighted by row and by column number, exact."""
     total = by_row = by_column = np.int64(0)
     columns[:] = 0
     for row in range(top, bottom):
-        # of a mask that is full one row will do, and stays in the cache
-        here = _sum_and_add(pattern[row], mask[top if full else row], columns)
-        total += here
-        by_row += here * row
+        values, used = (
+            pattern[row],
+            mask[top if full else row],
+        )  # of a full mask one row will do, and stays in the cache
+        here = np.uint32(0)
+        for i in range(columns.size):
+            value = values[i] & used[i]
+            here = np.uint32(here + value)
+            columns[i] = np.int32(columns[i] + np.int32(value))
+        total += np.int64(np.int32(here))
+        by_row += np.int64(np.int32(here)) * row
     for column in range(columns.size):
         by_column += np.int64(columns[column]) * column
     return total, by_row, by_column
 
 
 @njit(cache=True, nogil=True)
-def _add_pattern(values, total, largest):  # type: ignore[no-untyped-def]
+def _add(values, total, largest):  # type: ignore[no-untyped-def]
     for i in range(values.size):
         value = values[i]
         total[i] = np.int32(total[i] + np.int32(value))
@@ -65,27 +52,56 @@ def _add_pattern(values, total, largest):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def counted(patterns, masks, rows, moments, out, total, largest, wants_patterns):  # type: ignore[no-untyped-def]
-    """Integers of at most 16 bits: sums under masks (all bits set where they count), and the sum and maximum of all.
+def _add_four(a, b, c, d, total, largest):  # type: ignore[no-untyped-def]
+    """As `_add`, of four patterns: what is added to is loaded and stored once."""
+    for i in range(a.size):
+        both, others = (a[i] if a[i] > b[i] else b[i]), (c[i] if c[i] > d[i] else d[i])
+        high = both if both > others else others
+        total[i] = np.int32(total[i] + np.int32(a[i]) + np.int32(b[i]) + np.int32(c[i]) + np.int32(d[i]))
+        largest[i] = high if high > largest[i] else largest[i]
+
+
+@njit(cache=True, nogil=True)
+def _add_squares(values, shift, square):  # type: ignore[no-untyped-def]
+    for i in range(values.size):
+        d = np.int64(values[i]) - np.int64(shift[i])
+        square[i] += d * d
+
+
+@njit(cache=True, nogil=True)
+def counted(patterns, masks, rows, moments, out, total, largest, square, shift, wants, height):  # type: ignore[no-untyped-def]
+    """Integers of at most 16 bits: sums under masks (all bits set where they count), and what all patterns share.
 
     patterns (n, y, x); masks (m, y, x) of the same dtype; rows (m, 3): the first and last + 1 that hold a mask, and
-    whether it fills them; out (n, columns); total (int32) and largest over the detector, added to.
+    whether it fills them; out (n, columns), added to; over the detector, flat, and added to: total (int32), largest,
+    square (int64) of the patterns less `shift`; wants: whether total and largest, whether square. `height` rows of all
+    patterns are taken through every step before the next: what is added to stays in the nearest cache.
     """
     n, ny, nx = patterns.shape
     flat, flat_masks = patterns.reshape((n, ny * nx)), masks.reshape((masks.shape[0], ny * nx))
     columns = np.zeros(nx, np.int32)
-    for p in range(n):
-        at = 0
-        for m in range(masks.shape[0]):
-            top, bottom, full = rows[m]
-            if moments[m]:
-                out[p, at], out[p, at + 1], out[p, at + 2] = _moments(patterns[p], masks[m], top, bottom, full, columns)
-                at += 3
-            else:
-                out[p, at] = _under_mask(flat[p], flat_masks[m], top * nx, bottom * nx)
-                at += 1
-        if wants_patterns:
-            _add_pattern(flat[p], total, largest)
+    for top in range(0, ny, height):
+        bottom = min(top + height, ny)
+        part = slice(top * nx, bottom * nx)
+        for p in range(n):
+            at = 0
+            for m in range(masks.shape[0]):
+                first, last = max(rows[m, 0], top), min(rows[m, 1], bottom)
+                if first < last and moments[m]:
+                    sums = _moments(patterns[p], masks[m], first, last, rows[m, 2], columns)
+                    for k in range(3):
+                        out[p, at + k] += sums[k]
+                elif first < last:
+                    out[p, at] += _sum(flat[p, first * nx : last * nx], flat_masks[m, first * nx : last * nx])
+                at += 3 if moments[m] else 1
+            if wants[0] and p % 4 == 3:
+                _add_four(
+                    flat[p - 3, part], flat[p - 2, part], flat[p - 1, part], flat[p, part], total[part], largest[part]
+                )
+            elif wants[0] and p >= n - n % 4:
+                _add(flat[p, part], total[part], largest[part])
+            if wants[1]:
+                _add_squares(flat[p, part], shift[part], square[part])
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})

@@ -12,6 +12,7 @@ import numpy as np
 __all__ = ["Moments", "Wanted", "merged", "stacked", "swept"]
 
 _SHORT = 2**15 - 1  # rows, columns and patterns whose 16-bit counts add up within 31 bits
+_NEAR = 16384  # detector pixels whose counts, sums and masks fit the nearest cache together
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,6 @@ def swept(patterns: np.ndarray, *, wanted: Wanted) -> tuple[np.ndarray, Moments 
         patterns = patterns.view(np.uint8)
     out = np.zeros((len(patterns), wanted.n_rows))
     counts = patterns.dtype.kind in "iu" and patterns.dtype.itemsize <= 2 and max(wanted.shape) <= _SHORT
-    shared = _counted(patterns, wanted, out) if counts else None
     if not counts:
         _weighed(patterns, _as_weights(wanted), out)
     at = wanted.n_rows - wanted.n_rings - len(wanted.weights)
@@ -75,27 +75,29 @@ def swept(patterns: np.ndarray, *, wanted: Wanted) -> tuple[np.ndarray, Moments 
         from xpycro.processing.diffraction.kernels import ringed
 
         ringed(patterns, wanted.rings, out[:, at + len(wanted.weights) :])
-    if wanted.total and (shared is None or wanted.square):
-        shared = _spread(patterns, wanted)
-    return out, shared
+    shared = _counted(patterns, wanted, out) if counts else _spread(patterns, wanted)
+    return out, shared if wanted.total else None
 
 
-def _counted(patterns: np.ndarray, wanted: Wanted, out: np.ndarray) -> Moments | None:
+def _counted(patterns: np.ndarray, wanted: Wanted, out: np.ndarray) -> Moments:
     """Small integers: sums in integers, exact."""
     from xpycro.processing.diffraction.kernels import counted
 
-    size = patterns.shape[1]
+    count, size = patterns.shape
     images = patterns.reshape(-1, *wanted.shape)
     masks = np.where(wanted.masks, ~np.zeros((), patterns.dtype), np.zeros((), patterns.dtype))
     rows = np.array([_rows(mask) for mask in wanted.masks], dtype=np.int64).reshape(-1, 3)
-    shared = wanted.total and not wanted.square
-    mean, largest = np.zeros(size), patterns[0].copy()
-    for begin in range(0, len(images), _SHORT):
+    mean, largest, shift = np.zeros(size), patterns[0].copy(), patterns[0].copy()
+    squares = np.zeros(size if wanted.square else 0, np.int64)  # about the first pattern: about zero they would cancel
+    wants, height = np.array([wanted.total, wanted.square]), max(1, _NEAR // wanted.shape[1])
+    for begin in range(0, count, _SHORT):
         total = np.zeros(size, np.int32)
         part = slice(begin, begin + _SHORT)
-        counted(images[part], masks, rows, wanted.moments, out[part], total, largest, shared)
+        counted(images[part], masks, rows, wanted.moments, out[part], total, largest, squares, shift, wants, height)
         mean += total
-    return Moments(len(images), mean / len(images), np.zeros(size), largest) if shared else None
+    mean /= count
+    square = squares - count * (mean - shift) ** 2 if wanted.square else np.zeros(size)
+    return Moments(count, mean, square, largest)
 
 
 def _rows(mask: np.ndarray) -> tuple[int, int, int]:

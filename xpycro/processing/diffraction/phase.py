@@ -5,6 +5,7 @@ May import numpy, xarray, scipy (inside functions), engine and the base floor.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TypeVar
 
 import numpy as np
@@ -16,7 +17,7 @@ from xpycro.processing.diffraction.detector import detector_dims
 from xpycro.processing.diffraction.single import mean_pattern
 from xpycro.provenance import recorded
 from xpycro.schema import pick
-from xpycro.units import combine_units
+from xpycro.units import combine_units, conversion
 
 __all__ = ["center", "dpc", "find_rotation", "integrate"]
 
@@ -89,6 +90,19 @@ def _components(com: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray, tuple[str,
     first, second = real_numbers(com[names[0]]), real_numbers(com[names[1]])
     plane = plane_of(first)
     return first, second, plane
+
+
+def _per_metre(part: xr.DataArray) -> xr.DataArray:
+    """A component in cycles per metre; refused where the detector is not calibrated in k."""
+    unit = str(part.attrs.get("units", "1"))
+    try:
+        return part * conversion(unit, "1/m")
+    except ValueError:
+        raise ValueError(
+            f"{part.name} is in {unit!r}, and a phase gradient needs cycles per metre: calibrate the detector first, "
+            "scan.pycro.spectra.calibrate({0: 0, 1: size_of_a_pixel}, 'ky', units='1/m') and 'kx' alike (an angle in "
+            "rad over the wavelength is k)"
+        ) from None
 
 
 @recorded("diffraction.find_rotation")
@@ -165,7 +179,7 @@ def dpc(
     Parameters
     ----------
     com : Dataset
-        ``com_ky, com_kx`` in cycles per metre over two spatial dims, as of `center_of_mass`.
+        ``com_ky, com_kx`` in cycles per metre (or 1/nm, ...) over two spatial dims, as of `center_of_mass`.
     rotation : float or DataArray
         Angle in rad by which the vectors are turned, from the detector's axes to the scan's; as of `find_rotation`.
     voltage : float, optional
@@ -182,6 +196,12 @@ def dpc(
         ``direction`` (rad, from x towards y); with a voltage ``field_y``, ``field_x``: the field integrated along the
         beam, -(h v / e) times the centre of mass with v the electrons' speed, in V.
 
+    Raises
+    ------
+    ValueError
+        If the centre of mass is not in units of k (pixels, angles), components are missing, or the voltage is not
+        positive.
+
     Notes
     -----
     *Laziness*: lazy.
@@ -192,17 +212,19 @@ def dpc(
 
     Examples
     --------
-    >>> com = xr.Dataset({"com_ky": (("y", "x"), [[0.0, 0.0]]), "com_kx": (("y", "x"), [[-1.0, 1.0]])})
+    >>> k = {"units": "1/m"}
+    >>> com = xr.Dataset({"com_ky": (("y", "x"), [[0.0, 0.0]], k), "com_kx": (("y", "x"), [[-1.0, 1.0]], k)})
     >>> dpc(com).gradient_x.values.round(3)
     array([[-6.283,  6.283]])
     """
     first, second, plane = _components(com)
+    first, second = _per_metre(first), _per_metre(second)
     first = -first if flip else first
     cosine, sine = np.cos(rotation), np.sin(rotation)
     turned = (cosine * first + sine * second, cosine * second - sine * first)
     if subtract_mean:
         turned = (turned[0] - turned[0].mean(plane), turned[1] - turned[1].mean(plane))
-    per = combine_units(("rad", 1), (str(first.attrs.get("units", "1")), 1))
+    per = "rad/m"
     variables = {}
     for name, part in zip(("y", "x"), turned, strict=True):
         variables[f"gradient_{name}"] = (2 * np.pi * part).assign_attrs(units=per, long_name=f"Phase gradient {name}")
@@ -215,10 +237,9 @@ def dpc(
             raise ValueError(f"voltage={voltage}: must be positive, in V")
         gamma = 1 + _CHARGE * voltage / (_MASS * _LIGHT**2)
         speed = _LIGHT * np.sqrt(1 - 1 / gamma**2)
-        unit = combine_units(("V m", 1), (str(first.attrs.get("units", "1")), 1))
         for name, part in zip(("y", "x"), turned, strict=True):
             field = -(_PLANCK * speed / _CHARGE) * part
-            variables[f"field_{name}"] = field.assign_attrs(units=unit, long_name=f"Projected field {name}")
+            variables[f"field_{name}"] = field.assign_attrs(units="V", long_name=f"Projected field {name}")
     return xr.Dataset(variables)
 
 
@@ -258,7 +279,8 @@ def integrate(gradient: xr.Dataset, *, periodic: bool = False) -> xr.DataArray:
     Returns
     -------
     DataArray
-        ``phase`` in rad, over the dims of the gradient.
+        ``phase`` over the dims of the gradient: in rad; where the scan is not calibrated (``pixel``), in the product of
+        the two units.
 
     Raises
     ------
@@ -288,8 +310,13 @@ def integrate(gradient: xr.Dataset, *, periodic: bool = False) -> xr.DataArray:
     first, second = real_numbers(gradient["gradient_y"]), real_numbers(gradient["gradient_x"])
     plane = plane_of(first)
     axes = [along(first, dim) for dim in plane]
-    units = combine_units((str(first.attrs.get("units", "1")), 1), (axes[0].units, 1))
+    if axes[0].units != axes[1].units:
+        raise ValueError(f"{plane[0]} is in {axes[0].units} and {plane[1]} in {axes[1].units}: pass equal units")
+    units, scale = combine_units((str(first.attrs.get("units", "1")), 1), (axes[0].units, 1)), 1.0
+    with contextlib.suppress(ValueError):
+        units, scale = "rad", conversion(units, "rad")
     output = chunked.Output(float, plane, attrs={"units": units, "long_name": "Phase"})
     kwargs = {"dy": axes[0].step, "dx": axes[1].step, "periodic": periodic}
     found = chunked.apply(_integrated, first, second, dims=[plane, plane], outputs={"phase": output}, kwargs=kwargs)
-    return found["phase"].transpose(*first.dims)
+    phase = found["phase"].transpose(*first.dims)
+    return (phase * scale).assign_attrs(phase.attrs)

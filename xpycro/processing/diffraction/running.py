@@ -27,9 +27,9 @@ from xpycro.processing.diffraction.passes import Wanted, merged, stacked, swept
 from xpycro.provenance import recorded
 from xpycro.schema import coordinate, pick
 
-__all__ = ["run"]
+__all__ = ["PATTERNS", "run"]
 
-_PATTERNS: dict[type[Reduction], str] = {  # in the order of `passes.stacked`
+PATTERNS: dict[type[Reduction], str] = {  # in the order of `passes.stacked`
     MeanPattern: "mean_pattern",
     MaxPattern: "max_pattern",
     StdPattern: "std_pattern",
@@ -133,7 +133,7 @@ class _Plan:
             fresh = ["radial_profile"]
             self.profile = item
         else:
-            fresh = [_PATTERNS[type(item)]]
+            fresh = [PATTERNS[type(item)]]
         for name in fresh:
             if name in self.names:
                 raise ValueError(f"two reductions are called {name!r}: give detectors a name= each, others once")
@@ -148,7 +148,7 @@ class _Plan:
         number = number.ravel()
         weights = np.array([w * self.keep for w in self.weights.values()], dtype=float).reshape(-1, self.keep.size)
         masks = np.array([m.astype(bool) & self.keep for m in self.masks.values()], dtype=bool).reshape(-1, *shape)
-        patterns = [name for name in _PATTERNS.values() if name in self.names]
+        patterns = [name for name in PATTERNS.values() if name in self.names]
         wanted = Wanted(
             shape=(shape[0], shape[1]),
             masks=masks,
@@ -196,7 +196,7 @@ class _Plan:
             stack = chunked.from_delayed(shared, (3, self.keep.size), float).reshape(3, *shape)
             coords = {d: da.coords[d].variable for d in plane if d in da.coords}
             good = np.where(self.keep, 1.0, np.nan)
-            for place, name in enumerate(_PATTERNS.values()):
+            for place, name in enumerate(PATTERNS.values()):
                 attrs = {"units": units, "long_name": f"{name.split('_')[0].capitalize()} of {label}"}
                 sums[name] = xr.DataArray(stack[place] * good, dims=plane, coords=coords, attrs=attrs)
         return xr.Dataset({name: sums[name] for name in self.names})

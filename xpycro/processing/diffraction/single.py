@@ -5,7 +5,7 @@ May import numpy, xarray, the base floor, `run` and the kinds beside it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import xarray as xr
@@ -15,10 +15,11 @@ from xpycro.processing.diffraction.kinds import (
     MaxPattern,
     MeanPattern,
     RadialProfile,
+    Reduction,
     StdPattern,
     VirtualDetector,
 )
-from xpycro.processing.diffraction.running import run
+from xpycro.processing.diffraction.running import PATTERNS, run
 from xpycro.provenance import recorded
 
 __all__ = ["center_of_mass", "max_pattern", "mean_pattern", "radial_profile", "std_pattern", "virtual_detector"]
@@ -143,15 +144,21 @@ def radial_profile(
     return run(data, [item], variable=variable, dims=dims, exclude=exclude)["radial_profile"]
 
 
-@recorded("diffraction.mean_pattern")
-def mean_pattern(
-    data: xr.DataArray | xr.Dataset,
-    *,
-    variable: str | None = None,
-    dims: Sequence[str] | None = None,
-    exclude: xr.DataArray | None = None,
-) -> xr.DataArray:
-    """The mean of each detector pixel over all positions.
+def _pattern(reduction: Reduction, what: str, example: str) -> Callable[..., xr.DataArray]:
+    """The function of a reduction to one pattern."""
+    name = PATTERNS[type(reduction)]
+
+    def pattern(
+        data: xr.DataArray | xr.Dataset,
+        *,
+        variable: str | None = None,
+        dims: Sequence[str] | None = None,
+        exclude: xr.DataArray | None = None,
+    ) -> xr.DataArray:
+        return run(data, [reduction], variable=variable, dims=dims, exclude=exclude)[name]
+
+    pattern.__name__ = pattern.__qualname__ = name
+    pattern.__doc__ = f"""{what} of each detector pixel over all positions.
 
     Parameters
     ----------
@@ -165,78 +172,17 @@ def mean_pattern(
 
     Notes
     -----
-    *Laziness*: lazy, one pass.
+    *Laziness*: lazy, one pass; for several reductions use `run`.
 
     Examples
     --------
-    >>> scan = xr.DataArray(np.arange(4.0).reshape(2, 2, 1, 1), dims=("y", "x", "ky", "kx"))
-    >>> float(mean_pattern(scan)[0, 0])
-    1.5
+    >>> scan = xr.DataArray(np.array([[[[1.0]], [[5.0]]]]), dims=("y", "x", "ky", "kx"))
+    >>> float({name}(scan)[0, 0])
+    {example}
     """
-    return run(data, [MeanPattern()], variable=variable, dims=dims, exclude=exclude)["mean_pattern"]
+    return recorded(f"diffraction.{name}")(pattern)
 
 
-@recorded("diffraction.max_pattern")
-def max_pattern(
-    data: xr.DataArray | xr.Dataset,
-    *,
-    variable: str | None = None,
-    dims: Sequence[str] | None = None,
-    exclude: xr.DataArray | None = None,
-) -> xr.DataArray:
-    """The largest value of each detector pixel over all positions.
-
-    Parameters
-    ----------
-    data, variable, dims, exclude
-        As in `run`.
-
-    Returns
-    -------
-    DataArray
-        As of `mean_pattern`.
-
-    Notes
-    -----
-    *Laziness*: lazy, one pass.
-
-    Examples
-    --------
-    >>> scan = xr.DataArray(np.array([[[[1.0]], [[3.0]]]]), dims=("y", "x", "ky", "kx"))
-    >>> float(max_pattern(scan)[0, 0])
-    3.0
-    """
-    return run(data, [MaxPattern()], variable=variable, dims=dims, exclude=exclude)["max_pattern"]
-
-
-@recorded("diffraction.std_pattern")
-def std_pattern(
-    data: xr.DataArray | xr.Dataset,
-    *,
-    variable: str | None = None,
-    dims: Sequence[str] | None = None,
-    exclude: xr.DataArray | None = None,
-) -> xr.DataArray:
-    """The standard deviation of each detector pixel over all positions (divided by their number).
-
-    Parameters
-    ----------
-    data, variable, dims, exclude
-        As in `run`.
-
-    Returns
-    -------
-    DataArray
-        As of `mean_pattern`.
-
-    Notes
-    -----
-    *Laziness*: lazy, one pass.
-
-    Examples
-    --------
-    >>> scan = xr.DataArray(np.array([[[[1.0]], [[3.0]]]]), dims=("y", "x", "ky", "kx"))
-    >>> float(std_pattern(scan)[0, 0])
-    1.0
-    """
-    return run(data, [StdPattern()], variable=variable, dims=dims, exclude=exclude)["std_pattern"]
+mean_pattern = _pattern(MeanPattern(), "The mean", "3.0")
+max_pattern = _pattern(MaxPattern(), "The largest value", "5.0")
+std_pattern = _pattern(StdPattern(), "The standard deviation (divided by the number of positions)", "2.0")
