@@ -13,7 +13,7 @@ import xpycro as xp
 from tests.io import fuzzing, nexus_samples
 from tests.io.nexus_samples import COLUMNS, GEOMETRY, ROWS, STYLES, make
 from xpycro import schema
-from xpycro.errors import CorruptFile, DimensionError, TranslationError
+from xpycro.errors import CorruptFile, DimensionError, SeveralGroups, TranslationError
 from xpycro.io import formats, hdf5_array
 from xpycro.io.translators import nexus
 
@@ -184,6 +184,32 @@ def test_motors_that_are_no_stages_are_coordinates_of_frames(tmp_path):
     ds = only(sample)
     assert ds.eiger.dims == ("frame", "ky", "kx") and ds.sx.dims == ("frame",) and ds.sx.units == "degree"
     np.testing.assert_allclose(ds.sx, sample.x)
+
+
+def test_a_scan_of_time_has_its_columns_along_frame(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        scan = nexus_samples._group(file, "2.1", "NXentry")
+        scan["title"] = "loopscan 5 0.1"
+        measurement = nexus_samples._group(scan, "measurement", "NXcollection")
+        for name in ("ion1", "elapsed_time"):
+            nexus_samples._group(scan, f"instrument/{name}", "NXdetector")["data"] = np.arange(5.0)
+            measurement[name] = h5py.SoftLink(f"/2.1/instrument/{name}/data")
+    ds = nexus.read(str(tmp_path / "a.h5"))[""]
+    assert ds.ion1.dims == ("frame",) and schema.problems(ds) == []
+    np.testing.assert_array_equal(ds.ion1, np.arange(5))
+
+
+def test_one_scan_of_a_file_of_many(tmp_path):
+    sample = make(tmp_path, "bliss")
+    with h5py.File(sample.path, "r+") as file:
+        for n in (8, 9):
+            file.copy("7.1", f"{n}.1")
+            file[f"{n}.1/instrument/ion1/data"][...] = n
+    assert set(nexus.read(sample.path)) == {"scan_7_1", "scan_8_1", "scan_9_1"}
+    ds = xp.open(sample.path, entry="8.1")
+    assert (ds.ion1 == 8).all() and ds.mpx.dims == ("y", "x", "ky", "kx")
+    with pytest.raises(SeveralGroups, match=r"7\.1"):
+        xp.open(sample.path, entry="10.1")
 
 
 def test_two_cameras_and_spectra(tmp_path):

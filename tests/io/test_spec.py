@@ -73,9 +73,13 @@ def test_a_mesh_is_a_map(tmp_path, snake):
     np.testing.assert_array_equal(ds.det, expected)
 
 
-def test_a_mesh_that_was_stopped_is_a_list_of_points(tmp_path):
+def test_a_mesh_that_was_stopped_is_nan_and_flagged(tmp_path):
     ds = scans(write(tmp_path, HEAD + mesh(n=7)))[""]
-    assert ds.det.dims == ("point",) and ds.sx.dims == ("point",) and ds.mca.shape == (7, 6)
+    np.testing.assert_array_equal(ds.det, [[0, 7, 14, 21], [28, 35, 42, np.nan]])
+    assert ds.measured.values.tolist() == [[True] * 4, [True] * 3 + [False]]
+    assert ds.mca.shape == (2, 4, 6) and np.isnan(ds.mca[1, 3]).all() and np.isfinite(ds.mca[1, 2]).all()
+    early = scans(write(tmp_path, HEAD + mesh(n=3)))[""]
+    assert early.det.shape == (1, 3) and "measured" not in early  # the one line, as far as it came
 
 
 def test_what_cannot_be_read_is_named(tmp_path):

@@ -35,7 +35,10 @@ DIALECTS = (
     _hdf5("emd", (".emd", ".h5"), "emd:read", "EMD of the NCEM, Prismatic, py4DSTEM", "TEM and STEM"),
     _hdf5(
         "nexus", (".nxs", ".h5", ".hdf5", ".nx"), "nexus:read", "NeXus scans and NXdata", "synchrotrons, neutrons, any",
-        options={"scan_shape": "(lines, points) of a scan, instead of its motors", **_GUARD},
+        options={
+            "scan_shape": "(lines, points) of a scan, instead of its motors",
+            "entry": 'read one entry only, such as "7.1" of a file of many scans', **_GUARD,
+        },
     ),
     _hdf5(
         "tofwerk", (".h5",), "tofwerk:read", "TofDAQ mass spectra, images and depth profiles",

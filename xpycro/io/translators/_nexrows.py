@@ -177,6 +177,8 @@ class Table:
         motors = [d.shape for n, d in found.items() if self._is_motor(n, d)]
         grids = Counter(shape for shape in motors if len(shape) >= 2)
         lists = Counter(shape for shape in motors if len(shape) == 1)
+        if not motors:  # a time scan: the columns of the table
+            lists = Counter(d.shape for d in found.values() if d.ndim == 1 and address(d) in self.said)
         counted = grids or lists
         return tuple(map(int, max(counted, key=lambda s: (counted[s], math.prod(s))))) if counted else ()
 

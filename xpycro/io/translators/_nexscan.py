@@ -66,7 +66,7 @@ def find(entry: Entry, scan_shape: Sequence[int] | None, attrs: Mapping[str, Any
     frames = [row for row in table.rows if len(row.inner) == 2]
     moved = [row for row in table.rows if row.motor and not row.inner]
     counted = [row for row in table.rows if not row.motor]
-    if not counted or not (moved or frames):
+    if not counted or not (moved or frames or table.said):
         if entry.missing and not table.plots:
             name, file = next(iter(entry.missing.items()))
             raise CorruptFile(f"its data lie in {file!r}, which is not there", path=entry.path, field=name)

@@ -6,21 +6,22 @@ May import numpy, xarray, schema and io below, h5py inside functions.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from xpycro.errors import CorruptFile, NotThisFormat
+from xpycro.errors import CorruptFile, NotThisFormat, SeveralGroups
 from xpycro.io import hdf5_array
 from xpycro.io.hdf5_guard import Contents, opened
 from xpycro.io.translators import _h5tools as h5
 from xpycro.io.translators import hdf5_generic
 from xpycro.io.translators._axes import Axis, axis_units, data_units, layout
 from xpycro.io.translators._common import iso_time
-from xpycro.io.translators._nexrows import address, entries
+from xpycro.io.translators._nexrows import Entry, address, entries
 from xpycro.io.translators._nexscan import find
 from xpycro.io.translators._signals import Signal, collect
 from xpycro.schema import coordinate, identifier, identifiers
@@ -29,7 +30,12 @@ __all__ = ["read"]
 
 
 def read(
-    path: str, *, scan_shape: tuple[int, int] | None = None, trust: bool = False, isolate: bool = False
+    path: str,
+    *,
+    scan_shape: tuple[int, int] | None = None,
+    entry: str | None = None,
+    trust: bool = False,
+    isolate: bool = False,
 ) -> dict[str, xr.Dataset]:
     """Read the scans and the plottable data of a NeXus file.
 
@@ -39,6 +45,8 @@ def read(
     scan_shape : (int, int), optional
         Lines and points of a scan, instead of what its motors say; the first line lies at the top, the last may be
         incomplete.
+    entry : str, optional
+        Read one entry only, such as ``"7.1"`` of a file of many scans.
     trust : bool, optional
         Follow links and external storage outside the folder too.
     isolate : bool, optional
@@ -59,6 +67,8 @@ def read(
     NotThisFormat, CorruptFile, UnsupportedVariant
     DimensionError
         If `scan_shape` does not fit the number of frames.
+    SeveralGroups
+        If there is no such `entry`; the message lists them.
 
     Notes
     -----
@@ -69,9 +79,18 @@ def read(
     NeXus manual, "NXdata", https://manual.nexusformat.org/classes/base_classes/NXdata.html
     """
     with opened(path, trust=trust, isolate=isolate) as (file, contents):
-        scans, used = _scans(path, file, contents, scan_shape)
+        found = entries(path, file, contents)
+        places = list(contents.groups)
+        if entry is not None:
+            wanted = f"/{entry.strip('/')}"
+            if wanted not in [one.where for one in found]:
+                there = [one.where.strip("/") for one in found]
+                raise SeveralGroups(f"entry={entry!r}: {os.path.basename(path)} has {there}")
+            found = [one for one in found if one.where == wanted]
+            places = [where for where in places if f"{where}/".startswith(f"{wanted}/")]
+        scans, used = _scans(found, scan_shape)
         signals: list[Signal] = []
-        for where in contents.groups:
+        for where in places:
             group = file[where]
             if h5.text(group.attrs.get("NX_class")) in ("NXdata", "NXmonitor", "NXdetector", "NXlog"):
                 signals += _data(path, group, where, contents, used)
@@ -82,22 +101,20 @@ def read(
         if not signals:
             raise NotThisFormat("no group has an NX_class", path=path)
         names = h5.group_names([signal.group for signal in signals])
-        entry = _entry(file)
+        said = _entry(file)
         header = h5.metadata(file)
         signals = [replace(signal, group=name) for signal, name in zip(signals, names, strict=True)]
-        groups = collect(signals, header, apart=False, **entry)
+        groups = collect(signals, header, apart=False, **said)
         if scans and "" in groups:
             groups = {names[0]: groups[""]}
         return {**scans, **{name if name not in scans else f"{name}_data": ds for name, ds in groups.items()}}
 
 
-def _scans(
-    path: str, file: Any, contents: Contents, scan_shape: tuple[int, int] | None
-) -> tuple[dict[str, xr.Dataset], set[Any]]:
+def _scans(parts: Sequence[Entry], scan_shape: tuple[int, int] | None) -> tuple[dict[str, xr.Dataset], set[Any]]:
     """The scans by entry, and the addresses of what is in them."""
     found: dict[tuple[str, str], xr.Dataset] = {}
     used: set[Any] = set()
-    for entry in entries(path, file, contents):
+    for entry in parts:
         scan = find(entry, scan_shape, _said(entry.group))
         if scan is not None:
             found.update({(entry.where, name): ds for name, ds in scan.groups.items()})

@@ -41,9 +41,9 @@ def scans(path: str) -> dict[str, xr.Dataset]:
     -------
     dict of str to Dataset
         A group for each scan, ``scan_1`` and on (one alone: ``""``): every counter is a variable over ``point`` with
-        the motors that moved as coordinates, named and in the units of the beam line (SPEC writes none); of a complete
-        mesh over ``y, x``, the first motor along x. A spectrum of a multichannel analyser (``@A``) is
-        ``mca(point, channel)``. Motors that stood still are in the header.
+        the motors that moved as coordinates, named and in the units of the beam line (SPEC writes none); of a mesh over
+        ``y, x``, the first motor along x, what a stopped one did not reach NaN and flagged in ``measured``. A spectrum
+        of a multichannel analyser (``@A``) is ``mca(point, channel)``. Motors that stood still are in the header.
 
     Raises
     ------
@@ -128,11 +128,11 @@ def _dataset(
     if len(command) < 2:
         raise cursor.corrupt(f"{said['S']!r} names no scan", "#S", at)
     moved = _moved(command, labels, motors)
-    names = dict(zip(labels, identifiers(labels, ("point", "y", "x", "channel")), strict=True))
+    names = dict(zip(labels, identifiers(labels, ("point", "y", "x", "channel", "measured")), strict=True))
     grid = None
     if len(moved) == 2 and command[1] in _MESH:
         fast, slow = (table[:, labels.index(name)] for name in moved)
-        grid = raster(slow, fast)
+        grid = raster(slow, fast, partial=True)
     coords: dict[str, Any] = {}
     if grid is None:
         dims: tuple[str, ...] = ("point",)
@@ -148,11 +148,23 @@ def _dataset(
         for dim, values, name in (("y", grid.y, moved[1]), ("x", grid.x, moved[0])):
             coords[dim] = coordinate(dim, values, units="1", long_name=name)
     variables: dict[str, Any] = {}
+    there = place >= 0
+
+    def laid(values: np.ndarray) -> np.ndarray:
+        """Rows where they were taken; NaN where none was."""
+        if there.all():
+            return values[place]
+        out = np.full((*place.shape, *values.shape[1:]), np.nan)
+        out[there] = values[place[there]]
+        return out
+
     for number, label in enumerate(labels):
         if label not in moved:
-            variables[names[label]] = xr.Variable(dims, table[:, number][place], {"units": "1", "long_name": label})
+            variables[names[label]] = xr.Variable(dims, laid(table[:, number]), {"units": "1", "long_name": label})
+    if not there.all():
+        variables["measured"] = xr.Variable(dims, there, {"units": "1", "long_name": "Measured pixels"})
     if spectra:
-        stacked = np.array(spectra)[place]
+        stacked = laid(np.array(spectra))
         variables["mca"] = xr.Variable((*dims, "channel"), stacked, {"units": "counts", "long_name": "MCA"})
         coords["channel"] = coordinate("channel", np.arange(stacked.shape[-1]), dimension_type="spectral")
     positions = {int(k[1:]): v.split() for k, v in said.items() if re.fullmatch(r"P\d+", k)}
