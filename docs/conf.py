@@ -31,10 +31,7 @@ extensions = [
     "api_pages",
 ]
 exclude_patterns = ["_build", "_ext"]
-suppress_warnings = [
-    "mystnb.unknown_mime_type",  # HoloViews offers its own besides HTML
-    "toc.not_included",  # a page of the guide may be linked before it has its place in the list
-]
+suppress_warnings = ["mystnb.unknown_mime_type"]  # HoloViews offers its own besides HTML
 
 # prose
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "attrs_inline"]

@@ -1,5 +1,7 @@
 """The pages of docs/api, written from the public names when the site is built, and links to them from the prose.
 
+A page of docs that no table of contents names stands in that of the guide.
+
 A page for each namespace of ``xp.``, one for the functions that stand in ``xp.`` itself, and one for the accessor. In
 prose ``xp.decompose.svd`` and ``xp.open(path)``, set as code, lead to their entries.
 """
@@ -111,6 +113,21 @@ def write(app: Sphinx) -> None:
             target.write_text(text, encoding="utf-8")
 
 
+def list_the_rest(app: Sphinx, name: str, source: list[str]) -> None:
+    """Put pages that no table of contents names below the guide."""
+    if name != "guide":
+        return
+    folder = Path(app.srcdir)
+    texts = [page.read_text(encoding="utf-8") for page in (*folder.glob("*.md"), folder / "api" / "index.md")]
+    tables = [
+        table for text in texts for table in re.findall(r"^```\{toctree\}$(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    ]
+    named = {line.strip().removeprefix("../") for table in tables for line in table.splitlines()} | {"index"}
+    rest = sorted(page.stem for page in folder.glob("*.md") if page.stem not in named)
+    if rest:
+        source[0] += "\n```{toctree}\n:hidden:\n\n" + "\n".join(rest) + "\n```\n"
+
+
 class LinkNames(SphinxTransform):
     """Makes ``xp.name`` in running text a link to its entry."""
 
@@ -130,5 +147,6 @@ class LinkNames(SphinxTransform):
 
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("builder-inited", write)
+    app.connect("source-read", list_the_rest)
     app.add_transform(LinkNames)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
