@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import holoviews as hv
 import numpy as np
 import pytest
 
@@ -9,6 +10,7 @@ from tests.conftest import raise_if_dask_computes
 from tests.viz import samples
 from tests.viz.test_explore import until
 from xpycro.errors import DimensionError
+from xpycro.viz import diffraction as viz
 from xpycro.viz import plot
 from xpycro.viz.diffraction import diffraction_explorer
 
@@ -41,12 +43,49 @@ def test_in_a_file(report_page):
 @pytest.mark.browser
 def test_served(served):
     da = samples.patterns()
-    page = served(lambda: plot.diffraction(da.chunk({"y": 2}), log=False))
+    page = served(lambda: plot.diffraction(da.chunk({"y": 2}), log=False, inner=0.1))
     page.tap("Virtual image", 10, 2)
     until(lambda: page.image("Pattern at"), da.isel(y=1, x=5).values.astype(float))
+    page.drag("Virtual image", (10, 2), (2, 6))
+    until(lambda: page.image("Pattern at"), da.isel(y=3, x=1).values.astype(float))
     page.drag("Pattern at", (0.0, 0.0), (0.3, -0.2))
     outer = 0.2 * (2 + 2 / 15)
-    until(lambda: page.image("Virtual image"), summed(da, 0.3, -0.2, 0.0, outer))
+    until(lambda: page.image("Virtual image"), summed(da, 0.3, -0.2, 0.1, outer))
+    page.drag("Pattern at", (0.3, -0.2 + outer), (0.3, 0.47))  # by its ring
+    until(lambda: page.image("Virtual image"), summed(da, 0.3, -0.2, 0.1, 0.67))
+
+
+def test_while_it_is_dragged_a_small_cube_answers_and_the_rest_is_read_on_release(monkeypatch):
+    da = samples.patterns()
+    monkeypatch.setattr(viz, "SMALL", 5 * 7 * 8 * 8)
+    drawn = plot.diffraction(da.chunk({"y": 2}), log=False)
+    image, _ = list(drawn)
+    state = drawn._pycro_state
+
+    def shown():
+        return image[()].Image.I.dimension_values(2, flat=False)
+
+    detector = (0.2, 0.1, 0.0, 0.5)
+    state.event(x=0.2, y=0.1, outer=0.5, exact="moving")
+    with raise_if_dask_computes(1) as counted:
+        binned = da.values.astype(float).reshape(5, 7, 8, 2, 8, 2).sum(axis=(3, 5))
+        k = da.kx.values.reshape(8, 2).mean(axis=1) * 1e-9
+        inside = np.hypot(k[None, :] - 0.2, k[:, None] - 0.1) <= 0.5
+        np.testing.assert_allclose(shown(), (binned * inside).sum(axis=(2, 3)))
+        state.event(x=0.0)
+        shown()
+        assert counted.total == 1  # read once
+    state.event(x=0.2, exact="yes")
+    np.testing.assert_allclose(shown(), summed(da, *detector))
+
+
+def test_a_costly_image_is_announced_before_it_is_read(monkeypatch):
+    da = samples.patterns().chunk({"y": 2})
+    monkeypatch.setattr(viz, "COSTLY", 10_000)  # bytes
+    drawn = plot.diffraction(da, log=False)
+    image, _ = list(drawn)
+    title = hv.Store.lookup_options("bokeh", image[()], "plot").kwargs["title"]
+    assert title == "Preview: 1 of 4 positions; double tap the pattern to read 0 MiB"
 
 
 def test_building_reads_nothing_and_a_position_one_pattern():
@@ -56,7 +95,7 @@ def test_building_reads_nothing_and_a_position_one_pattern():
         assert counted.total == 0
         image, pattern = list(drawn)
         image[()], pattern[()]
-        drawn._pycro_state.event(ix=3)
+        drawn._pycro_state.event(pixel=3)
         image[()]
         assert counted.total == 2
     assert plot.chosen(drawn).startswith("diffraction")

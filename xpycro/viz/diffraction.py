@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,13 @@ from xpycro.engine import chunked
 from xpycro.errors import DimensionError
 from xpycro.viz import parts as _parts
 from xpycro.viz import pictures, scripts, static, style
-from xpycro.viz.live import callback, linked
-from xpycro.viz.navigator import ring
+from xpycro.viz.live import COSTLY, amount, attempt, callback, linked, touched, undraggable
+from xpycro.viz.navigator import Navigator
 from xpycro.viz.packing import packed
 
 __all__ = ["diffraction", "diffraction_explorer"]
 
-MAX_EXACT = 256 * 2**20
+SMALL = 8_000_000  # values of the cube that follows a detector while it is dragged
 
 
 def _planes(da: xr.DataArray) -> tuple[tuple[str, str], tuple[str, str]]:
@@ -43,44 +44,83 @@ def _planes(da: xr.DataArray) -> tuple[tuple[str, str], tuple[str, str]]:
 
 
 class Scan:
-    """Patterns by position, and virtual images of a thinned scan small enough to be summed at every move."""
+    """Patterns by position and virtual images, exact or of a small cube that answers at every move of a detector."""
 
     def __init__(self, da: xr.DataArray) -> None:
         self.nav, self.k = _planes(da)
         da = da.transpose(..., *self.nav, *self.k)
         da = da.squeeze([d for d in da.dims if d not in (*self.nav, *self.k)])
         self.da = _parts.ascending(da, (*self.nav, *self.k))
-        self.every = max(1, math.ceil(math.sqrt(da.nbytes / MAX_EXACT)))
-        self.preview = self.da.isel({d: slice(None, None, self.every) for d in self.nav})
         self.kx, self.ky = style.plane_axes(self.da, self.k[1], self.k[0])
-        self.axes = style.plane_axes(self.preview, self.nav[1], self.nav[0])
-        self.full = style.plane_axes(self.da, self.nav[1], self.nav[0])
+        self.over = Navigator.of(self.da, self.nav)
+        self.every = max(1, math.ceil(math.sqrt(da.nbytes / COSTLY)))
+        positions = math.prod(-(-n // self.every) for n in self.over.shape)
+        room = max(8, math.isqrt(SMALL // max(positions, 1)))  # detector pixels a side that the small cube holds
+        self.bins = {d: -(-self.da.sizes[d] // room) for d in self.k}
         self.read = functools.lru_cache(maxsize=8)(self._read)
-        self.virtual = functools.lru_cache(maxsize=8)(self._virtual)
+        self.exact = functools.lru_cache(maxsize=8)(self._exact)
 
-    def _read(self, iy: int, ix: int) -> np.ndarray:
-        return style.read(self.da.isel({self.nav[0]: iy, self.nav[1]: ix}))
+    @property
+    def whole(self) -> bool:
+        """Whether the small cube is the scan itself."""
+        return self.every == 1 and max(self.bins.values()) == 1
+
+    def _read(self, pixel: int) -> np.ndarray:
+        return style.read(self.da.isel(self.over.at(pixel)))
 
     def mask(self, x: float, y: float, inner: float, outer: float) -> np.ndarray:
         """Which detector pixels lie between two radii about a place, in display units."""
-        radius = np.hypot(self.kx.values[None, :] - x, self.ky.values[:, None] - y)
-        return (radius >= inner) & (radius <= outer)
+        return _between(self.kx.values, self.ky.values, x, y, inner, outer)
 
-    def _virtual(self, x: float, y: float, inner: float, outer: float) -> np.ndarray:
+    def _window(self, mask: np.ndarray) -> dict[str, slice]:
+        """The rows and columns that a detector covers."""
+        found = [np.flatnonzero(mask.any(axis=1 - a)) for a in (0, 1)]
+        return {
+            d: slice(int(f[0]), int(f[-1]) + 1) if f.size else slice(0, 0) for d, f in zip(self.k, found, strict=True)
+        }
+
+    def cost(self, x: float, y: float, inner: float, outer: float) -> int:
+        """How many bytes the exact image of a detector reads."""
+        if not chunked.is_lazy(self.da):
+            return 0
+        return touched(self.da, self._window(self.mask(x, y, inner, outer)))
+
+    def _exact(self, x: float, y: float, inner: float, outer: float) -> np.ndarray:
         mask = self.mask(x, y, inner, outer)
-        inside = self.preview
-        rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        if rows.size == 0:
-            return np.zeros([self.preview.sizes[d] for d in self.nav])
-        window = {self.k[0]: slice(rows[0], rows[-1] + 1), self.k[1]: slice(cols[0], cols[-1] + 1)}
-        inside = chunked.lazily(inside.isel(window))  # what the detector does not cover is not read
-        weight = xr.DataArray(mask[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1].astype(float), dims=self.k)
+        window = self._window(mask)
+        inside = chunked.lazily(self.da.isel(window))  # what the detector does not cover is not read
+        weight = xr.DataArray(mask[tuple(window[d] for d in self.k)].astype(float), dims=self.k)
         return style.read(xr.dot(inside.astype(float), weight, dim=list(self.k)).transpose(*self.nav))
+
+    @functools.cached_property
+    def small(self) -> np.ndarray:
+        """Counts of every n-th position in detector bins, read once, when a detector is first moved."""
+        part = self.da.isel({d: slice(None, None, self.every) for d in self.nav})
+        if max(self.bins.values()) > 1:
+            part = chunked.lazily(part).coarsen(self.bins, boundary="pad").sum()  # type: ignore[attr-defined]
+        return style.read(part)
+
+    def preview(self, x: float, y: float, inner: float, outer: float) -> np.ndarray:
+        """The image of a detector from the small cube."""
+        kx, ky = (_binned_axis(a.values, self.bins[d]) for a, d in ((self.kx, self.k[1]), (self.ky, self.k[0])))
+        mask = _between(kx, ky, x, y, inner, outer)
+        return self.small[..., mask].sum(axis=-1, dtype=float)
 
     def centre(self) -> tuple[float, float, float]:
         """Middle of the detector and a fifth of its shorter side."""
         middle = [float(a.values.mean()) for a in (self.kx, self.ky)]
         return middle[0], middle[1], 0.2 * min(float(np.ptp(self.kx.edges)), float(np.ptp(self.ky.edges)))
+
+
+def _between(kx: np.ndarray, ky: np.ndarray, x: float, y: float, inner: float, outer: float) -> np.ndarray:
+    radius = np.hypot(kx[None, :] - x, ky[:, None] - y)
+    return (radius >= inner) & (radius <= outer)
+
+
+def _binned_axis(values: np.ndarray, size: int) -> np.ndarray:
+    """The middles of bins of `size` samples, the last of which may have fewer."""
+    starts = np.arange(0, values.size, size)
+    return np.add.reduceat(values, starts) / np.diff(np.append(starts, values.size))
 
 
 def diffraction(
@@ -92,7 +132,11 @@ def diffraction(
     log: bool = True,
     size: int = 320,
 ) -> Any:
-    """A 4D scan: tap a position for its pattern; tap or drag in the pattern to move a detector and see its image.
+    """A 4D scan: tap or drag on the image for the pattern there; drag a detector in the pattern for its image.
+
+    A drag that begins on the detector's ring changes its radius, any other its place. While it is dragged, the image
+    follows from a small copy of the scan (every n-th position, detector pixels in bins); on release it is exact. Where
+    that would read more than 256 MB, the title says how much, and a double tap in the pattern does it.
 
     Parameters
     ----------
@@ -119,8 +163,8 @@ def diffraction(
 
     Notes
     -----
-    *Laziness*: nothing is read when it is built. A position reads one pattern; a detector reads what it covers, of
-    every n-th position where the scan exceeds 256 MB, and the title says so.
+    *Laziness*: nothing is read when it is built. A position reads one pattern; a detector what it covers; the first
+    drag at most 256 MB for the small copy.
 
     Examples
     --------
@@ -132,20 +176,36 @@ def diffraction(
     scan = Scan(da)
     x, y, wide = scan.centre()
     x, y = center or (x, y)
-    ny, nx = (da.sizes[d] for d in scan.nav)
-    state = hv.streams.Stream.define(
-        "Detector", iy=ny // 2, ix=nx // 2, x=x, y=y, inner=float(inner), outer=float(radius or wide)
-    )()
+    begin = {"x": float(x), "y": float(y), "inner": float(inner), "outer": float(radius or wide)}
+    state = hv.streams.Stream.define("Detector", pixel=scan.over.middle, **begin, exact="")()
+    state.event(exact=_exactness(scan, state))
     shown = style.quantity(da)
 
-    def to_position(px: float, py: float) -> None:
-        state.event(ix=scan.full[0].nearest(px), iy=scan.full[1].nearest(py))
+    def to_position(px: float, py: float, *_: Any) -> None:
+        state.event(pixel=scan.over.nearest(px, py))
 
-    def to_detector(px: float, py: float) -> None:
-        state.event(x=float(px), y=float(py))
+    drag: dict[str, Any] = {}
 
-    image = linked(callback(_virtual_image, scan, shown, size), [], state, {"Tap": to_position})
-    pattern = linked(callback(_pattern, scan, shown, log, size), [], state, {"Tap": to_detector, "PanEnd": to_detector})
+    def to_detector(px: float, py: float, *begin: float, done: bool = True) -> None:
+        if begin and drag.get("begin") != begin:
+            drag.update(begin=begin, takes=_grabbed(state, *begin))
+        taken = drag["takes"] if begin else "place"
+        if taken == "place":
+            state.update(x=float(px), y=float(py))
+        else:
+            least = 0.0 if taken == "outer" and state.inner == 0 else 1e-3 * wide
+            state.update(**{taken: max(float(np.hypot(px - state.x, py - state.y)), least)})
+        state.event(exact=_exactness(scan, state) if done else "moving")
+
+    def dragged(px: float, py: float, x0: float, y0: float, done: bool) -> None:
+        to_detector(px, py, x0, y0, done=done)
+
+    def to_exact(px: float, py: float) -> None:
+        state.event(exact="yes")
+
+    image = linked(callback(_virtual_image, scan, shown, size), [], state, {"Tap": to_position, "Drag": to_position})
+    moves: dict[str, Any] = {"Tap": to_detector, "Drag": dragged, "DoubleTap": to_exact}
+    pattern = linked(callback(_pattern, scan, shown, log, size), [], state, moves)
     layout = pictures.gather([image, pattern], cols=2)
     layout._pycro_state = state
     return style.remember(
@@ -155,33 +215,58 @@ def diffraction(
     )
 
 
+def _exactness(scan: Scan, state: Any) -> str:
+    """Whether a detector at rest gets its exact image: ``yes``, or what that would read."""
+    size = scan.cost(state.x, state.y, state.inner, state.outer)
+    return "yes" if size <= COSTLY else amount(size)
+
+
+def _grabbed(state: Any, x: float, y: float) -> str:
+    """What a drag that begins at a place takes hold of: a ring of the detector, or the detector."""
+    distance = float(np.hypot(x - state.x, y - state.y))
+    for ring_ in ("outer", "inner"):
+        radius = getattr(state, ring_)
+        if radius > 0 and abs(distance - radius) <= 0.15 * state.outer:
+            return ring_
+    return "place"
+
+
 def _virtual_image(
-    scan: Scan, shown: style.Quantity, size: int, _: Any, *, iy: int, ix: int, x: float, y: float, inner: float,
-    outer: float,
+    scan: Scan, shown: style.Quantity, size: int, _: Any, *, pixel: int, x: float, y: float, inner: float,
+    outer: float, exact: str,
 ) -> Any:  # fmt: skip
     hv = style.backend()
-    values = scan.virtual(x, y, inner, outer)
-    drawn = pictures.mesh(
-        values, *scan.axes, style.colours(xr.DataArray(values), values, symmetric=False), shown, size=size
+    full = exact == "yes" and not scan.whole
+    detector = (x, y, inner, outer)
+    shape = scan.over.shape
+    x_axis, y_axis = scan.over.axes
+    title = "Virtual image"
+    if not full and not scan.whole:
+        x_axis, y_axis = (replace(a, values=a.values[:: scan.every]) for a in (x_axis, y_axis))
+        shape = tuple(-(-n // scan.every) for n in shape)
+        title = f"Preview: 1 of {scan.every**2} positions" if scan.every > 1 else "Preview"
+        title += "" if exact == "moving" else f"; double tap the pattern to read {exact}"
+    values, problem = attempt(lambda: (scan.exact if full else scan.preview)(*detector), shape)
+    colour = style.colours(xr.DataArray(values), values, symmetric=False)
+    drawn = pictures.mesh(values, x_axis, y_axis, colour, shown, size=size)
+    return style.dress(
+        hv.Overlay([drawn, *scan.over.ring(pixel, drawn.kdims)]), title=problem or title, hooks=[undraggable]
     )
-    rings = ring((scan.full[0].values[ix], scan.full[1].values[iy]), drawn.kdims)
-    note = f", every {scan.every}th position" if scan.every > 1 else ""
-    return style.dress(hv.Overlay([drawn, *rings]), title=f"Virtual image{note}")
 
 
 def _pattern(
-    scan: Scan, shown: style.Quantity, log: bool, size: int, _: Any, *, iy: int, ix: int, x: float, y: float,
-    inner: float, outer: float,
+    scan: Scan, shown: style.Quantity, log: bool, size: int, _: Any, *, pixel: int, x: float, y: float, inner: float,
+    outer: float, exact: str,
 ) -> Any:  # fmt: skip
     hv = style.backend()
-    values = scan.read(iy, ix)
-    where = f"{scan.full[0].text(ix)}, {scan.full[1].text(iy)}"
+    values, problem = attempt(lambda: scan.read(pixel), [scan.ky.values.size, scan.kx.values.size])
     drawn = pictures.mesh(*_logged(values, log), scan.kx, scan.ky, _pattern_colours(values, log), shown, size=size)
     drawn = drawn.opts(backend="bokeh", logz=log)
     rings = [
         hv.Ellipse(x, y, 2 * r).opts(backend="bokeh", color=style.CURSOR, line_width=2) for r in (outer, inner) if r > 0
     ]
-    return style.dress(hv.Overlay([drawn, *rings]), title=f"Pattern at {where}", hooks=[static.no_pan])
+    title = problem or f"Pattern at {scan.over.where(pixel)}"
+    return style.dress(hv.Overlay([drawn, *rings]), title=title, hooks=[undraggable])
 
 
 def _logged(values: np.ndarray, log: bool) -> tuple[np.ndarray]:

@@ -16,7 +16,7 @@ import xarray as xr
 from xpycro import provenance, schema
 from xpycro.viz import curves, pictures, static_fit, style
 from xpycro.viz import parts as _parts
-from xpycro.viz.live import Channel, callback, channels_of, linked
+from xpycro.viz.live import Channel, attempt, callback, channels_of, linked, undraggable
 from xpycro.viz.navigator import Navigator
 from xpycro.viz.ranks import needs
 
@@ -84,10 +84,13 @@ def fit(result: xr.Dataset, data: xr.DataArray | None = None, *, size: int = 200
     over = Navigator.of(view["r2"], nav)
     state = hv.streams.Stream.define("Pixel", pixel=over.middle)()
 
-    def to_pixel(x: float, y: float) -> None:
+    def to_pixel(x: float, y: float, *_: Any) -> None:
         state.event(pixel=over.nearest(x, y))
 
-    maps = [linked(callback(_parameter_map, view, name, over, size), [], state, {"Tap": to_pixel}) for name in names]
+    maps = [
+        linked(callback(_parameter_map, view, name, over, size), [], state, {"Tap": to_pixel, "Drag": to_pixel})
+        for name in names
+    ]
     channels = channels_of(measured)
     panels = [
         hv.DynamicMap(
@@ -162,20 +165,23 @@ def _parameter_map(view: xr.Dataset, name: str, over: Navigator, size: int, _: A
     values = style.read(da)
     shown = style.quantity(da, values, label="r²" if name == "r2" else None)
     drawn = over.draw(values * shown.factor, da, shown, size=size, title=shown.title)
-    return style.dress(hv.Overlay([drawn, *over.ring(pixel, drawn.kdims)]), title=shown.title, hooks=[style.roomy])
+    return style.dress(
+        hv.Overlay([drawn, *over.ring(pixel, drawn.kdims)]), title=shown.title, hooks=[style.roomy, undraggable]
+    )
 
 
 def _fitted(
     view: xr.Dataset, measured: xr.DataArray, signal: str, channel: Channel, over: Navigator, names: list[str], _: Any,
     pixel: int,
 ) -> Any:  # fmt: skip
-    at = over.at(pixel)
+    at, count = over.at(pixel), measured.sizes[signal]
     one = view.isel({d: slice(i, i + 1) for d, i in at.items()})
+    raw, problem = attempt(lambda: style.read(measured.isel(at)), [count])
     model = style.read(static_fit.fit_curve(one, measured).transpose(*over.dims, signal)).reshape(-1)
-    values, shown = channel.apply(style.read(measured.isel(at)))
+    values, shown = channel.apply(raw)
     curve, _ = channel.apply(model)
     drawn = _data_and_curve(style.axis(measured, signal), values, curve, shown)
-    words = html.unescape(_describe(one, names))
+    words = problem or html.unescape(_describe(one, names))
     return style.dress(drawn, title=f"{shown.label} at {over.where(pixel)}\n{words}")
 
 

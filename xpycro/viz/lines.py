@@ -14,7 +14,7 @@ import xarray as xr
 from xpycro import schema
 from xpycro.errors import DimensionError
 from xpycro.viz import curves, pictures, scripts, static, style
-from xpycro.viz.live import callback, linked
+from xpycro.viz.live import callback, linked, undraggable
 from xpycro.viz.packing import packed
 
 __all__ = ["lines", "lines_explorer"]
@@ -85,10 +85,10 @@ def lines(da: xr.DataArray, sig: str | None = None, *, size: int = 320) -> Any:
     da, rows, signal = _prepared(da, sig)
     state = hv.streams.Stream.define("Line", row=da.shape[0] // 2, sample=da.shape[1] // 2)()
 
-    def move(x: float, y: float) -> None:
+    def move(x: float, y: float, *_: Any) -> None:
         state.event(row=rows.nearest(y), sample=signal.nearest(x))
 
-    picture = linked(callback(_picture, da, rows, signal, size), [], state, {"Tap": move})
+    picture = linked(callback(_picture, da, rows, signal, size), [], state, {"Tap": move, "Drag": move})
     curve = hv.DynamicMap(callback(_curve, da, rows, signal), streams=[state])
     layout = pictures.gather([picture, curve], cols=2)
     layout._pycro_state = state
@@ -115,7 +115,7 @@ def _picture(
     up = hv.VLine(float(signal.values[sample])).opts(
         backend="bokeh", color=style.CURSOR, line_width=1, line_dash="dashed"
     )
-    return style.dress(hv.Overlay([drawn, across, up]), title=shown.title)
+    return style.dress(hv.Overlay([drawn, across, up]), title=shown.title, hooks=[undraggable])
 
 
 def _curve(da: xr.DataArray, rows: style.Axis, signal: style.Axis, _: Any, *, row: int, sample: int) -> Any:

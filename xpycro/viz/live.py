@@ -20,11 +20,11 @@ from xpycro.viz import pictures, style
 from xpycro.viz.navigator import Navigator
 
 __all__ = [
-    "Channel", "Reader", "anything", "attempt", "callback", "channels_of", "cost", "linked", "state_cost",
-    "undraggable",
+    "COSTLY", "Channel", "Reader", "amount", "anything", "attempt", "callback", "channels_of", "cost", "linked",
+    "state_cost", "touched", "undraggable",
 ]  # fmt: skip
 
-_POINTERS = ("Tap", "DoubleTap", "PointerXY", "PanEnd", "Drag", "BoundsXY", "BoundsX", "Lasso")
+_POINTERS = ("Tap", "DoubleTap", "PointerXY", "Drag", "BoundsXY", "BoundsX", "Lasso")
 
 _KEPT = 8  # planes and spectra remembered, so that moving one cursor does not read again what the other shows
 
@@ -116,23 +116,40 @@ class Reader:
         return xr.DataArray(hit.reshape([self.da.sizes[d] for d in nav]), dims=nav, coords=coords)
 
 
-COSTLY = 256 * 2**20
+COSTLY = 256 * 2**20  # bytes: what would read more says so first
 
 
-def cost(da: xr.DataArray, roles: _parts.Parts) -> dict[str, int]:
-    """About how many bytes a tap (``spectrum``) and a map (``plane``) read, from the chunks of the file or of dask."""
+def touched(da: xr.DataArray, index: Mapping[str, int | slice]) -> int:
+    """About how many bytes of its file reading ``da.isel(index)`` touches, from the chunks of the file or of dask."""
     stored = da.encoding.get("preferred_chunks") or dict(
         zip(map(str, da.dims), da.encoding.get("chunksizes") or (), strict=False)
     )
     blocks = {str(d): max(c) if isinstance(c, tuple | list) else int(c) for d, c in (stored or {}).items()}
     if not blocks and da.chunks is not None:
         blocks = {str(d): max(c) for d, c in da.chunksizes.items()}
+    total = da.dtype.itemsize
+    for dim, size in da.sizes.items():
+        block = max(1, min(blocks.get(str(dim), size), size))
+        at = index.get(str(dim), slice(None))
+        wanted = range(at, at + 1) if isinstance(at, int) else range(*at.indices(size))
+        if len(wanted) == 0:
+            return 0
+        count = -(-(wanted[-1] + 1) // block) - wanted[0] // block
+        total *= min(min(count, len(wanted)) * block, size)
+    return total
 
-    def read(at: Sequence[str]) -> int:
-        sizes = [min(blocks.get(str(d), n), n) if str(d) in at else n for d, n in da.sizes.items()]
-        return int(np.prod(sizes, dtype=np.int64)) * da.dtype.itemsize
 
-    return {"spectrum": read((*roles.nav, *roles.rest)), "plane": read((roles.signal, *roles.rest))}
+def amount(size: int) -> str:
+    """A number of bytes in words."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**29 else f"{size / 2**20:.0f} MiB"
+
+
+def cost(da: xr.DataArray, roles: _parts.Parts) -> dict[str, int]:
+    """About how many bytes a tap (``spectrum``) and a map (``plane``) read."""
+    return {
+        "spectrum": touched(da, dict.fromkeys((*roles.nav, *roles.rest), 0)),
+        "plane": touched(da, dict.fromkeys((roles.signal, *roles.rest), 0)),
+    }
 
 
 def state_cost(da: xr.DataArray, roles: _parts.Parts) -> str:
@@ -140,7 +157,7 @@ def state_cost(da: xr.DataArray, roles: _parts.Parts) -> str:
     if not chunked.is_lazy(da):
         return ""
     dear = {name: size for name, size in cost(da, roles).items() if size > COSTLY}
-    return "; ".join(f"each {name} reads about {size / 2**30:.1f} GiB" for name, size in dear.items())
+    return "; ".join(f"each {name} reads about {amount(size)}" for name, size in dear.items())
 
 
 class Channel:
@@ -207,10 +224,17 @@ def linked(draw: Callable[..., Any], kdims: Sequence[Any], state: Any, moves: Ma
     return drawn
 
 
+def _in_order(name: str) -> int:
+    """Where a stream's value stands among the arguments: the place, where it began, whether it is done."""
+    known = ("x", "y", "x0", "y0", "done")
+    value = name.rpartition("_")[2]
+    return known.index(value) if value in known else 0
+
+
 def _handing(move: Callable[..., None]) -> Callable[..., None]:
     def subscriber(**at: Any) -> None:
         if all(value is not None for value in at.values()):
-            move(*at.values())
+            move(*(at[name] for name in sorted(at, key=_in_order)))
 
     return subscriber
 

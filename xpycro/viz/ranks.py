@@ -17,7 +17,7 @@ from xpycro.errors import DimensionError
 from xpycro.processing import decompose
 from xpycro.viz import curves, pictures, scripts, static, style
 from xpycro.viz import parts as _parts
-from xpycro.viz.live import callback, linked
+from xpycro.viz.live import attempt, callback, linked, undraggable
 from xpycro.viz.navigator import Navigator
 from xpycro.viz.packing import packed
 
@@ -246,15 +246,15 @@ def ranks(result: xr.Dataset, data: xr.DataArray, *, size: int = 300) -> Any:
     held = Ranks(result, data)
     state = hv.streams.Stream.define("Rank", number=0, pixel=held.scores.shape[1] // 2)()
 
-    def to_rank(x: float, y: float) -> None:
+    def to_rank(x: float, y: float, *_: Any) -> None:
         state.event(number=int(np.clip(round(x) - 1, 0, held.scores.shape[0] - 1)))
 
-    def to_pixel(x: float, y: float) -> None:
+    def to_pixel(x: float, y: float, *_: Any) -> None:
         state.event(pixel=held.over.nearest(x, y))
 
     panels = [
-        linked(callback(_scree_panel, result, advised(result), size), [], state, {"Tap": to_rank}),
-        linked(callback(_map_panel, held, size), [], state, {"Tap": to_pixel}),
+        linked(callback(_scree_panel, result, advised(result), size), [], state, {"Tap": to_rank, "Drag": to_rank}),
+        linked(callback(_map_panel, held, size), [], state, {"Tap": to_pixel, "Drag": to_pixel}),
         hv.DynamicMap(callback(_component_panel, held), streams=[state]),
         hv.DynamicMap(callback(_spectrum_panel, held), streams=[state]),
     ]
@@ -272,14 +272,16 @@ def _scree_panel(result: xr.Dataset, rank: xr.Dataset | None, size: int, _: Any,
     drawn = scree(result, rank=rank, width=380, height=int(size * 0.8))
     mark = hv.VLine(number + 1).opts(backend="bokeh", color=style.CURSOR, line_dash="dashed", line_width=1.5)
     title = str(hv.Store.lookup_options("bokeh", drawn, "plot").kwargs["title"])
-    return style.dress(hv.Overlay([*drawn, mark]), title=title, hooks=[style.roomy], logy=True)
+    return style.dress(hv.Overlay([*drawn, mark]), title=title, hooks=[style.roomy, undraggable], logy=True)
 
 
 def _map_panel(held: Ranks, size: int, _: Any, *, number: int, pixel: int) -> Any:
     hv = style.backend()
     title = f"Map {number + 1}" + (f" ({held.map_scale.unit})" if held.map_scale.unit else "")
     drawn = held.over.draw(held.map(number), held.maps.rename("score"), held.map_scale, size=size, title=title)
-    return style.dress(hv.Overlay([drawn, *held.over.ring(pixel, drawn.kdims)]), title=title, hooks=[style.roomy])
+    return style.dress(
+        hv.Overlay([drawn, *held.over.ring(pixel, drawn.kdims)]), title=title, hooks=[style.roomy, undraggable]
+    )
 
 
 def _component_panel(held: Ranks, _: Any, *, number: int, pixel: int) -> Any:
@@ -296,7 +298,8 @@ def _component_panel(held: Ranks, _: Any, *, number: int, pixel: int) -> Any:
 def _spectrum_panel(held: Ranks, _: Any, *, number: int, pixel: int) -> Any:
     hv = style.backend()
     factor = held.scale.factor
-    measured = curves.curve(held.signal, held.measured(pixel) * factor, held.scale, color="#9a9a9a", framewise=True)
+    raw, problem = attempt(lambda: held.measured(pixel), [held.signal.values.size])
+    measured = curves.curve(held.signal, raw * factor, held.scale, color="#9a9a9a", framewise=True)
     made = curves.curve(
         held.signal,
         held.reconstruction(pixel, number + 1) * factor,
@@ -304,7 +307,7 @@ def _spectrum_panel(held: Ranks, _: Any, *, number: int, pixel: int) -> Any:
         color=style.CATEGORIES[3],
         framewise=True,
     )
-    title = f"Data (grey), first {number + 1} (orange) at {held.over.where(pixel)}"
+    title = problem or f"Data (grey), first {number + 1} (orange) at {held.over.where(pixel)}"
     return style.dress(hv.Overlay([measured, made]), title=title, hooks=[style.roomy], show_legend=False)
 
 

@@ -158,11 +158,6 @@ def rings(figures: Sequence[Any], source: Any) -> None:
         figure.scatter("x", "y", source=source, size=13, fill_color=None, line_color=style.CURSOR, line_width=2)
 
 
-def no_pan(plot: Any, element: Any) -> None:
-    """A drag is left to the explorer, not to the pan tool (a HoloViews hook)."""
-    plot.state.toolbar.active_drag = None
-
-
 def _span(figure: Any, location: float) -> Any:
     from bokeh.models.annotations import Span
 

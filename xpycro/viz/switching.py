@@ -16,7 +16,7 @@ from xpycro.engine import results as _results
 from xpycro.errors import DimensionError
 from xpycro.viz import curves, pictures, static_fit, style
 from xpycro.viz import parts as _parts
-from xpycro.viz.live import callback, linked
+from xpycro.viz.live import attempt, callback, linked, undraggable
 from xpycro.viz.navigator import Navigator
 from xpycro.viz.ranks import needs
 
@@ -73,15 +73,15 @@ def switching(result: xr.Dataset, loops: xr.Dataset, sho: xr.Dataset, data: xr.D
     state = hv.streams.Stream.define("Switching", pixel=levels.start, step=0)()
     parameter = hv.Dimension("parameter", values=levels.names, default="switching_bias_positive")
 
-    def to_pixel(x: float, y: float) -> None:
+    def to_pixel(x: float, y: float, *_: Any) -> None:
         state.event(pixel=levels.over.nearest(x, y))
 
-    def to_step(x: float, y: float) -> None:
+    def to_step(x: float, y: float, *_: Any) -> None:
         state.event(step=levels.nearest(state.pixel, x, y))
 
     panels = [
-        linked(callback(_map, levels, size), [parameter], state, {"Tap": to_pixel}),
-        linked(callback(_loop, levels), [], state, {"Tap": to_step}),
+        linked(callback(_map, levels, size), [parameter], state, {"Tap": to_pixel, "Drag": to_pixel}),
+        linked(callback(_loop, levels), [], state, {"Tap": to_step, "Drag": to_step}),
         *(hv.DynamicMap(callback(_spectrum, levels, part), streams=[state]) for part in (0, 1)),
     ]
     layout = pictures.gather(panels, cols=2)
@@ -212,7 +212,7 @@ def _map(levels: Levels, size: int, rest: Any, *, pixel: int, step: int) -> Any:
     shown = style.quantity(da, values, label=called(name))
     drawn = levels.over.draw(values * shown.factor, da, shown, size=size, title=shown.title)
     layers = [drawn, *levels.over.ring(pixel, drawn.kdims)]
-    return style.dress(hv.Overlay(layers), title=shown.title, hooks=[style.roomy])
+    return style.dress(hv.Overlay(layers), title=shown.title, hooks=[style.roomy, undraggable])
 
 
 def _loop(levels: Levels, _: Any, *, pixel: int, step: int) -> Any:
@@ -233,7 +233,13 @@ def _loop(levels: Levels, _: Any, *, pixel: int, step: int) -> Any:
     ]
     title = f"{shown.label} at {levels.over.where(pixel)}"
     return style.dress(
-        hv.Overlay(drawn), title=title, frame_width=380, frame_height=260, padding=0.05, show_legend=False
+        hv.Overlay(drawn),
+        title=title,
+        frame_width=380,
+        frame_height=260,
+        padding=0.05,
+        show_legend=False,
+        hooks=[undraggable],
     )
 
 
@@ -241,7 +247,7 @@ def _spectrum(levels: Levels, part: int, _: Any, *, pixel: int, step: int) -> An
     hv = style.backend()
     at = {**levels.over.at(pixel), str(levels.data.dims[2]): step}
     frequency = levels.data["frequency"].values.astype(float)
-    raw = style.read(levels.data.isel(at))
+    raw, problem = attempt(lambda: style.read(levels.data.isel(at)), [frequency.size])
     parameters = np.array([style.read(levels.sho[n].isel(at)) for n in OSCILLATOR], dtype=float)
     values, model = ((np.abs if part == 0 else np.angle)(z) for z in (raw, oscillator(frequency, parameters)))
     like = pictures.amplitude_phase(levels.data.isel({d: slice(0, 1) for d in levels.data.dims}))[part]
@@ -252,7 +258,7 @@ def _spectrum(levels: Levels, part: int, _: Any, *, pixel: int, step: int) -> An
         backend="bokeh", color="#7f7f7f", size=5, alpha=0.7
     )
     line = curves.curve(ax, model * shown.factor, shown, color=style.CATEGORIES[3], framewise=True)
-    title = f"{shown.label} at {levels.bias.text(step)}".replace("= -", "= −")
+    title = problem or f"{shown.label} at {levels.bias.text(step)}".replace("= -", "= −")
     return style.dress(
         hv.Overlay([dots, line]), title=title, show_legend=False, frame_width=380, frame_height=220, padding=0.05
     )
