@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,24 @@ class Page:
         self.page.mouse.move(*first)
         self.page.mouse.down()
         self.page.mouse.move(*last, steps=6)
+        self.page.mouse.up()
+        self.page.wait_for_timeout(200)
+
+    def take(self, name: str, tool: str) -> None:
+        """Choose a drag tool of a figure's toolbar."""
+        self.evaluate(
+            """const v = find(argument.name), t = v.model.toolbar.tools.find(t => t.type === argument.tool);
+            v.model.toolbar.active_drag = t; t.active = true""",
+            {"name": name, "tool": tool},
+        )
+
+    def trace(self, name: str, places: Sequence[tuple[float, float]]) -> None:
+        """Draw an outline with the pointer, back to where it began."""
+        first, *rest = [self.place(name, *at) for at in places]
+        self.page.mouse.move(*first)
+        self.page.mouse.down()
+        for at in (*rest, first):
+            self.page.mouse.move(*at, steps=6)
         self.page.mouse.up()
         self.page.wait_for_timeout(200)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import holoviews as hv
 import numpy as np
 import pytest
 import xarray as xr
@@ -35,13 +36,18 @@ SPECTRUM = "Current at "
 def test_served_map_and_spectrum_follow_each_other(served):
     da = samples.current()
     page = served(lambda: plot.explore(da.chunk({"y": 3})))
-    page.tap(MAP, 8, 6)
-    until(lambda: page.line(SPECTRUM), da.isel(y=3, x=4).values * 1e12)
-    assert page.title(SPECTRUM) == "Current at x = 8 nm, y = 6 nm"
+    page.tap(MAP, 10, 8)
+    until(lambda: page.line(SPECTRUM), da.isel(y=4, x=5).values * 1e12)
+    assert page.title(SPECTRUM) == "Current at x = 10 nm, y = 8 nm"
     page.tap(SPECTRUM, 0.5, 0)
     until(lambda: page.image(MAP), da.isel(bias=15).values * 1e12)
-    page.tap(MAP, 14, 2)
+    page.drag(SPECTRUM, (0.5, 0), (-0.3, 2))  # the cursor on the axis
+    until(lambda: page.image(MAP), da.isel(bias=7).values * 1e12)
+    page.drag(MAP, (10, 8), (14, 2))
     until(lambda: page.line(SPECTRUM), da.isel(y=1, x=7).values * 1e12)
+    page.tap(MAP, 0, 0)  # not measured
+    until(lambda: page.line(SPECTRUM), da.isel(y=0, x=0).values)
+    assert page.title(SPECTRUM) == "Current at x = 0 nm, y = 0 nm: no data"
 
 
 @pytest.mark.browser
@@ -133,22 +139,51 @@ def test_served_box_and_band(served):
         return made[-1]
 
     page = served(make)
-    page.evaluate(
-        """const v = find(argument), t = v.model.toolbar.tools.find(t => t.type === 'BoxSelectTool');
-        v.model.toolbar.active_drag = t; t.active = true""",
-        MAP,
-    )
+    page.take(MAP, "BoxSelectTool")
     page.drag(MAP, (3, 1), (9, 7))
     mean = da.isel(x=slice(2, 5), y=slice(1, 4)).mean(("y", "x")).values * 1e12
     until(lambda: page.lines(SPECTRUM)[1], mean)
     assert int(plot.selection(made[-1]).sum()) == 9
-    page.evaluate(
-        """const v = find(argument), t = v.model.toolbar.tools.find(t => t.type === 'BoxSelectTool');
-        v.model.toolbar.active_drag = t; t.active = true""",
-        SPECTRUM,
-    )
+    assert made[-1]._pycro_state.pixel == 3 * 9 + 4  # what a tool takes does not move the cursor
+    page.take(MAP, "LassoSelectTool")
+    page.trace(MAP, [(11, 1), (17, 1), (11, 6.9)])
+    until(lambda: page.lines(SPECTRUM)[2], np.mean([da[1, 6], da[1, 7], da[2, 6]], axis=0) * 1e12)
+    page.take(SPECTRUM, "BoxSelectTool")
     page.drag(SPECTRUM, (-0.72, 0), (-0.38, 0))
     until(lambda: page.image(MAP), da.isel(bias=slice(3, 7)).mean("bias").values * 1e12)
+
+
+@pytest.mark.browser
+def test_served_stack_follows_its_slider(served):
+    da = samples.current().rename(bias="frame").drop_vars("frame")
+    page = served(lambda: plot.stack(da.chunk({"frame": 4})))
+    page.page.keyboard.press("Tab")
+    page.page.locator(".noUi-handle").first.focus()
+    for _ in range(3):
+        page.page.keyboard.press("ArrowRight")
+    until(lambda: page.image(MAP), da.isel(frame=3).values * 1e12)
+
+
+def test_what_cannot_be_read_is_said_in_the_page_and_tried_again():
+    da = samples.current()
+    broken = [True]
+
+    def block(values):
+        if broken[0]:
+            raise FileNotFoundError("[Errno 2] No such file: 'grid.h5'")
+        return values
+
+    layout = plot.explore(da.copy(data=da.chunk({"y": 2}).data.map_blocks(block, dtype=float, meta=np.array(()))))
+    chart, line = list(layout)
+    with pytest.warns(UserWarning, match="could not be read"):
+        drawn = line[()], chart[()]
+    for panel in drawn:
+        title = hv.Store.lookup_options("bokeh", panel, "plot").kwargs["title"]
+        assert title == "Could not be read: FileNotFoundError: [Errno 2] No such file: 'grid.h5'"
+    assert np.isnan(drawn[0].Curve.I.dimension_values(1)).all()
+    broken[0] = False
+    layout._pycro_state.event(pixel=14)
+    np.testing.assert_allclose(line[()].Curve.I.dimension_values(1), da.isel(y=1, x=5).values * 1e12)
 
 
 def test_a_costly_action_is_stated():

@@ -109,7 +109,7 @@ def spectra(ds: xr.Dataset, da: xr.DataArray, page: Page) -> None:
         "Singular value decomposition",
         f"Exact, all singular values kept; the first component holds {share:.3g} % of the sum of squares. "
         f"Maps are in the data's units.\n\nComponents to take: {decompose.rank(svd).advice}",
-        plot.decomposition(svd),
+        plot.decomposition(svd, explore=False),
     )
     print("clustering the maps: k-means")
     clusters = store.save(cluster.kmeans(svd, _n_clusters(da, dim), data=da), page.target)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import xarray as xr
+
+from xpycro import schema
 from xpycro.io import opening
 from xpycro.viz import plot
 
@@ -14,13 +17,13 @@ __all__ = ["run", "serve"]
 def serve(
     file: str, *, group: str | None = None, variable: str | None = None, port: int = 0, show: bool = False
 ) -> Any:
-    """Serve the explorer of `file` on 127.0.0.1 and return the running server.
+    """Serve the explorers of `file` on 127.0.0.1, a tab for each thing in it, and return the running server.
 
     Parameters
     ----------
     file : str
     group, variable : str, optional
-        Which grid and which channel; needed where the file does not decide.
+        Only this grid, or this channel.
     port : int, optional
         0 takes a free one.
     show : bool, optional
@@ -37,15 +40,22 @@ def serve(
     """
     import panel
 
-    ds = opening.open(file, group=group)
-    plot.auto(ds, variable=variable)  # what cannot be drawn is said here, not in the browser
+    held = _held(file, group, variable)
 
     def page() -> Any:
-        return panel.pane.HoloViews(plot.auto(ds, variable=variable), linked_axes=False)
+        return plot.tree(held)
 
     return panel.serve(
         {"": page}, title=Path(file).name, address="127.0.0.1", port=port, show=show, threaded=True, verbose=False
     )
+
+
+def _held(file: str, group: str | None, variable: str | None) -> xr.DataTree:
+    """Everything in a file, results included, or the one group or channel asked for."""
+    if group is None and variable is None:
+        return opening.open_tree(file)
+    ds = opening.open(file, group=group)
+    return xr.DataTree(ds if variable is None else schema.pick(ds, variable).to_dataset(), name=group)
 
 
 def run(file: str, *, group: str | None = None, variable: str | None = None, port: int = 0, show: bool = True) -> None:

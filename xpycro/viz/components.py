@@ -9,7 +9,8 @@ from typing import Any
 
 import xarray as xr
 
-from xpycro import schema
+from xpycro import provenance, schema
+from xpycro.errors import DimensionError, MissingSource
 from xpycro.viz import curves, pictures, style
 from xpycro.viz.ranks import advised, needs, ranks, scree
 
@@ -112,30 +113,40 @@ def _component_map(result: xr.Dataset, variable: str, number: int, size: int) ->
 
 
 def decomposition(
-    result: xr.Dataset, data: xr.DataArray | None = None, count: int = 6, *, cols: int = 3, size: int = 210
-) -> Any:
-    """Maps and components of a decomposition, one above the other, and its scree; with data, an explorer of the rank.
+    result: xr.Dataset, data: xr.DataArray | None = None, count: int = 6, *, cols: int = 3, size: int = 210,
+    explore: bool | None = None,
+) -> Any:  # fmt: skip
+    """Scree, map, component and the reconstruction up to it, linked; without data, maps and components side by side.
 
     Parameters
     ----------
     result : Dataset
         A decomposition.
     data : DataArray, optional
-        What was decomposed: then tap the scree for a component and the reconstruction up to it, the map for a pixel.
+        What was decomposed; without it the source is reopened through the history.
     count : int, default 6
         How many components.
     cols : int, default 3
         Components in a row.
     size : int
         Screen pixels of a map's longer side.
+    explore : bool, optional
+        Whether to draw the explorer: tap the scree for a component, the map for a pixel. By default where the data are
+        given or found, and are those of spectra.
 
     Returns
     -------
     holoviews.Layout
+        Of DynamicMap where it is the explorer.
+
+    Raises
+    ------
+    MissingSource
+        With ``explore=True``, if the data are not given and cannot be found.
 
     Notes
     -----
-    *Laziness*: computes the maps and components drawn, and the singular values.
+    *Laziness*: computes the maps and components drawn, and the singular values; the explorer one spectrum a tap.
 
     Examples
     --------
@@ -150,8 +161,12 @@ def decomposition(
     5
     """
     needs(result, "decomposition")
-    if data is not None:
-        return ranks(result, data)
+    if explore is not False:
+        try:
+            return ranks(result, provenance.source_data(result, data, purpose="the explorer of ranks"))
+        except (MissingSource, DimensionError):
+            if explore or data is not None:
+                raise
     hv = style.backend()
     count = min(count, result.sizes["component"])
     maps = [_component_map(result, "maps", i, size) for i in range(count)]

@@ -250,7 +250,10 @@ def _virtual_image(
     colour = style.colours(xr.DataArray(values), values, symmetric=False)
     drawn = pictures.mesh(values, x_axis, y_axis, colour, shown, size=size)
     return style.dress(
-        hv.Overlay([drawn, *scan.over.ring(pixel, drawn.kdims)]), title=problem or title, hooks=[undraggable]
+        hv.Overlay([drawn, scan.over.ring(pixel, drawn.kdims)]),
+        title=problem or title,
+        hooks=[undraggable],
+        active_tools=[],
     )
 
 
@@ -266,7 +269,7 @@ def _pattern(
         hv.Ellipse(x, y, 2 * r).opts(backend="bokeh", color=style.CURSOR, line_width=2) for r in (outer, inner) if r > 0
     ]
     title = problem or f"Pattern at {scan.over.where(pixel)}"
-    return style.dress(hv.Overlay([drawn, *rings]), title=title, hooks=[undraggable])
+    return style.dress(hv.Overlay([drawn, *rings]), title=title, hooks=[undraggable], active_tools=[])
 
 
 def _logged(values: np.ndarray, log: bool) -> tuple[np.ndarray]:

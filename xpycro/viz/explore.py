@@ -25,7 +25,10 @@ __all__ = ["explore", "positions", "selection", "stack"]
 REGION_COLOURS = (style.CATEGORIES[3], style.CATEGORIES[2], style.CATEGORIES[4], style.CATEGORIES[1])
 
 
-REGIONS = 4  # as many slots as are always drawn: HoloViews loses layers that come and go
+PEAK = -1  # a sample not chosen yet: where the first spectrum that is drawn is largest
+
+
+REGIONS = 4  # as many curves as are always drawn: HoloViews loses layers that come and go
 
 
 def explore(
@@ -85,9 +88,8 @@ def explore(
     roles = _parts.resolve(da, nav, sig)
     reader = Reader(da, roles)
     ground = None if background is None else static.ground(background, reader.over.axes, size)
-    middle = da.sizes[roles.signal] // 2
     start = reader.over.middle
-    state = hv.streams.Stream.define("Cursor", pixel=start, low=middle, high=middle, regions=anything(()))()
+    state = hv.streams.Stream.define("Cursor", pixel=start, low=PEAK, high=PEAK, regions=anything(()))()
     kdims = [hv.Dimension((a.dim, a.label), unit=a.unit, values=list(map(float, a.values))) for a in reader.rest]
     channels = channels_of(da)
     panels, lines = [], []
@@ -223,7 +225,9 @@ def _map(
     regions: Any,
 ) -> Any:  # fmt: skip
     hv = style.backend()
-    raw = reader.plane(low, high, _indices(reader, rest))
+    index = _indices(reader, rest)
+    low, high = (reader.first(index) if k == PEAK else k for k in (low, high))
+    raw = reader.plane(low, high, index)
     values, shown = channel.apply(raw)
     title = f"{shown.title} at {reader.signal.text(low)}"
     if high > low:
@@ -232,22 +236,33 @@ def _map(
         title = f"{shown.title}, mean of {reader.signal.label} {span}"
     note = f", every {reader.over.every}th pixel" if reader.over.every > 1 else ""
     title = reader.problem or title + note
-    drawn = reader.over.draw(values, channel.like, shown, size=size, title=title)
-    drawn = drawn.opts(backend="bokeh", tools=["hover", "box_select", "lasso_select"])
-    rings = reader.over.ring(pixel, drawn.kdims)
-    nowhere = np.full((2, 2), np.nan)
-    outlines = [
-        hv.Path([np.vstack([o, o[:1]]) if (o := _slot(regions, i)) is not None else nowhere], drawn.kdims).opts(
-            backend="bokeh", color=REGION_COLOURS[i], line_width=2.5
-        )
-        for i in range(REGIONS)
+    drawn = reader.element(
+        ("map", id(channel), low, high, *index),
+        lambda: reader.over.draw(values, channel.like, shown, size=size, title=title).opts(
+            backend="bokeh", tools=["hover", "box_select", "lasso_select"]
+        ),
+    )
+    layers = [drawn, reader.over.ring(pixel, drawn.kdims), _outlines(regions, drawn.kdims)]
+    return style.dress(
+        hv.Overlay(layers if ground is None else [ground, *layers]),
+        title=title,
+        hooks=[style.roomy, undraggable],
+        active_tools=[],
+    )
+
+
+def _outlines(regions: Sequence[np.ndarray], kdims: Sequence[Any]) -> Any:
+    """The regions in their colours; one nowhere while there are none, as layers must not come and go."""
+    hv = style.backend()
+    x, y = (str(d.name) for d in kdims)
+    drawn = [
+        {x: [*o[:, 0], o[0, 0]], y: [*o[:, 1], o[0, 1]], "colour": c}
+        for o, c in zip(regions, REGION_COLOURS, strict=False)
     ]
-    layers = [drawn, *rings, *outlines] if ground is None else [ground, drawn, *rings, *outlines]
-    return style.dress(hv.Overlay(layers), title=title, hooks=[style.roomy, undraggable])
-
-
-def _slot(regions: Sequence[np.ndarray], number: int) -> np.ndarray | None:
-    return regions[number] if number < len(regions) else None
+    nowhere = [{x: [np.nan] * 2, y: [np.nan] * 2, "colour": REGION_COLOURS[0]}]
+    return hv.Path(drawn or nowhere, list(kdims), "colour").opts(
+        backend="bokeh", color=hv.dim("colour"), line_width=2.5
+    )
 
 
 def _spectrum(
@@ -255,22 +270,39 @@ def _spectrum(
 ) -> Any:
     hv = style.backend()
     index = _indices(reader, rest)
+    low, high = (reader.first(index) if k == PEAK else k for k in (low, high))
     values, shown = channel.apply(reader.spectrum(pixel, index))
     title = reader.problem or f"{shown.label} at {reader.over.where(pixel)}"
     if not reader.problem and not np.isfinite(values).any():
         title += ": no data"
-    line = _panel_curve(reader, values, shown, style.CATEGORIES[0], title)
-    means = []
+
+    def line(key: Any, shown_values: Callable[[], np.ndarray], color: str) -> Any:
+        return reader.element(
+            ("line", id(channel), *key, *index), lambda: _panel_curve(reader, shown_values(), shown, color, title)
+        )
+
+    drawn = [line(("pixel", pixel), lambda: values, style.CATEGORIES[0])]
     for i in range(REGIONS):
-        outline = _slot(regions, i)
-        mean = np.full(values.shape, np.nan) if outline is None else channel.apply(reader.region(outline, index))[0]
-        means.append(_panel_curve(reader, mean, shown, REGION_COLOURS[i], title))
+        if i < len(regions):
+            outline = regions[i]
+            key, mean = outline.tobytes(), functools.partial(_mean, reader, channel, outline, index)
+        else:
+            key, mean = b"", functools.partial(np.full, values.shape, np.nan)
+        drawn.append(line(("region", i, key), mean, REGION_COLOURS[i]))
     first, last = float(reader.signal.values[low]), float(reader.signal.values[high])
     band = hv.VSpan(first, last).opts(backend="bokeh", color=style.CURSOR, alpha=0.12)
     mark = hv.VLine(first).opts(backend="bokeh", color=style.CURSOR, line_dash="dashed", line_width=1.5)
     return style.dress(
-        hv.Overlay([line, *means, band, mark]), title=title, hooks=[style.roomy, undraggable], show_legend=False
+        hv.Overlay([*drawn, band, mark]),
+        title=title,
+        hooks=[style.roomy, undraggable],
+        active_tools=[],
+        show_legend=False,
     )
+
+
+def _mean(reader: Reader, channel: Channel, outline: np.ndarray, index: Sequence[int]) -> np.ndarray:
+    return channel.apply(reader.region(outline, index))[0]
 
 
 def _panel_curve(reader: Reader, values: np.ndarray, shown: style.Quantity, color: str, title: str) -> Any:

@@ -166,7 +166,10 @@ def _parameter_map(view: xr.Dataset, name: str, over: Navigator, size: int, _: A
     shown = style.quantity(da, values, label="r²" if name == "r2" else None)
     drawn = over.draw(values * shown.factor, da, shown, size=size, title=shown.title)
     return style.dress(
-        hv.Overlay([drawn, *over.ring(pixel, drawn.kdims)]), title=shown.title, hooks=[style.roomy, undraggable]
+        hv.Overlay([drawn, over.ring(pixel, drawn.kdims)]),
+        title=shown.title,
+        hooks=[style.roomy, undraggable],
+        active_tools=[],
     )
 
 

@@ -115,7 +115,7 @@ def _picture(
     up = hv.VLine(float(signal.values[sample])).opts(
         backend="bokeh", color=style.CURSOR, line_width=1, line_dash="dashed"
     )
-    return style.dress(hv.Overlay([drawn, across, up]), title=shown.title, hooks=[undraggable])
+    return style.dress(hv.Overlay([drawn, across, up]), title=shown.title, hooks=[undraggable], active_tools=[])
 
 
 def _curve(da: xr.DataArray, rows: style.Axis, signal: style.Axis, _: Any, *, row: int, sample: int) -> Any:

@@ -6,6 +6,7 @@ May import numpy, xarray, the floors below and viz; HoloViews only inside functi
 from __future__ import annotations
 
 import functools
+import time
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -57,11 +58,14 @@ class Reader:
         every = self.over.every
         self._drawn = self.da.isel({d: slice(None, None, every) for d in roles.nav}) if every > 1 else self.da
         self.problem = ""
+        self._first: int | None = None
         self._kept: OrderedDict[tuple[Any, ...], np.ndarray] = OrderedDict()
+        self._elements: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
 
     def _read(self, key: tuple[Any, ...], make: Callable[[], xr.DataArray], shape: Sequence[int]) -> np.ndarray:
         if key in self._kept:
             self._kept.move_to_end(key)
+            self.problem = ""
             return self._kept[key]
         values, self.problem = attempt(lambda: style.read(make()), shape)
         if not self.problem:  # what failed is tried again
@@ -84,6 +88,14 @@ class Reader:
 
         return self._read(("plane", low, high, *rest), make, [self._drawn.sizes[d] for d in self.roles.nav])
 
+    def first(self, rest: Sequence[int]) -> int:
+        """The sample to begin with: where the middle pixel's spectrum is largest, or the middle where it has none."""
+        if self._first is None:
+            values = np.abs(self.spectrum(self.over.middle, rest))
+            valid = np.isfinite(values)
+            self._first = int(np.argmax(np.where(valid, values, -1))) if valid.any() else values.size // 2
+        return self._first
+
     def region(self, outline: np.ndarray, rest: Sequence[int]) -> np.ndarray:
         """The mean spectrum of the pixels inside an outline."""
 
@@ -102,6 +114,18 @@ class Reader:
         """The spectrum at one pixel."""
         at = self.over.at(pixel) | self._rest(rest)
         return self._read(("spectrum", pixel, *rest), lambda: self.da.isel(at), [self.signal.values.size])
+
+    def element(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
+        """A drawn element, made once: HoloViews sends the browser no data again of one that it has drawn before."""
+        if key in self._elements:
+            self._elements.move_to_end(key)
+            return self._elements[key]
+        made = make()
+        if not self.problem:
+            self._elements[key] = made
+        while len(self._elements) > 4 * _KEPT:
+            self._elements.popitem(last=False)
+        return made
 
     def inside(self, outline: np.ndarray) -> xr.DataArray:
         """Which pixels' middles lie inside an outline, over the map's dims."""
@@ -253,9 +277,16 @@ def _drag() -> Any:
 
     class DragCallback(DrawCallback):
         started: dict[str, Any] | None = None
+        finished = 0.0
+
+        async def on_msg(self, msg: dict[str, Any]) -> None:
+            await super().on_msg(msg)
+            self.finished = time.monotonic()
 
         def _process_msg(self, msg: dict[str, Any]) -> dict[str, Any]:
             event = msg.pop("event")
+            if event == "pan" and time.monotonic() - self.finished < 0.03:
+                return {}  # it waited while another was drawn: newer ones are behind it
             place = super(DrawCallback, self)._process_msg(msg)
             if event == "panstart":
                 self.started = place
@@ -271,14 +302,19 @@ def _drag() -> Any:
 
 
 def undraggable(plot: Any, element: Any) -> None:
-    """No tool takes a drag before it is chosen; which one does is noted in the figure's tags (a HoloViews hook)."""
+    """Notes in a figure's tags which tool takes a drag, so that the cursor does not (a HoloViews hook).
+
+    To go with ``active_tools=[]``: HoloViews else gives drags to its pan tool again at every update.
+    """
     from bokeh.models import CustomJS
 
     figure = plot.state
     if "panstart" not in figure.js_event_callbacks:  # hooks run at every update
-        figure.toolbar.active_drag = None
-        code = "const tool = figure.toolbar.gestures.pan.active; figure.tags = tool == null ? [] : [tool.type]"
-        figure.js_on_event("panstart", CustomJS(args={"figure": figure}, code=code))
+        code = """const tool = figure.toolbar.gestures.pan.active?.type ?? null
+            if ((figure.tags[0] ?? null) !== tool) figure.tags = tool == null ? [] : [tool]"""
+        note = CustomJS(args={"figure": figure}, code=code)
+        for event in ("mousemove", "panstart"):  # known before a drag begins; a finger does not move before
+            figure.js_on_event(event, note)
 
 
 def anything(default: Any) -> Any:

@@ -16,7 +16,7 @@ import xarray as xr
 
 from xpycro.viz import pictures, static, style
 
-__all__ = ["Navigator", "ring"]
+__all__ = ["Navigator"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,17 +121,11 @@ class Navigator:
         drawn = pictures.mesh(values if values.ndim == 2 else values[None], x, y, colour, shown, size=size)
         return drawn.opts(backend="bokeh", title=title)
 
-    def ring(self, pixel: int, kdims: Sequence[Any]) -> list[Any]:
-        """The cursor at a pixel."""
-        return ring(self.place(pixel), kdims)
-
-
-def ring(place: tuple[float, float], kdims: Sequence[Any]) -> list[Any]:
-    """A ring that stands out on any colour, to overlay."""
-    hv = style.backend()
-    return [
-        hv.Points(([place[0]], [place[1]]), list(kdims)).opts(
-            backend="bokeh", fill_alpha=0, line_color=colour, line_width=width, size=13
+    def ring(self, pixel: int, kdims: Sequence[Any]) -> Any:
+        """The cursor at a pixel, to overlay: a ring that stands out on any colour."""
+        hv = style.backend()
+        x, y = self.place(pixel)
+        rings = ([x, x], [y, y], ["white", style.CURSOR], [4, 2])
+        return hv.Points(rings, list(kdims), ["ring", "wide"]).opts(
+            backend="bokeh", fill_alpha=0, line_color=hv.dim("ring"), line_width=hv.dim("wide"), size=13
         )
-        for colour, width in (("white", 4), (style.CURSOR, 2))
-    ]

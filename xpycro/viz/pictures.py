@@ -334,8 +334,11 @@ def amplitude_phase(da: xr.DataArray) -> list[xr.DataArray]:
 def gather(drawn: Sequence[Any], cols: int, *, room: bool = False) -> Any:
     """Pictures side by side, each with axes of its own; with `room` at the left where labelled stand below bare."""
     hv = style.backend()
-    drawn = [_with_room(item) for item in drawn] if room else list(drawn)
-    return hv.Layout(drawn).cols(cols).opts(backend="bokeh", shared_axes=False, merge_tools=False)
+    layout = hv.Layout([_with_room(item) for item in drawn] if room else list(drawn)).cols(cols)
+    # Layout.opts would wrap every DynamicMap in another one and put on its options anew at each update
+    look = hv.Layout([hv.Empty()]).opts(backend="bokeh", shared_axes=False, merge_tools=False, toolbar=None)
+    layout.id = look.id
+    return layout
 
 
 def _with_room(item: Any) -> Any:

@@ -244,7 +244,7 @@ def ranks(result: xr.Dataset, data: xr.DataArray, *, size: int = 300) -> Any:
     needs(result, "decomposition")
     hv = style.backend()
     held = Ranks(result, data)
-    state = hv.streams.Stream.define("Rank", number=0, pixel=held.scores.shape[1] // 2)()
+    state = hv.streams.Stream.define("Rank", number=0, pixel=held.over.middle)()
 
     def to_rank(x: float, y: float, *_: Any) -> None:
         state.event(number=int(np.clip(round(x) - 1, 0, held.scores.shape[0] - 1)))
@@ -272,7 +272,9 @@ def _scree_panel(result: xr.Dataset, rank: xr.Dataset | None, size: int, _: Any,
     drawn = scree(result, rank=rank, width=380, height=int(size * 0.8))
     mark = hv.VLine(number + 1).opts(backend="bokeh", color=style.CURSOR, line_dash="dashed", line_width=1.5)
     title = str(hv.Store.lookup_options("bokeh", drawn, "plot").kwargs["title"])
-    return style.dress(hv.Overlay([*drawn, mark]), title=title, hooks=[style.roomy, undraggable], logy=True)
+    return style.dress(
+        hv.Overlay([*drawn, mark]), title=title, hooks=[style.roomy, undraggable], active_tools=[], logy=True
+    )
 
 
 def _map_panel(held: Ranks, size: int, _: Any, *, number: int, pixel: int) -> Any:
@@ -280,7 +282,10 @@ def _map_panel(held: Ranks, size: int, _: Any, *, number: int, pixel: int) -> An
     title = f"Map {number + 1}" + (f" ({held.map_scale.unit})" if held.map_scale.unit else "")
     drawn = held.over.draw(held.map(number), held.maps.rename("score"), held.map_scale, size=size, title=title)
     return style.dress(
-        hv.Overlay([drawn, *held.over.ring(pixel, drawn.kdims)]), title=title, hooks=[style.roomy, undraggable]
+        hv.Overlay([drawn, held.over.ring(pixel, drawn.kdims)]),
+        title=title,
+        hooks=[style.roomy, undraggable],
+        active_tools=[],
     )
 
 

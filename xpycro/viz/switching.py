@@ -211,8 +211,8 @@ def _map(levels: Levels, size: int, rest: Any, *, pixel: int, step: int) -> Any:
     values = np.asarray(da.values, dtype=float)
     shown = style.quantity(da, values, label=called(name))
     drawn = levels.over.draw(values * shown.factor, da, shown, size=size, title=shown.title)
-    layers = [drawn, *levels.over.ring(pixel, drawn.kdims)]
-    return style.dress(hv.Overlay(layers), title=shown.title, hooks=[style.roomy, undraggable])
+    layers = [drawn, levels.over.ring(pixel, drawn.kdims)]
+    return style.dress(hv.Overlay(layers), title=shown.title, hooks=[style.roomy, undraggable], active_tools=[])
 
 
 def _loop(levels: Levels, _: Any, *, pixel: int, step: int) -> Any:
@@ -240,6 +240,7 @@ def _loop(levels: Levels, _: Any, *, pixel: int, step: int) -> Any:
         padding=0.05,
         show_legend=False,
         hooks=[undraggable],
+        active_tools=[],
     )
 
 

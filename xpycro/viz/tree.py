@@ -7,27 +7,33 @@ from __future__ import annotations
 
 import functools
 import html
+import json
+import warnings
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from xpycro import provenance, schema
-from xpycro.errors import DimensionError
-from xpycro.viz import static, style
+from xpycro.errors import DimensionError, MissingSource
+from xpycro.viz import pictures, static, style
+from xpycro.viz.explore import positions
 
 __all__ = ["tree"]
 
 
-def tree(obj: xr.DataTree, view: Callable[[xr.Dataset], Any]) -> Any:
-    """A tab for each node of a file: what it holds, its history, and the right view of it.
+def tree(obj: xr.DataTree, view: Callable[..., Any]) -> Any:
+    """A tab for each node of a file: the right view of it, a choice of its channels, what it holds, its history.
+
+    Point spectra are laid over the image of the same file that covers most of them, the smallest such.
 
     Parameters
     ----------
     obj : DataTree
         What ``open_tree`` returned.
     view : callable
-        Draws one Dataset.
+        Draws a Dataset: ``view(ds, data, variable=...)``.
 
     Returns
     -------
@@ -46,10 +52,11 @@ def tree(obj: xr.DataTree, view: Callable[[xr.Dataset], Any]) -> Any:
     import panel
 
     nodes = _nodes(obj)
-    tabs = panel.Tabs(dynamic=True)
+    draw = functools.partial(_draw, nodes, view)
+    tabs = panel.Tabs(dynamic=True, tabs_location="left" if len(nodes) > 6 else "above")
     for path, ds in nodes.items():
-        tabs.append((path, panel.Column(panel.pane.HTML(_summary(ds)), _pane(ds, view))))
-    static_twin = functools.partial(_page, nodes, view)
+        tabs.append((path, _pane(ds, draw)))
+    static_twin = functools.partial(_page, nodes, draw)
     return style.remember(tabs, choice=f"tree: {len(nodes)} nodes, a tab each", static=static_twin)
 
 
@@ -59,19 +66,81 @@ def _nodes(obj: xr.DataTree) -> dict[str, xr.Dataset]:
     nodes = {node.path: node.to_dataset() for node in obj.subtree if node.data_vars}
     if not nodes:
         raise DimensionError("nothing to draw: no node of this tree holds a variable")
-    return nodes
+    # the dims of a result of a part of the data have names of their own in a tree
+    return {path: ds.rename(json.loads(ds.attrs.get("renamed_dims", "{}"))) for path, ds in nodes.items()}
 
 
-def _pane(ds: xr.Dataset, view: Callable[[xr.Dataset], Any]) -> Any:
+def _draw(nodes: dict[str, xr.Dataset], view: Callable[..., Any], ds: xr.Dataset, variable: str | None = None) -> Any:
+    """The view of one node, with what the others know of it: the measurement of a result, the image below spectra."""
+    if schema.result_kind(ds):
+        try:
+            return view(ds)
+        except MissingSource:  # the file was moved since: its measurement is at its root
+            if "/" not in nodes:
+                raise
+            return view(ds, provenance.source_data(ds, nodes["/"]))
+    da = ds[variable] if variable else max(ds.data_vars.values(), key=lambda v: v.size)
+    if "position" in da.dims and da.ndim > 1 and {"x", "y"} <= set(da.coords):
+        for image, points in _grounds(nodes, da):
+            return positions(points, image)
+    return view(ds, variable=variable)
+
+
+def _grounds(nodes: dict[str, xr.Dataset], da: xr.DataArray) -> list[tuple[xr.DataArray, xr.DataArray]]:
+    """Images that cover positions, the best first, each with the positions in its frame."""
+    found = []
+    for number, ds in enumerate(nodes.values()):
+        planes = [v for v in ds.data_vars.values() if pictures.is_plane(v) and {"x", "y"} <= set(v.dims)]
+        if not planes or not {"x", "y"} <= set(ds.coords):
+            continue
+        image = next((v for v in planes if style.is_height(v)), planes[0])
+        points = _in_frame(da, ds)
+        inside = np.ones(da.sizes["position"], dtype=bool)
+        for name in ("x", "y"):
+            inside &= (points[name].values >= ds[name].values.min()) & (points[name].values <= ds[name].values.max())
+        area = float(np.ptp(ds["x"].values) * np.ptp(ds["y"].values))
+        if inside.any():
+            found.append((-int(inside.sum()), area, number, image, points))
+    return [(image, points) for *_, image, points in sorted(found, key=lambda item: item[:3])]
+
+
+def _in_frame(da: xr.DataArray, image: xr.Dataset) -> xr.DataArray:
+    """Positions in the frame of an image, where its attributes tell how that lies in the instrument's."""
+    if not {"scan_center_x", "scan_center_y"} <= set(image.attrs):
+        return da
+    turn = float(image.attrs.get("scan_angle", 0.0))
+    x, y = (da[name].values - float(image.attrs[f"scan_center_{name}"]) for name in ("x", "y"))
+    moved = {"x": x * np.cos(turn) + y * np.sin(turn), "y": y * np.cos(turn) - x * np.sin(turn)}
+    middle = {name: (float(image[name].values[0]) + float(image[name].values[-1])) / 2 for name in moved}
+    return da.assign_coords(
+        {name: ("position", values + middle[name], da[name].attrs) for name, values in moved.items()}
+    )
+
+
+def _pane(ds: xr.Dataset, draw: Callable[..., Any]) -> Any:
+    """The view of a node, drawn when it is looked at, below a choice of its channels."""
+    import panel
+
+    names = [] if schema.result_kind(ds) else [str(n) for n, v in ds.data_vars.items() if v.dtype.kind in "biufc"]
+    choice = panel.widgets.Select(label="Shown", options={"what suits": ""} | {n: n for n in names}, width=320)
+    drawn = panel.param.ParamFunction(panel.bind(functools.partial(_shown, ds, draw), choice), lazy=True)
+    return panel.Column(panel.pane.HTML(_summary(ds)), *([choice] if len(names) > 1 else []), drawn)
+
+
+def _shown(ds: xr.Dataset, draw: Callable[..., Any], variable: str) -> Any:
     import panel
 
     try:
-        return panel.panel(view(ds))
-    except (ValueError, TypeError) as error:  # what cannot be drawn is said in its tab, and the others are shown
-        return panel.pane.HTML(f"<p>{html.escape(str(error))}</p>")
+        drawn = draw(ds, variable or None)
+    except Exception as error:  # what cannot be drawn is said in its tab, and the others are shown
+        warnings.warn(f"cannot be drawn: {error}", stacklevel=2)
+        return panel.pane.HTML(f"<p style='color:#b00020'>{html.escape(f'{type(error).__name__}: {error}')}</p>")
+    pane = drawn if isinstance(drawn, panel.viewable.Viewable) else panel.pane.HoloViews(drawn, linked_axes=False)
+    said = html.escape(str(getattr(drawn, "_pycro_choice", "")))
+    return panel.Column(pane, panel.pane.HTML(f"<p style='color:#5b6675'>{said}</p>"))
 
 
-def _page(nodes: dict[str, xr.Dataset], view: Callable[[xr.Dataset], Any], budget: int = 1_500_000) -> Any:
+def _page(nodes: dict[str, xr.Dataset], view: Callable[..., Any], budget: int = 1_500_000) -> Any:
     from bokeh.layouts import column
     from bokeh.models import TabPanel, Tabs
     from bokeh.models.widgets import Div
@@ -93,7 +162,6 @@ def _page(nodes: dict[str, xr.Dataset], view: Callable[[xr.Dataset], Any], budge
 def _summary(ds: xr.Dataset) -> str:
     """Variables with dims and units, and the history, as HTML; every word escaped."""
     kind = schema.result_kind(ds)
-    head = f"<p>A {html.escape(kind)} result.</p>" if kind else ""
     rows = []
     for name, da in list(ds.data_vars.items())[:24]:
         sizes = ", ".join(f"{d} {n}" for d, n in da.sizes.items())
@@ -105,4 +173,10 @@ def _summary(ds: xr.Dataset) -> str:
         rows.append(f"<tr><td>and {len(ds.data_vars) - 24} more</td></tr>")
     steps = [" · ".join(str(cell) for cell in row if str(cell)) for row in provenance.history(ds).rows()]
     made = "<br>".join(html.escape(step) for step in steps)
-    return f"{head}<table>{''.join(rows)}</table><p style='color:#5b6675'>{made}</p>"
+    sizes = ", ".join(f"{d} {n}" for d, n in ds.sizes.items())
+    number = f"{len(ds.data_vars)} variable{'s' if len(ds.data_vars) != 1 else ''}"
+    told = f"{f'A {kind} result: ' if kind else ''}{number} over {sizes or 'no dims'}; its history"
+    return (
+        f"<details><summary>{html.escape(told)}</summary><table>{''.join(rows)}</table>"
+        f"<p style='color:#5b6675'>{made}</p></details>"
+    )

@@ -1,0 +1,205 @@
+"""Every link of every live explorer carries the right numbers; and each check fails when its link is cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.viz import samples
+from tests.viz.test_diffraction import summed
+from tests.viz.test_switching import chain, expected
+from xpycro.engine import results
+from xpycro.viz import diffraction, explore, fits, levels, lines, plot, ranks, switching
+
+ORDER = ["x", "y", "x0", "y0", "done"]
+
+
+def point(drawn: Any, panel: int, stream: str, *at: Any) -> None:
+    """What the browser sends when the pointer acts on a panel."""
+    found = next(s for s in list(drawn)[panel].streams if type(s).__name__ == stream)
+    names = {"BoundsXY": ["bounds"], "BoundsX": ["boundsx"], "Lasso": ["geometry"]}.get(stream, ORDER)
+    found.event(**dict(zip(names, at, strict=False)))
+
+
+def picture(drawn: Any, panel: int) -> np.ndarray:
+    return list(drawn)[panel][()].Image.I.dimension_values(2, flat=False)
+
+
+def curve(drawn: Any, panel: int, kind: str = "Curve", number: str = "I") -> np.ndarray:
+    return getattr(getattr(list(drawn)[panel][()], kind), number).dimension_values("value")
+
+
+def same(found: np.ndarray, truth: Any) -> None:
+    np.testing.assert_allclose(found, np.asarray(truth), rtol=1e-6)
+
+
+CURRENT = samples.current()
+
+
+def tapped_map() -> None:
+    drawn = plot.explore(CURRENT)
+    point(drawn, 0, "Tap", 10, 2)
+    same(curve(drawn, 1), CURRENT[1, 5] * 1e12)
+
+
+def dragged_map() -> None:
+    drawn = plot.explore(CURRENT)
+    point(drawn, 0, "Drag", 14, 2, 8, 6, False)
+    same(curve(drawn, 1), CURRENT[1, 7] * 1e12)
+
+
+def hovered_map() -> None:
+    drawn = plot.explore(CURRENT, event="hover")
+    point(drawn, 0, "PointerXY", 10.4, 1.7)
+    same(curve(drawn, 1), CURRENT[1, 5] * 1e12)
+
+
+def boxed_map() -> None:
+    drawn = plot.explore(CURRENT)
+    point(drawn, 0, "BoundsXY", (3, 1, 9, 7))
+    same(curve(drawn, 1, number="II"), CURRENT[1:4, 2:5].mean(("y", "x")) * 1e12)
+    assert plot.selection(drawn).values.sum() == 9
+
+
+def lassoed_map() -> None:
+    drawn = plot.explore(CURRENT)
+    point(drawn, 0, "Lasso", np.array([(3, 1), (9, 1), (3, 6.9)]))
+    inside = np.argwhere(plot.selection(drawn).values)  # middles lie at even nanometres
+    assert sorted(map(tuple, inside)) == [(1, 2), (1, 3), (2, 2)]
+    same(curve(drawn, 1, number="II"), np.mean([CURRENT[tuple(i)] for i in inside], axis=0) * 1e12)
+
+
+def tapped_spectrum() -> None:
+    drawn = plot.explore(CURRENT)
+    point(drawn, 1, "Tap", 0.5, 0)
+    same(picture(drawn, 0), CURRENT.isel(bias=15) * 1e12)
+
+
+def dragged_cursor() -> None:
+    drawn = plot.explore(CURRENT)
+    point(drawn, 1, "Drag", -0.3, 0, 0.5, 0, False)
+    same(picture(drawn, 0), CURRENT.isel(bias=7) * 1e12)
+
+
+def dragged_band() -> None:
+    drawn = plot.explore(CURRENT)
+    point(drawn, 1, "BoundsX", (-0.72, -0.38))
+    same(picture(drawn, 0), CURRENT.isel(bias=slice(3, 7)).mean("bias") * 1e12)
+
+
+def tapped_parameter() -> None:
+    fit, data = samples.line_fit()
+    drawn = plot.fit(fit, data)
+    point(drawn, 1, "Tap", 10, 8)  # the map of the offset
+    same(curve(drawn, 3, "Scatter", "Data"), data[4, 5] * 1e12)
+    same(curve(drawn, 3, "Curve", "Fit"), samples.line_of(fit)[4, 5] * 1e12)
+
+
+def tapped_scree() -> None:
+    result, data = samples.decomposition()
+    drawn = plot.decomposition(result, data)
+    point(drawn, 0, "Tap", 2.2, 1)
+    same(picture(drawn, 1), result.maps[1] * 1e12)
+    same(curve(drawn, 2), result.components[1])
+
+
+def tapped_score() -> None:
+    result, data = samples.decomposition()
+    drawn = plot.decomposition(result, data)
+    point(drawn, 1, "Tap", 8, 6)
+    same(curve(drawn, 3), data[3, 4] * 1e12)
+    same(curve(drawn, 3, number="II"), result.maps[0, 3, 4] * result.components[0] * 1e12)
+
+
+def tapped_position() -> None:
+    da = samples.patterns()
+    drawn = plot.diffraction(da, log=False)
+    point(drawn, 0, "Tap", 10, 2)
+    same(picture(drawn, 1), da[1, 5])
+
+
+def dragged_detector() -> None:
+    da = samples.patterns()
+    drawn = plot.diffraction(da, log=False)
+    point(drawn, 1, "Drag", 0.3, -0.2, 0.0, 0.0, True)
+    same(picture(drawn, 0), summed(da, 0.3, -0.2, 0.0, 0.2 * (2 + 2 / 15)))
+
+
+def tapped_line() -> None:
+    drawn = plot.lines(CURRENT.isel(y=2))
+    point(drawn, 0, "Tap", 0.3, 6)
+    same(curve(drawn, 1), CURRENT[2, 3] * 1e12)
+
+
+def dragged_levels() -> None:
+    drawn = plot.hist(CURRENT.isel(bias=20, drop=True), levels=True)
+    point(drawn, 1, "BoundsX", (-3.0, 12.0))
+    assert next(iter(drawn))[()].opts.get("plot").kwargs["clim"] == (-3.0, 12.0)
+
+
+def tapped_loops() -> None:
+    ds, sho, loops, fit = chain()
+    drawn = plot.switching(fit, loops, sho, ds.response)
+    point(drawn, 0, "Tap", float(ds.x[1]) * 1e6, float(ds.y[2]) * 1e6)
+    same(curve(drawn, 1, "Scatter"), expected(2, 1, 0)[0] * 1e6)
+
+
+def tapped_step() -> None:
+    ds, sho, loops, fit = chain()
+    drawn = plot.switching(fit, loops, sho, ds.response)
+    point(drawn, 0, "Tap", float(ds.x[1]) * 1e6, float(ds.y[2]) * 1e6)
+    loop = expected(2, 1, 0)[0]
+    point(drawn, 1, "Tap", float(ds.bias[5]), loop[5] * 1e6)
+    same(curve(drawn, 2, "Scatter"), np.abs(expected(2, 1, 5)[1]) * 1e3)
+
+
+@dataclass(frozen=True)
+class Link:
+    """A check, and where what it checks is wired: module, which linked panel, which stream."""
+
+    check: Callable[[], None]
+    module: Any
+    panel: int
+    stream: str
+
+
+LINKS = [
+    Link(tapped_map, explore, 0, "Tap"),
+    Link(dragged_map, explore, 0, "Drag"),
+    Link(hovered_map, explore, 0, "PointerXY"),
+    Link(boxed_map, explore, 0, "BoundsXY"),
+    Link(lassoed_map, explore, 0, "Lasso"),
+    Link(tapped_spectrum, explore, 1, "Tap"),
+    Link(dragged_cursor, explore, 1, "Drag"),
+    Link(dragged_band, explore, 1, "BoundsX"),
+    Link(tapped_parameter, fits, 1, "Tap"),
+    Link(tapped_scree, ranks, 0, "Tap"),
+    Link(tapped_score, ranks, 1, "Tap"),
+    Link(tapped_position, diffraction, 0, "Tap"),
+    Link(dragged_detector, diffraction, 1, "Drag"),
+    Link(tapped_line, lines, 0, "Tap"),
+    Link(dragged_levels, levels, 0, "BoundsX"),
+    Link(tapped_loops, switching, 0, "Tap"),
+    Link(tapped_step, switching, 1, "Tap"),
+]
+
+
+@pytest.mark.parametrize("link", LINKS, ids=lambda link: link.check.__name__)
+def test_a_link_carries_its_numbers_and_its_check_fails_when_it_is_cut(link, monkeypatch):
+    if link.module is fits:
+        monkeypatch.setitem(results._registry, ("fit", "evaluate"), lambda result, x=None: samples.line_of(result))
+    link.check()
+    wired, count = link.module.linked, iter(range(99))
+
+    def cut(draw: Any, kdims: Any, state: Any, moves: Any) -> Any:
+        if next(count) == link.panel:
+            moves = {**moves, link.stream: lambda *_: None}
+        return wired(draw, kdims, state, moves)
+
+    monkeypatch.setattr(link.module, "linked", cut)
+    with pytest.raises(AssertionError):
+        link.check()
