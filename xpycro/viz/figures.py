@@ -186,7 +186,7 @@ def _draw_element(figure: Any, axes: Any, element: Any) -> None:
         _draw_mesh(figure, axes, element, look)
     elif isinstance(element, hv.Points):
         x, y = (element.dimension_values(i) for i in (0, 1))
-        if element.vdims:
+        if isinstance(colour, str) and colour in element.vdims:
             from matplotlib.colors import ListedColormap
 
             low, high = _option(element, "clim")
@@ -194,6 +194,9 @@ def _draw_element(figure: Any, axes: Any, element: Any) -> None:
                 x, y, c=element.dimension_values(2), cmap=ListedColormap(look["cmap"]), vmin=low, vmax=high, s=10
             )
             figure.colorbar(drawn, ax=axes, fraction=0.06, pad=0.02)
+        elif element.vdims:  # the rings of a cursor, each with its colour and width
+            for x0, y0, edge, width in zip(x, y, *(element.dimension_values(i) for i in (2, 3)), strict=True):
+                axes.plot(x0, y0, "o", mfc="none", mec=edge, ms=5, mew=width / 2)
         else:
             axes.plot(x, y, "o", mfc="none", mec=look.get("line_color"), ms=5, mew=look.get("line_width", 1) / 2)
     elif isinstance(element, hv.Area):
@@ -221,7 +224,8 @@ def _draw_element(figure: Any, axes: Any, element: Any) -> None:
             axes.axvspan(first, last, color=colour, alpha=look.get("alpha", 0.1), lw=0)
     elif isinstance(element, hv.Path):  # an Ellipse is one
         for part in element.split():
-            axes.plot(*(part.dimension_values(i) for i in (0, 1)), color=colour, lw=1.2)
+            one = part.dimension_values(2)[0] if part.vdims else colour
+            axes.plot(*(part.dimension_values(i) for i in (0, 1)), color=one, lw=1.2)
     else:
         raise TypeError(f"cannot draw a {type(element).__name__} for print; save it as .html")
 
