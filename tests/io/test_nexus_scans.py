@@ -199,6 +199,52 @@ def test_a_scan_of_time_has_its_columns_along_frame(tmp_path):
     np.testing.assert_array_equal(ds.ion1, np.arange(5))
 
 
+@pytest.mark.parametrize("lost", ["frames", "places"])
+def test_lists_of_unlike_length_are_a_scan_as_far_as_all_go(tmp_path, lost):
+    """An aborted scan: the detector saved fewer frames than stages were read, or more."""
+    sample = make(tmp_path, "new", "snake")
+    with h5py.File(sample.path, "r+") as file:
+        del file["entry/plot"]
+        for name in ("eiger/data",) if lost == "frames" else ("sx/value", "sy/value"):
+            data = file[f"entry/instrument/{name}"]
+            values, attrs = data[:13], dict(data.attrs)
+            del file[f"entry/instrument/{name}"]
+            file[f"entry/instrument/{name}"] = values
+            file[f"entry/instrument/{name}"].attrs.update(attrs)
+    ds = only(sample)
+    want = expected(sample, sample.frames[:, ::-1])
+    want[2, [3, 4]] = np.nan  # the third line of a snake runs forward
+    np.testing.assert_array_equal(frames_of(ds), want)
+
+
+def test_readings_that_a_beam_line_calls_counters(tmp_path):
+    """A continuous scan of ESRF: the command names the stages, the detector group their readings."""
+    sample = make(tmp_path, "bliss", "snake")
+    with h5py.File(sample.path, "r+") as file:
+        scan = file["7.1"]
+        for name in ("nnp2", "nnp3"):
+            del scan[f"instrument/{name}"], scan[f"measurement/{name}"], scan[f"instrument/positioners/{name}"]
+            scan[f"instrument/positioners/{name}"] = 0.0
+        _set = nexus_samples._set
+        _set(nexus_samples._group(scan, "instrument/nnp3_position", "NXdetector"), "data", sample.y, "um")
+        scan["measurement/nnp3_position"] = h5py.SoftLink("/7.1/instrument/nnp3_position/data")
+        scan["instrument/nnp2_position/data"].attrs["units"] = "um"
+    ds = only(sample)
+    np.testing.assert_array_equal(ds.mpx, expected(sample, sample.frames[:, ::-1]))
+    np.testing.assert_allclose(ds.y, np.unique(sample.y) * 1e-6)
+    assert ds.x.long_name == "nnp2_position" and "nnp2_position" not in ds
+
+
+def test_angles_of_a_large_detector_are_computed_where_they_are_looked_at():
+    from xpycro.io.translators._detector import detector_coordinates
+
+    coords = detector_coordinates((1100, 1000), (10.0, -20.0), (75e-6, 75e-6), 0.5, 1e-10)
+    assert not coords["two_theta"]._in_memory and not coords["q"]._in_memory
+    radius = 75e-6 * np.hypot(1099 - 3 - 10.0, 7 + 20.0)  # the fourth row from below
+    np.testing.assert_allclose(coords["two_theta"][3, 7], np.degrees(np.arctan(radius / 0.5)))
+    np.testing.assert_allclose(coords["q"][3, 5:9][2], 4e10 * np.pi * np.sin(np.arctan(radius / 0.5) / 2))
+
+
 def test_one_scan_of_a_file_of_many(tmp_path):
     sample = make(tmp_path, "bliss")
     with h5py.File(sample.path, "r+") as file:

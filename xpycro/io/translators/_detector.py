@@ -116,10 +116,9 @@ def angles(geometry: Geometry, shape: tuple[int, int]) -> dict[str, xr.Variable]
     found: dict[str, xr.Variable] = {}
     for kind in ("two_theta", "q") if geometry.wavelength else ("two_theta",):
         raw = AngleArray(geometry, shape, kind)
-        values: Any = raw.read()
-        if math.prod(shape) > _EAGER:
-            values = indexing.LazilyIndexedArray(_Backend(raw))  # type: ignore[arg-type]
-        found[kind] = coordinate(("ky", "kx"), values, name=kind, dimension_type="reciprocal")
+        attrs = coordinate(("ky", "kx"), np.zeros((1, 1)), name=kind, dimension_type="reciprocal").attrs
+        lazy = indexing.LazilyIndexedArray(_Backend(raw))  # type: ignore[arg-type]
+        found[kind] = xr.Variable(("ky", "kx"), lazy if math.prod(shape) > _EAGER else raw.read(), attrs)
     return found
 
 

@@ -50,13 +50,29 @@ def plan(path: str, table: Table, motors: Sequence[Row], scan_shape: Sequence[in
         return Plan(("y", "x"), place.reshape(grid)[::-1], coords)
     if len(table.shape) > 1:
         return _gridded(table, motors)
-    lists = [row for row in motors if len(row.lead) == 1]
-    return _listed(points, lists or _by_name(table), table.hints)
+    laid = _listed(points, [row for row in motors if len(row.lead) == 1], table.hints)
+    if laid.dims == ("frame",):  # of files that do not say what moved, or call readings of stages counters
+        named = _listed(points, _by_name(table), table.hints)
+        laid = named if named.dims != ("frame",) else laid
+    return laid
 
 
 def _by_name(table: Table) -> list[Row]:
-    """Columns that are called like motors, of files that do not say which are."""
-    return [row for row in table.rows if not row.inner and _LETTER.search(row.name.lower())]
+    """Columns that are called like stages, or like what the scan's command moved."""
+    rows = [row for row in table.rows if not row.inner and len(row.lead) == 1]
+    return [row for row in rows if _LETTER.search(row.name.lower()) or _meant(table.hints, [row.name])]
+
+
+def _meant(hints: Sequence[str], names: Sequence[str]) -> list[str]:
+    """The columns that the file names as axes or moves in its command: `nnp2`, or its reading `nnp2_position`."""
+    found: list[str] = []
+    for hint in hints:
+        reading = f"{hint}_" if re.match(r"[A-Za-z]\w", hint) else None
+        for name in names:
+            if name not in found and (name == hint or (reading and name.startswith(reading))):
+                found.append(name)
+                break
+    return found
 
 
 def _gridded(table: Table, motors: Sequence[Row]) -> Plan:
@@ -166,7 +182,7 @@ def _listed(points: int, motors: Sequence[Row], hints: Sequence[str]) -> Plan:
 def _pair(moved: Mapping[str, tuple[Row, np.ndarray]], hints: Sequence[str]) -> tuple[str, str] | None:
     """The two stages (vertical, horizontal) that scanned, or None."""
     stages = [name for name, (row, _) in moved.items() if axis_units(row.units)[1] in ("", "m")]
-    named = [name for name in hints if name in stages]
+    named = _meant(hints, stages)
     if len(named) < 2:
         independent: list[str] = []
         for name in stages:  # the reading of a stage says the same as what it was set to

@@ -5,7 +5,6 @@ May import numpy, xarray, errors and io below; knows no format.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -207,6 +206,6 @@ def scanned(
 
 
 def chunk_length(datasets: Sequence[Any], lead: int) -> int:
-    """Records in a chunk of open datasets."""
-    lengths = [d.chunks[lead - 1] if d.chunks else 1 for d in itertools.islice(datasets, 1)]
-    return max(1, int(lengths[0]))
+    """Records in a chunk of open datasets, of which the first tells."""
+    chunks = datasets[0].chunks
+    return max(1, int(chunks[lead - 1])) if chunks else 1
