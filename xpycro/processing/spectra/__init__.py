@@ -6,7 +6,8 @@ Every function broadcasts over the other dims and works in the units of the axis
 
 from xpycro.processing.spectra.backgrounds import background
 from xpycro.processing.spectra.baselines import baseline, detrend
-from xpycro.processing.spectra.resampling import align, calibrate, normalise, rebin
+from xpycro.processing.spectra.resampling import align, rebin
+from xpycro.processing.spectra.scaling import calibrate, normalise
 from xpycro.processing.spectra.smoothing import derivative, smooth
 from xpycro.processing.spectra.spikes import despike
 from xpycro.processing.spectra.transforms import fft, ifft, power_spectrum
