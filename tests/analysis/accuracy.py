@@ -1,8 +1,8 @@
 """How right the fits are, measured: `python -m tests.analysis.accuracy` computes and writes docs/accuracy.md.
 
 `agreement` compares every model with SciPy, started at the truth; `coverage` counts how often a truth lies within one
-standard error; `oscillators` does so for oscillators in narrow and wide bands. test_accuracy.py repeats all three with
-fewer spectra and holds the page against them.
+standard error; `oscillators` does so for oscillators in narrow and wide bands, `loops` for switching loops at any phase
+offset (loop_accuracy.py). test_accuracy.py repeats them with fewer spectra and holds the page against them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
+from tests.analysis.loop_accuracy import loop_rows
 from xpycro.analysis import models
 from xpycro.analysis.fit import fit
 
@@ -271,6 +272,9 @@ TABLES: dict[str, tuple[list[str], Callable[[int], list[list[str]]], int]] = {
                   "spread of pulls"], coverage_rows, 20_000),
     "oscillators": (["band", "Q", "noise", "spectra", "converged, %", "f0 off by, linewidths", "Q off by, %",
                      "A inside, %", "f0 inside, %", "Q inside, %", "phase inside, %"], oscillator_rows, 5000),
+    "loops": (["noise", "polarity", "loops", "converged, %", "V- inside, %", "V+ inside, %", "coercive- inside, %",
+               "coercive+ inside, %", "imprint inside, %", "work inside, %", "V- and V+ at one offset, %"],
+              loop_rows, 1000),
 }  # fmt: skip
 
 

@@ -7,17 +7,13 @@ from scipy.optimize import brentq, least_squares
 from scipy.special import erf
 
 import xpycro as xp
+from tests.analysis import loop_accuracy
+from tests.analysis.loop_accuracy import sweep
 from tests.conftest import raise_if_dask_computes
-from xpycro.analysis.loops import _axis, model
+from xpycro.analysis.loops import _axis, _block, model
 from xpycro.errors import DimensionError
 
 NAMES = model.PARAMETERS
-AMPLITUDE = 10.0
-
-
-def sweep(n=64, amplitude=AMPLITUDE):
-    q = n // 4
-    return amplitude * np.concatenate([np.arange(q), np.arange(q, -q, -1), np.arange(-q, 0)]) / q
 
 
 def published(bias, a, b):
@@ -68,35 +64,42 @@ def test_the_exact_jacobian_is_the_numeric_one():
             np.testing.assert_allclose(exact[:, j], numeric, atol=2e-8, err_msg=NAMES[j])
 
 
-def test_the_compiled_shape_has_the_derivatives_of_the_model():
-    """By its half-way bias: the compiled rows against central differences of the formula with the bias shifted so."""
+@pytest.mark.parametrize("direct", [False, True])
+def test_the_compiled_shape_has_the_derivatives_of_the_model(direct):
+    """By half-way biases or by switching biases: the compiled rows against central differences of the formula."""
     from ctypes import POINTER, c_double
 
-    from xpycro.engine.solver.jit import compiled
-    from xpycro.engine.solver.shapes.hysteresis import switching_loop
+    from xpycro.engine.solver import hysteresis as kernel
+    from xpycro.engine.solver.jit import _APART
 
-    bias = sweep()
-    x = np.concatenate([bias, _axis.is_rising(bias).astype(float)])
-    shape = compiled(switching_loop, True).ctypes
+    shape = _APART["xpycro.engine.solver.hysteresis.shapes"].ctypes
+    bias, rising = sweep(), _axis.is_rising(sweep())
+    order, n = np.lexsort((bias, rising)), bias.size
+    bias, rising = bias[order], rising[order]
+    split = int((~rising).sum())
 
     def rows(p):
-        out = np.zeros((7, bias.size))
-        pointers = [a.ctypes.data_as(POINTER(c_double)) for a in (x, np.ascontiguousarray(p), out)]
-        shape(pointers[0], bias.size, pointers[1], pointers[2], bias.size)
-        return out
+        memory = np.zeros(kernel.LONG * n + kernel.SHORT)
+        memory[:n], memory[kernel.LONG * n :][:6] = bias, p
+        shape(memory.ctypes.data_as(POINTER(c_double)), n, split, n, kernel.P, 3 if direct else 0)
+        return memory[: kernel.LONG * n].reshape(kernel.LONG, n)[[kernel.PHI, *range(kernel.ROWS, kernel.LONG)]]
 
     def y(p):
-        falling, rising = p[1] - model.inverse(0.5, 0, p[3], p[4]), p[2] - model.inverse(0.5, 0, p[5], p[6])
-        return model.loop(bias, _axis.is_rising(bias), 0.0, 1.0, falling, rising, 0.0, *p[3:])
+        gaps = [0 if direct else model.inverse(0.5, 0, *p[k : k + 2]) for k in (1, 4)]
+        return model.loop(bias, rising, 0.0, 1.0, p[0] - gaps[0], p[3] - gaps[1], 0.0, *p[1:3], *p[4:])
 
     for seed in range(6):
-        p = np.array([1.0, -3.1, 2.9, *np.random.default_rng(seed).uniform(0.4, 3.0, 4)])
+        widths = np.random.default_rng(seed).uniform(0.4, 3.0, 4)
+        p = np.array([-3.1, *widths[:2], 2.9, *widths[2:]])
         found = rows(p)
         np.testing.assert_allclose(found[0], y(p), atol=1e-14)
-        for j in range(1, 7):
+        for j in range(6):
             up, down = p.copy(), p.copy()
             up[j], down[j] = p[j] + 1e-6, p[j] - 1e-6
-            np.testing.assert_allclose(found[j], (y(up) - y(down)) / 2e-6, atol=2e-9)
+            numeric = (y(up) - y(down)) / 2e-6
+            own = rising if j > 2 else ~rising
+            np.testing.assert_allclose(found[1 + j % 3][own], numeric[own], atol=2e-9)
+            assert (numeric[~own] == 0).all()
 
 
 # ------------------------------------------------------------------------------------------------------- projection
@@ -221,19 +224,42 @@ def test_both_senses_and_both_polarities_are_fitted():
             assert float(np.abs(error).max()) < 0.25
 
 
-@pytest.mark.parametrize(("noise", "n"), [(0.05, 64), (0.2, 128)])
-def test_errors_cover_the_truth(noise, n):
-    """The bias at half height, both branches: 68.3 % within one standard error, +- 3 %."""
-    parameters = truths(1500, seed=int(100 * noise))
-    found = xp.loops.fit(loops_of(parameters, noise, n))
-    assert found.converged.mean() > 0.99
-    derived = xp.loops.derived(found)
-    inside = []
-    for name, columns in {"negative": [2, 5, 6], "positive": [3, 7, 8]}.items():
-        truth = model.inverse(0.5, *parameters[:, columns].T)
-        z = (derived[f"coercive_bias_{name}"].values - truth) / derived[f"coercive_bias_{name}_stderr"].values
-        inside.append(np.abs(z[np.isfinite(z)]) < 1)
-    assert np.mean(np.concatenate(inside)) == pytest.approx(0.683, abs=0.03)
+def test_profiles_are_those_of_scipy():
+    """How far V+ can go before all others, fitted again by SciPy, cannot keep the cost within half the variance."""
+    p = truths(3, seed=12)
+    da = loops_of(p, 0.05)
+    bias, rising = sweep(), _axis.is_rising(sweep())
+    found = _block._solve(bias, da.values, _block._hull_starts(bias, da.values)[:, None])
+    low = np.array([-np.inf, -np.inf, -10, -np.inf, *[20 / 32 / 3] * 4])
+    high = np.array([np.inf, np.inf, 10, np.inf, *[5.0] * 4])
+    for i in range(len(p)):
+        best, cost = found.parameters[i], found.statistics[i, 0]
+
+        def rise(at, i=i, best=best, cost=cost):
+            def residual(q, i=i):
+                return model.loop(bias, rising, *q[:3], at, *q[3:]) - da.values[i]
+
+            again = least_squares(residual, np.clip(np.delete(best, 3), low, high), bounds=(low, high))
+            return (again.cost - cost) / (2 * cost / (64 - 9)) - 0.5
+
+        for side, sign in ((2, -1), (3, 1)):
+            width = found.sides[i, side]
+            exact = brentq(
+                lambda d, at=best[3], sign=sign: rise(at + sign * d), 0.3 * width, 3 * width, xtol=0.01 * width
+            )
+            assert width == pytest.approx(exact, rel=0.05)
+
+
+@pytest.mark.parametrize("polarity", [1, -1])
+@pytest.mark.parametrize("noise", [0.05, 0.2])
+def test_switching_biases_lie_within_one_standard_error(noise, polarity):
+    """From amplitude and phase at any phase offset to V+- and the biases half-way up: 68.3 % +- 3 % of 2000 loops."""
+    each = [loop_accuracy.recovered(noise, polarity, offset, 250) for offset in loop_accuracy.OFFSETS]
+    assert np.mean([converged for converged, _ in each]) > 0.99
+    for names in (["switching_bias_negative", "switching_bias_positive"],
+                  ["coercive_bias_negative", "coercive_bias_positive"]):  # fmt: skip
+        inside = np.concatenate([np.abs(pulls[name]) < 1 for _, pulls in each for name in names])
+        assert np.mean(inside) == pytest.approx(0.683, abs=0.03)
 
 
 def test_lines_and_noise_are_not_taken_for_loops():
@@ -327,9 +353,12 @@ def test_derived_quantities_and_their_errors():
     np.testing.assert_allclose(derived.imprint, (a["switching_bias_negative"] + a["switching_bias_positive"]) / 2)
     np.testing.assert_allclose(derived.remanent_response_positive, a["lower_level"] + a["height"])
     np.testing.assert_allclose(derived.switchable_polarisation_stderr, found.height_stderr, rtol=1e-6)
-    c = found.covariance.values
-    expected = np.sqrt(c[:, 2, 2] + c[:, 3, 3] + 2 * c[:, 2, 3]) / 2
+    # the errors of V- and V+ come from their profiles, how they go together from the covariance
+    c, low, high = found.covariance.values, *(found[f"{n}_stderr"].values for n in NAMES[2:4])
+    together = c[:, 2, 3] / np.sqrt(c[:, 2, 2] * c[:, 3, 3])
+    expected = np.sqrt(low**2 + high**2 + 2 * together * low * high) / 2
     np.testing.assert_allclose(derived.imprint_stderr, expected, rtol=1e-5)
+    np.testing.assert_allclose(derived.switching_bias_positive_stderr, high, rtol=1e-6)
     truth = np.abs(parameters[:, 3] - parameters[:, 2]) * parameters[:, 1]
     z = (derived.work_of_switching - truth) / derived.work_of_switching_stderr
     assert float((np.abs(z) < 1).mean()) == pytest.approx(0.683, abs=0.07)

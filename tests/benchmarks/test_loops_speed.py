@@ -7,43 +7,78 @@ import sys
 import time
 
 import numpy as np
+import pytest
 from scipy.optimize import least_squares
 
 import xpycro as xp
-from tests.analysis.test_loops import loops_of, sweep, truths
+from tests.analysis.loop_accuracy import sweep
+from tests.analysis.test_loops import loops_of, truths
 from xpycro.analysis.loops import _axis, _block, model
-from xpycro.engine.solver import solve
+
+FEW = 30  # loops that SciPy fits
 
 
-def test_loops_against_scipy(benchmark):
-    """Against SciPy from the same start: the solver alone, and all that `loops.fit` does (two starts, errors)."""
-    da = loops_of(truths(4000), 0.05)
+def scipys(da, starts, *, exact=False):
+    """Seconds of wall and CPU that SciPy takes for one loop, each from all of its starts, and the lower costs."""
+    bias, rising = sweep(), _axis.is_rising(sweep())
+    sweeps = _block._sweep(bias.tobytes())
+    lower, upper = (
+        [free, free, v[0], v[3], free, *v[1:3], *v[4:]]
+        for free, v in ((-np.inf, sweeps.lower), (np.inf, sweeps.upper))
+    )  # fmt: skip
+    jac = {"jac": lambda p: model.jacobian(bias, rising, p)} if exact else {}
+    wall, cpu, costs = time.perf_counter(), time.process_time(), []
+    for y, each in zip(da.values[:FEW], starts[:FEW], strict=True):
+        found = []
+        for c_falling, b0, b1, c_rising, b2, b3 in np.clip(each, sweeps.lower, sweeps.upper):
+            at = [c_falling - model.inverse(0.5, 0, b0, b1), c_rising - model.inverse(0.5, 0, b2, b3)]
+            begin = np.clip([y.min(), np.ptp(y), *at, 0.0, b0, b1, b2, b3], lower, upper)
+            found.append(
+                least_squares(lambda p, y=y: model.loop(bias, rising, *p) - y, begin, bounds=(lower, upper), **jac)
+            )
+        costs.append(min(best.cost for best in found))
+    return (time.perf_counter() - wall) / FEW, (time.process_time() - cpu) / FEW, np.array(costs)
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.2])
+def test_loops_against_scipy(benchmark, noise):
+    """All that `loops.fit` does (clusters, two starts, covariance, profiles), and the descent from one start alone.
+
+    SciPy's `least_squares` has the same residual, starts and bounds, and gives minima, no errors: once one start, once
+    the two that `loops.fit` has, once with the exact Jacobian.
+    """
+    da = loops_of(truths(4000), noise)
+    n, bias = da.sizes["position"], sweep()
     xp.loops.fit(da.isel(position=slice(0, 64)))
     found = benchmark.pedantic(lambda: xp.loops.fit(da), rounds=3)
-    bias, rising = sweep(), _axis.is_rising(sweep())
-    start = _block._hull_starts(bias, da.values)
-    spent, clock, few = 0.0, 0.0, 30
-    for i in range(few):
-        y = da.values[i]
-        begin = [y.min(), np.ptp(y), start[i, 3], start[i, 4], 0.0, *start[i, 5:]]
-        lower = [-np.inf, -np.inf, -10, -10, -np.inf, *[20 / 32 / 3] * 4]
-        upper = [np.inf, np.inf, 10, 10, np.inf, *[5.0] * 4]
+    table = _block.cluster_starts(da.values[::4], bias, rows=bias[None])[0]
+    starts = _block._both_starts(bias, da.values, table)
+    ours = {}
+    for name, work in {
+        "all": lambda: xp.loops.fit(da),
+        "one start": lambda: _block._solve(bias, da.values, starts[:, :1], profiles=False),
+    }.items():
         wall, cpu = time.perf_counter(), time.process_time()
-        best = least_squares(lambda p, y=y: model.loop(bias, rising, *p) - y, begin, bounds=(lower, upper))
-        spent, clock = spent + time.perf_counter() - wall, clock + time.process_time() - cpu
-        assert found.residual_rms.values[i] ** 2 * 64 <= 2 * best.cost * (1 + 1e-6)
-    n = da.sizes["position"]
-    problem, axis = _block._problem(bias.tobytes())
-    each = []
-    for work in (lambda: solve(problem, axis, da.values, start=start), lambda: xp.loops.fit(da)):
-        began = time.process_time()
         work()
-        each.append((time.process_time() - began) / n)
+        ours[name] = (time.perf_counter() - wall) / n, (time.process_time() - cpu) / n
+    one, two, exact = scipys(da, starts[:, :1]), scipys(da, starts), scipys(da, starts[:, :1], exact=True)
+    cost = found.residual_rms.values[:FEW] ** 2 * 32
+    alone = _block._solve(bias, da.values[:FEW], starts[:FEW, :1], profiles=False).statistics[:, 0]
+    for scipy_s, name, reading in (
+        (one, "one start", "one_start_each"),
+        (exact, "one start", "one_start_each_exact_jacobian"),
+        (one, "all", "all_against_one_start"),
+        (two, "all", "all_against_two_starts"),
+    ):
+        benchmark.extra_info[f"times_{reading}_wall_cpu"] = [round(scipy_s[k] / ours[name][k]) for k in range(2)]
     benchmark.extra_info.update(
-        times_scipy=spent / few / benchmark.stats.stats.min * n, times_scipy_cpu=clock / few / each[1],
-        times_scipy_cpu_one_start=clock / few / each[0], microseconds_cpu=1e6 * each[1],
+        microseconds_cpu={name: round(1e6 * v[1], 1) for name, v in ours.items()},
         converged=float(found.converged.mean()),
+        same_cost=[float(np.mean(np.abs(a / b - 1) < 1e-6)) for a, b in ((alone, one[2]), (cost, two[2]))],
+        lower_cost=[float(np.mean(a < b * (1 + 1e-6))) for a, b in ((alone, one[2]), (cost, two[2]))],
     )  # fmt: skip
+    print(benchmark.extra_info)
+    assert np.mean(cost <= two[2] * (1 + 1e-6)) > 0.8
 
 
 LARGE = """

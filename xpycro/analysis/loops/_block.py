@@ -1,54 +1,93 @@
 """What is done to one block of loops: two starts, the compiled fit, the summary. Runs on workers, so all pickles.
 
-May import numpy, the solver, and analysis.loops; scikit-learn inside functions.
+May import numpy, the solver, and analysis.loops; scikit-learn and scipy inside functions.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
 from xpycro.analysis.loops._axis import is_rising
-from xpycro.analysis.loops.model import inverse, jacobian
-from xpycro.engine.solver import Component, Problem, Recipe, Solution, Status, solve
+from xpycro.analysis.loops.model import inverse
+from xpycro.engine.solver import Status
 
 __all__ = ["MAX_CLUSTERS", "NONLINEAR", "cluster_starts", "fit_block"]
 
 MAX_CLUSTERS = 16
-NONLINEAR = 6  # two half-way biases and four widths: what a start has to say, for the rest is linear
-TOLERANCE = 1e-8  # of the cost: every parameter within about a thousandth of its standard error
-# The solver's order is intercept, slope | height, half-way biases (falling, rising), four widths; a result's is that of
-# PARAMETERS, a0 ... a4, b0 ... b3.
-_SHAPES = "xpycro.engine.solver.shapes."
+NONLINEAR = 6  # half-way bias and two widths of the falling and of the rising branch: the rest is linear
+TOLERANCE = 1e-7  # of the cost: every parameter within about a hundredth of its standard error
+_SLICE = 128  # loops at once: some milliseconds
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A bias sweep as the solver wants it: falling branch first, each branch ascending."""
+
+    bias: np.ndarray
+    order: np.ndarray  # where each point lies in a measured row
+    split: int  # points of the falling branch
+    lower: np.ndarray  # of the nonlinear parameters
+    upper: np.ndarray
 
 
 @lru_cache(maxsize=64)
-def _problem(row: bytes) -> tuple[Problem, np.ndarray]:
-    """The problem for one bias sweep, and the solver's axis: bias and branch."""
+def _sweep(row: bytes) -> Sweep:
     bias = np.frombuffer(row)
-    low, high = float(bias.min()), float(bias.max())
-    steps = np.diff(np.unique(bias))
+    rising, low, high = is_rising(bias), float(bias.min()), float(bias.max())
     # narrower than a third of a step a corner passes between two points unseen; wider than a quarter of the sweep its
     # loop never saturates and cannot be told from a slope
-    widths = (float(np.median(steps)) / 3, 0.25 * (high - low))
-    value = (Recipe.VALUE, 0.0)
-    line = Component(f"{_SHAPES}curves:linear", (True, True), (-1, -1), (value, value), background=True)
-    loop = Component(
-        f"{_SHAPES}hysteresis:switching_loop", (True,) + (False,) * NONLINEAR, (-1,) + (0,) * NONLINEAR, (value,) * 7
-    )
-    inf = np.inf
-    problem = Problem(
-        components=(line, loop), lower=(-inf, -inf, -inf, low, low, *[widths[0]] * 4),
-        upper=(inf, inf, inf, high, high, *[widths[1]] * 4), fixed=(False,) * 9, tied=(-1,) * 9, ndim=2,
-        tolerance=TOLERANCE, max_iterations=200,
+    narrow, wide = float(np.median(np.diff(np.unique(bias)))) / 3, 0.25 * (high - low)
+    order = np.lexsort((bias, rising))
+    return Sweep(
+        np.ascontiguousarray(bias[order]), order, int((~rising).sum()), np.array([low, narrow, narrow] * 2),
+        np.array([high, wide, wide] * 2),
     )  # fmt: skip
-    return problem, np.stack([bias, is_rising(bias).astype(np.float64)])
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What the solver gives back, loops first; `xpycro.engine.solver.hysteresis_fit.fit_loops` says what."""
+
+    parameters: np.ndarray
+    covariance: np.ndarray
+    sides: np.ndarray
+    statistics: np.ndarray
+    status: np.ndarray
+    iterations: np.ndarray
+
+    @classmethod
+    def empty(cls, n: int) -> Fitted:
+        return cls(
+            np.empty((n, 9)), np.empty((n, 9, 9)), np.empty((n, 4)), np.empty((n, 4)), np.empty(n, np.uint8),
+            np.empty(n, np.int32),
+        )  # fmt: skip
+
+
+def _solve(row: np.ndarray, y: np.ndarray, starts: np.ndarray, *, profiles: bool = True) -> Fitted:
+    """Each loop from each of its starts (loop, start, nonlinear parameter)."""
+    from xpycro.engine.solver.hysteresis_fit import fit_loops
+    from xpycro.engine.solver.parallel import each_slice
+
+    sweep, made = _sweep(row.tobytes()), Fitted.empty(len(y))
+
+    def work(part: slice) -> None:
+        fit_loops(
+            sweep.bias, sweep.order, sweep.split, np.ascontiguousarray(y[part], dtype=np.float64),
+            np.ascontiguousarray(starts[part]), sweep.lower, sweep.upper, TOLERANCE, 200, profiles,
+            made.parameters[part], made.covariance[part], made.sides[part], made.statistics[part], made.status[part],
+            made.iterations[part],
+        )  # fmt: skip
+
+    each_slice(work, len(y), _SLICE)
+    return made
 
 
 def _hull_starts(bias: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Half-way biases where the line through the centroid leaves the convex hull; corners a tenth of the sweep wide."""
-    from xpycro.engine.solver.shapes.hysteresis import hull_extents
+    from xpycro.engine.solver.hull import hull_extents
 
     extents = np.empty((len(y), 5))
     hull_extents(np.ascontiguousarray(bias), np.ascontiguousarray(y, dtype=np.float64), extents)
@@ -59,9 +98,8 @@ def _hull_starts(bias: np.ndarray, y: np.ndarray) -> np.ndarray:
         # run counterclockwise while it rises, or clockwise while it falls: then the falling branch switches on the left
         lagging = (extents[:, 4] * rise >= 0)[:, None]
     left, right = np.nan_to_num(extents[:, 2:3], posinf=0, neginf=0), np.nan_to_num(extents[:, 3:4], posinf=0, neginf=0)
-    start = np.full((len(y), 9), np.nan)
-    start[:, 3:5] = np.where(lagging, np.hstack([left, right]), np.hstack([right, left]))
-    start[:, 5:] = 0.1 * np.ptp(bias)
+    start = np.full((len(y), NONLINEAR), 0.1 * np.ptp(bias))
+    start[:, [0, 3]] = np.where(lagging, np.hstack([left, right]), np.hstack([right, left]))
     return start
 
 
@@ -95,11 +133,16 @@ def cluster_starts(y: np.ndarray, bias: np.ndarray, *, rows: np.ndarray) -> np.n
         size = np.linalg.norm(part - part.mean(-1, keepdims=True), axis=-1, keepdims=True)
         scaled = np.where(np.isfinite(part), part / np.where(size > 0, size, 1), np.nan)
         means = np.stack([np.nanmean(scaled[labels == k], axis=0) for k in found])
-        problem, axis = _problem(row.tobytes())
-        fitted = solve(problem, axis, means, start=_hull_starts(row, means)).parameters
-        table[number, : len(found), :NONLINEAR] = fitted[:, 3:]
+        fitted = _solve(row, means, _hull_starts(row, means)[:, None], profiles=False).parameters
+        table[number, : len(found), :NONLINEAR] = _nonlinear(fitted)
         table[number, : len(found), NONLINEAR:] = np.stack([features[labels == k].mean(axis=0) for k in found])
     return table
+
+
+def _nonlinear(parameters: np.ndarray) -> np.ndarray:
+    """The solver's parameters, of which the biases are those half-way up."""
+    _, _, negative, positive, _, b0, b1, b2, b3 = parameters.T
+    return np.stack([inverse(0.5, negative, b0, b1), b0, b1, inverse(0.5, positive, b2, b3), b2, b3], axis=-1)
 
 
 def _rows_of(bias: np.ndarray, rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -119,7 +162,8 @@ def fit_block(y: np.ndarray, bias: np.ndarray, table: np.ndarray, *, rows: np.nd
         if not members.size and len(rows) > 1:
             continue
         part = flat if members.size == len(flat) else flat[members]
-        made = _summary(_best_of_two(row, part, table.reshape(len(rows), MAX_CLUSTERS, -1)[number]), row, part)
+        starts = _both_starts(row, part, table.reshape(len(rows), MAX_CLUSTERS, -1)[number])
+        made = _summary(_solve(row, part, starts))
         if members.size == len(flat):
             outputs = made
             break
@@ -130,38 +174,18 @@ def fit_block(y: np.ndarray, bias: np.ndarray, table: np.ndarray, *, rows: np.nd
     return tuple(a.reshape((*lead, *a.shape[1:])) for a in outputs)
 
 
-def _best_of_two(row: np.ndarray, y: np.ndarray, table: np.ndarray) -> Solution:
-    """Fitted from the pixel's own hull, and from the fit of the mean that it resembles most; the lower cost wins."""
-    problem, axis = _problem(row.tobytes())
-    best = solve(problem, axis, y, start=_hull_starts(row, y))
+def _both_starts(row: np.ndarray, y: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """The loop's own hull, and the fit of the mean that it resembles most."""
+    starts = np.full((len(y), 2, NONLINEAR), np.nan)
+    starts[:, 0] = _hull_starts(row, y)
     table = table[np.isfinite(table).all(-1)]
-    if not len(table):
-        return best
-    nearest = (_features(y) @ table[:, NONLINEAR:].T - 0.5 * (table[:, NONLINEAR:] ** 2).sum(-1)).argmax(-1)
-    start = np.full((len(y), 9), np.nan)
-    start[:, 3:] = table[nearest, :NONLINEAR]
-    other = solve(problem, axis, y, start=start)
-    good, had = (np.isin(s.status, _CONVERGED) for s in (other, best))
-    better = good & (~had | (other.cost < best.cost))
-    for name in ("parameters", "cost", "sum_of_squares", "r2", "n_points", "status"):
-        getattr(best, name)[better] = getattr(other, name)[better]
-    best.iterations[...] += other.iterations
-    return best
+    if len(table):
+        nearest = (_features(y) @ table[:, NONLINEAR:].T - 0.5 * (table[:, NONLINEAR:] ** 2).sum(-1)).argmax(-1)
+        starts[:, 1] = table[nearest, :NONLINEAR]
+    return starts
 
 
 _CONVERGED = [int(s) for s in Status if s.converged]
-
-
-def _line_squares(bias: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """What a straight line leaves of each loop, as a sum of squares."""
-    good = np.isfinite(y)
-    count = np.maximum(good.sum(-1), 1)[:, None]
-    x = np.where(good, bias, 0.0)
-    x = np.where(good, x - x.sum(-1, keepdims=True) / count, 0.0)
-    v = np.where(good, y, 0.0)
-    v = np.where(good, v - v.sum(-1, keepdims=True) / count, 0.0)
-    xx, xy = (x * x).sum(-1), (x * v).sum(-1)
-    return (v * v).sum(-1) - np.divide(xy * xy, xx, out=np.zeros_like(xx), where=xx > 0)
 
 
 def _aicc(squares: np.ndarray, n: np.ndarray, k: int) -> np.ndarray:
@@ -171,34 +195,28 @@ def _aicc(squares: np.ndarray, n: np.ndarray, k: int) -> np.ndarray:
         return np.where(room > 0, n * np.log(squares / n) + 2 * k + 2 * k * (k + 1) / room, np.nan)
 
 
-def _covariance(row: np.ndarray, y: np.ndarray, parameters: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    """Of all nine parameters, as if there were no bounds: one that rests on its bound makes no other one surer."""
-    covariance = np.full((len(y), 9, 9), np.nan)
-    good = np.flatnonzero(np.isfinite(parameters).all(-1))
-    for part in np.array_split(good, max(1, good.size // 512)):
-        derivatives = jacobian(row, is_rising(row), parameters[part])
-        derivatives = np.where(np.isfinite(y[part])[..., None], derivatives, 0)
-        normal = derivatives.swapaxes(-1, -2) @ derivatives
-        scale = np.sqrt(np.einsum("pjj->pj", normal))
-        scale = np.where(scale > 0, scale, np.inf)
-        normal = normal / scale[:, :, None] / scale[:, None, :]
-        np.einsum("pjj->pj", normal)[...] = 1 + 1e-13  # what nothing depends on gets a huge error, not none
-        scale = np.where(np.isfinite(scale), scale, 1e-150)
-        inverted = np.linalg.inv(normal) / scale[:, :, None] / scale[:, None, :]
-        covariance[part] = variance[part, None, None] * inverted
-    return covariance
+def _profile_errors(sides: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """Of V- and V+, from how far each may go down and up before the cost has risen by half the noise's variance.
+
+    The root of the mean square deviation from the fitted value of a density made of two halves of Gaussians as wide as
+    the two sides: their mean where they are alike, the longer one where a width at its bound lets it go one way only.
+    Student's factor stands for the noise being estimated from the same few points.
+    """
+    from scipy.special import ndtr, stdtrit
+
+    down, up = sides[:, [0, 2]], sides[:, [1, 3]]
+    with np.errstate(invalid="ignore"):
+        student = stdtrit(np.maximum(n - 9, 1), ndtr(1.0))
+        return np.sqrt(down**2 - down * up + up**2) * student[:, None]
 
 
-def _summary(solution: Solution, row: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
-    n, squares = solution.n_points, solution.sum_of_squares
-    converged = np.isin(solution.status, _CONVERGED)
-    level, slope, height, falling, rising, *b = solution.parameters.T
-    parameters = [level, height, falling - inverse(0.5, 0, b[0], b[1]), rising - inverse(0.5, 0, b[2], b[3]), slope, *b]
+def _summary(fitted: Fitted) -> list[np.ndarray]:
+    cost, r2, n, line = fitted.statistics.T
+    squares, covariance = 2 * cost, fitted.covariance
     with np.errstate(all="ignore"):
-        rms = np.sqrt(squares / n)
-        covariance = _covariance(row, y, np.stack(parameters, axis=-1), np.where(n > 9, squares / (n - 9), np.nan))
-        errors = np.sqrt(np.einsum("pjj->pj", covariance)).T
-    return [
-        *parameters, *errors, rms, solution.r2, _aicc(squares, n, 10), _aicc(_line_squares(row, y), n, 3), converged,
-        solution.status, solution.iterations, covariance,
-    ]  # fmt: skip
+        errors = np.sqrt(np.einsum("pjj->pj", covariance))
+        errors[:, 2:4] = _profile_errors(fitted.sides, n)
+        return [
+            *fitted.parameters.T, *errors.T, np.sqrt(squares / n), r2, _aicc(squares, n, 10), _aicc(line, n, 3),
+            np.isin(fitted.status, _CONVERGED), fitted.status, fitted.iterations, covariance,
+        ]  # fmt: skip

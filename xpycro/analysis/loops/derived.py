@@ -15,6 +15,7 @@ from xpycro.units import combine_units
 
 __all__ = ["derived"]
 
+_SWITCHING = (2, 3)  # V- and V+, whose errors come from their profiles
 _LABELS = {
     "switching_bias_negative": "negative switching bias V-",
     "switching_bias_positive": "positive switching bias V+",
@@ -59,7 +60,8 @@ def derived(fit: xr.Dataset, threshold: float = 0.03) -> xr.Dataset:
 
     Notes
     -----
-    *Laziness*: lazy where the fit is. Errors are propagated to first order through the whole covariance; where one
+    *Laziness*: lazy where the fit is. Errors are propagated to first order through the covariance; those of V- and V+,
+    and of imprint and work with them, come from the profiles that `xpycro.loops.fit` follows. Where one of the others
     rests on a width that the data do not determine it is huge.
 
     The switching biases a2 and a3 are where two corners of different width meet, and a corner's width can make up for
@@ -99,10 +101,11 @@ def derived(fit: xr.Dataset, threshold: float = 0.03) -> xr.Dataset:
     for name, label in _LABELS.items():
         attrs = {"units": units[name], "long_name": f"{label} standard error"}
         outputs[f"{name}_stderr"] = chunked.Output(np.float64, attrs=attrs)
+    switching = [fit[f"{PARAMETERS[j]}_stderr"] for j in _SWITCHING]
     made = chunked.apply(
-        _derived, fit["covariance"].drop_vars(["parameter", "parameter_"], errors="ignore"),
-        *[fit[p] for p in PARAMETERS], dims=[["parameter", "parameter_"], *([] for _ in PARAMETERS)], outputs=outputs,
-        kwargs={"threshold": threshold},
+        _derived, fit["covariance"].drop_vars(["parameter", "parameter_"], errors="ignore"), *switching,
+        *[fit[p] for p in PARAMETERS], dims=[["parameter", "parameter_"], *([] for _ in range(2 + len(PARAMETERS)))],
+        outputs=outputs, kwargs={"threshold": threshold},
     )  # fmt: skip
     coords = {str(name): c for name, c in fit.coords.items() if set(c.dims) <= set(made["imprint"].dims)}
     return schema.new_result("loop_parameters", made, coords, {"threshold": threshold})
@@ -116,7 +119,10 @@ def _quantities(a: list[np.ndarray], threshold: float) -> list[np.ndarray]:
     ]  # fmt: skip
 
 
-def _derived(covariance: np.ndarray, *parameters: np.ndarray, threshold: float) -> tuple[np.ndarray, ...]:
+def _derived(
+    covariance: np.ndarray, negative: np.ndarray, positive: np.ndarray, *parameters: np.ndarray, threshold: float
+) -> tuple[np.ndarray, ...]:
+    """`negative` and `positive` are the errors of V- and V+."""
     a = [np.asarray(p, dtype=np.float64) for p in parameters]
     shape = np.broadcast_shapes(*(p.shape for p in a))
     values = _quantities(a, threshold)
@@ -129,8 +135,15 @@ def _derived(covariance: np.ndarray, *parameters: np.ndarray, threshold: float) 
         high, low = _quantities(up, threshold), _quantities(down, threshold)
         for k in range(len(values)):
             gradients[k, ..., j] = (high[k] - low[k]) / (2 * h)
+    # what follows from the switching biases alone has their profiles' errors; what widths enter, too, is linear again,
+    # for there most of their shift cancels
+    scale = np.ones((*shape, 9))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for j, error in zip(_SWITCHING, (negative, positive), strict=True):
+            scale[..., j] = np.asarray(error) / np.sqrt(covariance[..., j, j])
     errors = []
     for g in gradients:
+        g = np.where((g[..., 5:] == 0).all(-1, keepdims=True), g * scale, g)
         product = g[..., :, None] * g[..., None, :]
         with np.errstate(invalid="ignore"):
             terms = np.where(product == 0, 0.0, product * covariance)

@@ -56,8 +56,11 @@ def fit(projected: xr.Dataset | xr.DataArray, *, dim: str = "step") -> xr.Datase
         loop and ``aicc_line`` of a straight line (the lower one describes the data better), ``converged``,
         ``status``, ``n_iterations``, and ``covariance(parameter, parameter_)``. Parameters of loops that did not
         converge, or cannot be told from a line, are NaN, and ``status`` says why. Widths lie between a third of a bias
-        step and a quarter of the sweep; errors are those without these bounds, so that a width that rests on one makes
-        no other parameter surer.
+        step and a quarter of the sweep; covariance and errors are those without these bounds, so that a width that
+        rests on one makes no other parameter surer. The errors of the two switching biases come from their profiles
+        instead: how far each can go, down and up, until all others, within their bounds, cannot keep the cost within
+        half the noise's variance; where the sides differ, it is the root of the mean square deviation that they stand
+        for.
 
     Raises
     ------
