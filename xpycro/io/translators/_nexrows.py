@@ -23,7 +23,7 @@ __all__ = ["GENERIC", "Entry", "Row", "Table", "address", "device", "entries"]
 
 GENERIC = {"data", "value", "values", "value_set", "counts", "count", "image", "images", "frames", "raw", "detector",
             "entry", "measurement", "instrument", "point_data", "array"}  # fmt: skip
-_AWAY = ("detectorspecific", "flatfield", "pixel_mask", "lookup", "_table", "mask", "dark")
+_AWAY = ("flatfield", "mask", "lookup", "_table", "dark")  # of the detector itself, not of the scan
 _MOTORS = ("positioners", "pseudo", "scannables")
 _PART = re.compile(r"_\d{6}$")
 
@@ -138,7 +138,8 @@ class Table:
     def _counts(self, name: str, data: Any) -> bool:
         if data.shape is None or data.dtype.kind not in "fiu" or not 1 <= data.ndim <= 5 or data.size < 2:
             return False
-        return not any(word in name.lower() for word in _AWAY)
+        *above, last = name.lower().split("/")
+        return "detectorspecific" not in above and not any(word in last for word in _AWAY)
 
     def _holder(self, name: str) -> Any:
         """The group that holds a dataset here, which may lie in another file."""
