@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 import xpycro as xp
-from xpycro.cli import main
+from xpycro.cli import chains, main, mass
 
 REAL = {
     "nanonis_3ds/Grid Spectroscopy006.3ds": ("Frequency Shift", "88 of 1024 pixels"),
@@ -93,6 +93,22 @@ def test_demo_of_spectra_that_are_all_the_same_says_so(level, tmp_path, capsys):
     assert main(["demo", str(tmp_path / "one.h5"), "--output", str(tmp_path / "out")]) == 0
     assert "the same at every pixel" in capsys.readouterr().out
     assert "the same at every pixel" in (tmp_path / "out" / "one.html").read_text()
+
+
+def test_demo_of_a_mass_image_finds_its_species(tmp_path):
+    sim = xp.simulate.mass_image((10, 10), 3, 2000, counts=2000)
+    xp.simulate.write_imzml(sim, tmp_path / "a.imzML")
+    ds = xp.translate(tmp_path / "a.imzML", tmp_path / "a.h5")
+    page = chains.Page(title="a", target=tmp_path / "a.h5")
+    mass.run(ds, ds.intensity, mass.table(ds.intensity), page)
+    titles = [section.title for section in page.sections]
+    assert titles == ["Intensity", "Peaks", "Ion images", "Principal components", "Species", "How it was made"]
+    species = xp.open_result(tmp_path / "a.h5", "nmf")
+    assert species.sizes["component"] == 3
+    truth = sim.true_abundance.values.reshape(3, -1)
+    alike = np.corrcoef(truth, species.maps.transpose("component", "y", "x").values.reshape(3, -1))[:3, 3:]
+    assert (alike.max(axis=1) > 0.97).all() and set(alike.argmax(axis=1)) == {0, 1, 2}
+    assert mass.table(xr.zeros_like(ds.intensity)) is None and mass.table(ds.x) is None
 
 
 def test_demo_never_overwrites(tmp_path, field, capsys):

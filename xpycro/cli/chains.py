@@ -17,6 +17,7 @@ from xpycro.analysis.fit import fit as fit_model
 from xpycro.cli.text import table
 from xpycro.io import store
 from xpycro.processing import cluster, decompose, image
+from xpycro.processing import spectra as spectra_tools
 from xpycro.provenance import history
 from xpycro.schema import plane_dims, resolve_dims
 from xpycro.units import display_unit, engineering
@@ -92,6 +93,11 @@ def spectra(ds: xr.Dataset, da: xr.DataArray, page: Page) -> None:
     if "direction" in da.dims:
         da = da.isel(direction=0)
     da, left_out = _measured(da, dim)
+    if dim in _LIGHT and da.dtype.kind != "c":
+        print(f"taking cosmic rays out of {_label(da)}")
+        before, da = da, spectra_tools.despike(da, dim=dim)
+        share = float((before != da).mean())
+        left_out = f"{left_out} Cosmic rays were taken out first: {share:.2g} of all values.".strip()
     page.lead = f"{_label(da)} over {da.sizes[dim]} values of {dim} at every pixel: decomposed, clustered, fitted."
     page.summary.append(("Channel", _label(da)))
     text = "Tap a pixel for its spectrum; tap the spectrum for the map at that value."
@@ -119,9 +125,9 @@ def spectra(ds: xr.Dataset, da: xr.DataArray, page: Page) -> None:
         "Neighbouring numbers have similar means.",
         plot.clusters(clusters),
     )
-    model, ranking = _model(da, dim, clusters)
+    model, ranking, near = _model(da, dim, clusters)
     print(f"fitting every pixel: {model}")
-    fit = store.save(_fit(da, model, dim), page.target)
+    fit = store.save(_fit(da, model, dim, near), page.target)
     fitted = da.notnull().any(dim)
     good = 100 * float((fit.converged & fitted).sum() / fitted.sum())
     text = f"Model: {model}. {good:.4g} % of the measured pixels converged" + (
@@ -176,35 +182,55 @@ _CANDIDATES = (
 )
 
 
+# What a detector behind a grating records: cosmic rays, and lines on a fluorescence.
+_LIGHT = ("wavenumber", "wavelength")
+_LINES = (
+    "linear",
+    "polynomial",
+    "lorentzian + polynomial",
+    "gaussian + polynomial",
+    "lorentzian + lorentzian + polynomial",
+)
+
 # An energy loss falls off as a power law below its edges.
 _LOSSES = ("power_law", "power_law + gaussian", "power_law + erf_step", "power_law + erf_step + gaussian")
 
 
-def _model(da: xr.DataArray, dim: str, clusters: xr.Dataset) -> tuple[str, Any]:
-    """The model that suits: the oscillator for complex spectra, else the best candidate on the clusters' means."""
+def _model(da: xr.DataArray, dim: str, clusters: xr.Dataset) -> tuple[str, Any, xr.Dataset | None]:
+    """The model that suits: the oscillator for complex spectra, else the best candidate on the clusters' means.
+
+    With it come a table of the candidates and, of lines behind a grating, the fit of the means.
+    """
     if da.dtype.kind == "c":
-        return "sho", None
+        return "sho", None, None
     means = clusters.mean_response.compute()
     # the spread of the mean is far below any model's misfit, so AIC only ranks here; it is not a test
-    candidates = _LOSSES if dim == "energy_loss" and float(da[dim].min()) > 0 else _CANDIDATES
+    candidates: tuple[str, ...] = _LINES if dim in _LIGHT else _CANDIDATES
+    candidates = _LOSSES if dim == "energy_loss" and float(da[dim].min()) > 0 else candidates
     fits = {name: _fit(means, name, dim) for name in candidates}
     scores = {name: float(fit.aic.mean()) for name, fit in fits.items() if bool(fit.converged.all())}
     if not scores:
-        return candidates[0], None
+        return candidates[0], None, None
     best = min(scores, key=lambda name: scores[name])
     rows = [(name, score - scores[best]) for name, score in sorted(scores.items(), key=lambda item: item[1])]
     caption = "Candidates on the clusters' mean spectra: Akaike information criterion above the best."
-    return best, report.Table(["Model", "ΔAIC"], rows, caption)
+    return best, report.Table(["Model", "ΔAIC"], rows, caption), fits[best] if dim in _LIGHT else None
 
 
-def _fit(da: xr.DataArray, model: str, dim: str) -> xr.Dataset:
-    """The fit, peaks kept within the window: one that lies beyond it is no peak but a bent background."""
+def _fit(da: xr.DataArray, model: str, dim: str, near: xr.Dataset | None = None) -> xr.Dataset:
+    """The fit, peaks kept within the window: one that lies beyond it is no peak but a bent background.
+
+    Where the mean spectra were fitted, lines stay `near` theirs: two that are alike do not change places.
+    """
     axis = np.sort(da[dim].values.astype(float)) if dim in da.coords else np.arange(da.sizes[dim], dtype=float)
     span = float(axis[-1] - axis[0])
     bounds = {}
     for name in models.parse(model).parameters:
         if name.endswith("_center"):
-            bounds[name] = (float(axis[0]), float(axis[-1]))
+            low, high = (
+                (axis[0], axis[-1]) if near is None else (near[name].min() - span / 20, near[name].max() + span / 20)
+            )
+            bounds[name] = (max(float(low), float(axis[0])), min(float(high), float(axis[-1])))
         elif name.endswith(("_sigma", "_gamma")):
             bounds[name] = (span / (axis.size - 1), span)
     return fit_model(da, model, dim=dim, bounds=bounds or None)

@@ -1,8 +1,8 @@
 """``xpycro demo``: the whole chain on one file, leaving an HDF5 file and an HTML report.
 
-Which chain is decided by what the file holds: spectra are decomposed, clustered and fitted; diffraction patterns are
-reduced and their peak fitted; images leveled, measured and transformed. Every step is a public call that a notebook
-could make.
+Which chain is decided by what the file holds: spectra are decomposed, clustered and fitted; mass spectra become ion
+images and species; diffraction patterns are reduced and their peak fitted; images leveled, measured and transformed.
+Every step is a public call that a notebook could make.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from xpycro.cli import chains, diffraction, switching
+from xpycro.cli import chains, diffraction, mass, switching
 from xpycro.errors import DimensionError
 from xpycro.io import opening, store
 from xpycro.io.translate import translate
@@ -60,6 +60,8 @@ def run(
         switching.run(ds, page)
     elif patterns is not None:
         diffraction.run(ds, patterns, page)
+    elif spectral is not None and (peaks := mass.table(spectral)) is not None:
+        mass.run(ds, spectral, peaks, page)
     elif spectral is not None:
         chains.spectra(ds, spectral, page)
     elif any(plane_dims(da) for da in ds.data_vars.values()):
