@@ -96,7 +96,7 @@ def spectra(ds: xr.Dataset, da: xr.DataArray, page: Page) -> None:
     if dim in _LIGHT and da.dtype.kind != "c":
         print(f"taking cosmic rays out of {_label(da)}")
         before, da = da, spectra_tools.despike(da, dim=dim)
-        share = float((before != da).mean())
+        share = float(((before != da) & before.notnull()).mean())
         left_out = f"{left_out} Cosmic rays were taken out first: {share:.2g} of all values.".strip()
     page.lead = f"{_label(da)} over {da.sizes[dim]} values of {dim} at every pixel: decomposed, clustered, fitted."
     page.summary.append(("Channel", _label(da)))

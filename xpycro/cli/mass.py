@@ -74,7 +74,7 @@ def _species(ions: xr.DataArray, page: Page) -> None:
             "Principal components",
             "Ions are scaled by the root of their means, which gives counts of all of them the same noise.\n\n"
             f"Components to take: {ranking.advice}",
-            plot.decomposition(pca),
+            plot.decomposition(pca, explore=False),
         )
         made, beyond = pca, int(ranking.recommended)
         if beyond > 0:  # beyond the mean, which is one more
@@ -83,7 +83,7 @@ def _species(ions: xr.DataArray, page: Page) -> None:
             text = (
                 f"{number} nonnegative spectra of ions and where they are: the mean and {beyond} differences from it."
             )
-            page.add("Species", text, plot.decomposition(made))
+            page.add("Species", text, plot.decomposition(made, explore=False))
     print(f"\n{history(made)}")
     page.add(
         "How it was made", "", report.Table(["", "Operation", "Parameters"], list(history(made).rows()), text=True)
