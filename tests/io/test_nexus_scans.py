@@ -245,6 +245,23 @@ def test_angles_of_a_large_detector_are_computed_where_they_are_looked_at():
     np.testing.assert_allclose(coords["q"][3, 5:9][2], 4e10 * np.pi * np.sin(np.arctan(radius / 0.5) / 2))
 
 
+@pytest.mark.parametrize("points", [15, 12])
+def test_a_grid_of_which_only_readings_are_recorded(tmp_path, points):
+    """The axes are where the stages stood on each line; the readings jitter, and stay NaN where a scan stopped."""
+    sample = make(tmp_path, "diamond", points=points)
+    rng = np.random.default_rng(0)
+    with h5py.File(sample.path, "r+") as file:
+        del file["entry1/pilatus"]
+        for name in ("stage_y", "stage_x"):
+            group = file[f"entry1/instrument/{name}"]
+            del group["value_set"], group.attrs["gda_scan_role"]
+            group["value"][...] += rng.uniform(-0.01, 0.01, (3, 5))
+    ds = only(sample)
+    np.testing.assert_array_equal(ds.pilatus, expected(sample, sample.frames[:, ::-1]))
+    np.testing.assert_allclose(ds.y, np.unique(sample.y) * 1e-6, atol=2e-8)
+    np.testing.assert_allclose(ds.x, np.unique(sample.x) * 1e-6, atol=2e-8)
+
+
 def test_one_scan_of_a_file_of_many(tmp_path):
     sample = make(tmp_path, "bliss")
     with h5py.File(sample.path, "r+") as file:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -94,16 +93,7 @@ def _gridded(table: Table, motors: Sequence[Row]) -> Plan:
             if row.lead == (size,) and (shape.count(size) == 1 or axis == _hinted(table.hints, row)):
                 found = row.numbers()
             elif row.lead == shape:
-                values = row.numbers().reshape(shape)
-                others = tuple(n for n in range(len(shape)) if n != axis)
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", RuntimeWarning)  # a line that was never reached is all NaN
-                    means = np.nanmean(values, axis=others)
-                    spread = np.nanmax(np.nanstd(values, axis=others), initial=0.0)
-                steps = np.diff(means)
-                if not np.isfinite(means).all() or not (steps.size and np.abs(steps).min() > 2 * spread):
-                    continue
-                found = means
+                found = _steps(np.moveaxis(row.numbers().reshape(shape), axis, 0).reshape(size, -1))
             if found is not None:
                 used.append(row.where)
                 names[axis] = row.name
@@ -121,6 +111,17 @@ def _gridded(table: Table, motors: Sequence[Row]) -> Plan:
     place = np.where(missing, -1, place)
     twins = {row.where for row in motors if device(row.where) in set(map(device, used))}
     return Plan(laid.dims, laid.numpy(place), dict(laid.coords), frozenset(twins))
+
+
+def _steps(values: np.ndarray) -> np.ndarray | None:
+    """Where a stage stood on each line, if it stood still within lines and moved between them; NaN is left out."""
+    fine = np.isfinite(values)
+    count = fine.sum(axis=1)
+    if len(values) < 2 or not count.all():
+        return None
+    means = np.where(fine, values, 0.0).sum(axis=1) / count
+    spread = np.abs(np.where(fine, values - means[:, None], 0.0)).max()
+    return means if np.abs(np.diff(means)).min() > 2 * spread else None
 
 
 def _hinted(hints: Sequence[str], row: Row) -> int:
