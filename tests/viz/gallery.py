@@ -24,7 +24,7 @@ FOLDER = Path(__file__).parents[2] / "build" / "screenshots"
 
 @functools.cache
 def band_excitation() -> xr.Dataset:
-    return xp.simulate.band_excitation((32, 32), 64, seed=1)
+    return xp.simulate.band_excitation((20, 20), 48, seed=1)
 
 
 @functools.cache
@@ -106,7 +106,7 @@ PICTURES: dict[str, Callable[[], Any]] = {
     "maps": lambda: plot.maps(oscillators()[["amplitude", "resonance_frequency", "quality_factor", "phase", "r2"]]),
     "maps_components": lambda: plot.maps(samples.decomposition()[0]["maps"]),
     "loops": lambda: plot.loops(switched(2)[1].response.isel(y=3, x=4)),
-    "complex": lambda: plot.complex(band_excitation().response.isel(frequency=30)),
+    "complex": lambda: plot.complex(band_excitation().response.isel(frequency=22)),
     "complex_spectrum": lambda: plot.complex(samples.response().isel(y=2, x=2), "real_imaginary"),
     "hist": lambda: plot.hist(topography()),
     "scree": lambda: plot.scree(decomposed(), rank=xp.decompose.rank(decomposed())),

@@ -15,14 +15,11 @@ import xarray as xr
 from xpycro import schema
 from xpycro.errors import DimensionError
 from xpycro.viz import style
-from xpycro.viz.pictures import _sizes, amplitude_phase, gather, image, not_empty, titled, where
+from xpycro.viz.pictures import COSTLY, _sizes, amplitude_phase, gather, image, not_empty, titled, where
 
 __all__ = ["area", "complex", "curve", "force", "histogram", "loops", "spectrum"]
 
 MAX_CURVES = 8
-
-
-MAX_SAMPLE = 256 * 2**20
 
 
 def curve(
@@ -184,8 +181,8 @@ def _band(da: xr.DataArray, dim: str, ax: style.Axis, title: str | None, log: bo
     hv = style.backend()
     others = [str(d) for d in da.dims if d != dim]
     sample, note = da, ""
-    if da.nbytes > MAX_SAMPLE and others:
-        every = math.ceil((da.nbytes / MAX_SAMPLE) ** (1 / len(others)))
+    if da.nbytes > COSTLY and others:
+        every = math.ceil((da.nbytes / COSTLY) ** (1 / len(others)))
         # a contiguous piece of each dim, so that whole blocks are read and not a pixel of each
         sample = da.isel({d: slice(0, math.ceil(da.sizes[d] / every)) for d in others})
         note = " of a sample"
@@ -363,8 +360,8 @@ def histogram(
     """
     not_empty(da)
     hv = style.backend()
-    if da.nbytes > MAX_SAMPLE:
-        every = math.ceil((da.nbytes / MAX_SAMPLE) ** (1 / da.ndim))
+    if da.nbytes > COSTLY:
+        every = math.ceil((da.nbytes / COSTLY) ** (1 / da.ndim))
         da = da.isel({d: slice(0, math.ceil(n / every)) for d, n in da.sizes.items()})
     values = style.read(da)
     values = np.abs(values) if np.iscomplexobj(values) else values
@@ -425,7 +422,8 @@ def force(
     not_empty(da)
     hv = style.backend()
     by = next((d for d in ("segment", "direction") if d in da.dims), None)
-    wide = [str(d) for d in da.dims if d != by and (da.sizes[d] > 1 or da.ndim == 1)]
+    others = [str(d) for d in da.dims if d != by]
+    wide = [d for d in others if da.sizes[d] > 1] or others[-1:]
     if len(wide) != 1:
         raise DimensionError(f"force() draws one place; besides {by!r} this array has {wide}: choose with isel or sel")
     da = da.squeeze([d for d in da.dims if d not in (by, wide[0])])

@@ -21,7 +21,7 @@ from xpycro.viz import pictures, style
 from xpycro.viz.navigator import Navigator
 
 __all__ = [
-    "COSTLY", "Channel", "Reader", "amount", "anything", "attempt", "callback", "channels_of", "cost", "linked",
+    "pictures.COSTLY", "Channel", "Reader", "amount", "anything", "attempt", "callback", "channels_of", "cost", "linked",
     "state_cost", "touched", "undraggable",
 ]  # fmt: skip
 
@@ -140,9 +140,6 @@ class Reader:
         return xr.DataArray(hit.reshape([self.da.sizes[d] for d in nav]), dims=nav, coords=coords)
 
 
-COSTLY = 256 * 2**20  # bytes: what would read more says so first
-
-
 def touched(da: xr.DataArray, index: Mapping[str, int | slice]) -> int:
     """About how many bytes of its file reading ``da.isel(index)`` touches, from the chunks of the file or of dask."""
     stored = da.encoding.get("preferred_chunks") or dict(
@@ -180,7 +177,7 @@ def state_cost(da: xr.DataArray, roles: _parts.Parts) -> str:
     """Words that say what one action reads, where it is more than 256 MB of lazy data; else nothing."""
     if not chunked.is_lazy(da):
         return ""
-    dear = {name: size for name, size in cost(da, roles).items() if size > COSTLY}
+    dear = {name: size for name, size in cost(da, roles).items() if size > pictures.COSTLY}
     return "; ".join(f"each {name} reads about {amount(size)}" for name, size in dear.items())
 
 

@@ -6,6 +6,7 @@ May import numpy, xarray, the floors below and viz.style; HoloViews only inside 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import xarray as xr
 
 from xpycro import schema
+from xpycro.engine import chunked
 from xpycro.errors import DimensionError
 from xpycro.viz import style
 
@@ -20,6 +22,12 @@ __all__ = ["amplitude_phase", "gather", "image", "is_plane", "maps", "mesh", "pl
 
 
 MAX_PIXELS = 1_500_000
+
+
+MAX_CELLS = 60_000  # of planes of uneven axes, where each cell is a shape of its own
+
+
+COSTLY = 256 * 2**20  # bytes; what reads more says so before it does
 
 
 def plane_of(da: xr.DataArray, x: str | None = None, y: str | None = None) -> tuple[str, str]:
@@ -138,7 +146,8 @@ def image(
 
     Notes
     -----
-    *Laziness*: reads the plane; above 1.5 million pixels every n-th of them.
+    *Laziness*: reads the plane, and says so where that is more than 256 MB; above 1.5 million pixels means of blocks
+    are drawn.
 
     Examples
     --------
@@ -168,12 +177,31 @@ def image(
 
 
 def thin(da: xr.DataArray, dims: tuple[str, str], most: int = MAX_PIXELS) -> tuple[xr.DataArray, str]:
-    """Every n-th pixel of a plane too large for a screen, and the words that say so."""
+    """A plane of at most `most` pixels, and the words that say what was done to it.
+
+    Pixels are means of blocks, so that a lattice finer than the screen leaves no moiré; of labels and phases, which
+    have no mean, every n-th. Planes of uneven axes are drawn cell by cell and get fewer. What reads more than 256 MB
+    is said before.
+    """
+    if chunked.is_lazy(da) and da.nbytes > COSTLY:
+        warnings.warn(f"drawing {da.name or 'this array'} reads {da.nbytes / 2**30:.1f} GiB or more", stacklevel=3)
+    if not all(style.axis(da, d).even for d in dims):
+        most = min(most, MAX_CELLS)
     pixels = da.sizes[dims[0]] * da.sizes[dims[1]]
     if pixels <= most:
         return da, ""
-    every = math.ceil(math.sqrt(pixels / most))
-    return da.isel({d: slice(None, None, every) for d in dims}), f" (every {every}th pixel)"
+    counted = {d: style.axis(da, d) for d in dims if d not in da.coords}
+    da = da.assign_coords({d: (d, a.values, {"units": a.unit or "1"}) for d, a in counted.items()})
+    along = [min(n, math.ceil(math.sqrt(pixels / most))) for n in (da.sizes[d] for d in dims)]
+    while math.prod(math.ceil(da.sizes[d] / n) for d, n in zip(dims, along, strict=True)) > most:
+        along[int(da.sizes[dims[1]] / along[1] > da.sizes[dims[0]] / along[0])] += 1
+    steps = dict(zip(dims, along, strict=True))
+    words = " × ".join(str(n) for n in along)
+    named = any(c.dtype.kind not in "fiu" for c in da.coords.values() if set(c.dims) & set(dims))
+    if style.is_labels(da) or named or da.attrs.get("units") in ("rad", "degree", "deg"):
+        return da.isel({d: slice(None, None, n) for d, n in steps.items()}), f" (one of {words} pixels)"
+    means = chunked.lazily(da).coarsen(steps, boundary="trim").mean(keep_attrs=True)  # type: ignore[attr-defined]
+    return means, f" (means of {words} pixels)"
 
 
 def mesh(
@@ -431,7 +459,8 @@ def _planes(
         both = [_planes(part, over, None, count) for part in amplitude_phase(obj)]
         return [item for pair in zip(*both, strict=True) for item in pair]
     plane = schema.plane_dims(obj)
-    rest = [str(d) for d in obj.dims if d not in (plane or ()) and (obj.sizes[d] > 1 or d == over)]
+    others = [str(d) for d in obj.dims if d not in (plane or ())]
+    rest = [d for d in others if obj.sizes[d] > 1 or d == over] or others[-1:]
     if over is None and len(rest) == 1 and plane is not None:
         over = rest[0]
     if over is None or over not in obj.dims or (plane and over in plane):
