@@ -182,7 +182,8 @@ def quantity(da: xr.DataArray, values: np.ndarray | None = None, *, label: str |
     if largest == 0.0 and valid.size:
         largest = float(np.abs(valid).max())
     factor, unit = units.engineering(largest, str(da.attrs.get("units", "1")))
-    return Quantity(label, units.display_unit(unit), factor)
+    shown = units.display_unit(unit)
+    return Quantity(label, None if shown == label.lower() else shown, factor)  # not "Counts (counts)"
 
 
 def read(da: xr.DataArray) -> np.ndarray:

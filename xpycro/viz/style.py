@@ -268,6 +268,8 @@ def remember(obj: Any, *, choice: str = "", static: Any = None) -> Any:
 
 def polish(plot: Any, element: Any) -> None:
     """The house style on a Bokeh figure (a HoloViews hook): fonts, light grid, quiet frame, no logo."""
+    from bokeh.models.formatters import BasicTickFormatter
+
     figure = plot.state
     if not hasattr(figure, "xaxis"):
         return
@@ -292,6 +294,8 @@ def polish(plot: Any, element: Any) -> None:
     for grid in (*figure.xgrid, *figure.ygrid):
         grid.grid_line_color = "#ececec"
     for bar in _colour_bars(figure):
+        if bar.formatter == "auto" and "Log" not in type(bar.color_mapper).__name__:
+            bar.formatter = BasicTickFormatter()
         _plain_numbers(bar.formatter)
         bar.major_label_text_font, bar.major_label_text_font_size = FONT, "11px"
         bar.major_label_text_color, bar.title = INK, None
