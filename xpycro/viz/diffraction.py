@@ -18,9 +18,10 @@ from xpycro.engine import chunked
 from xpycro.errors import DimensionError
 from xpycro.viz import parts as _parts
 from xpycro.viz import pictures, scripts, static, style
-from xpycro.viz.live import COSTLY, amount, attempt, callback, linked, touched, undraggable
+from xpycro.viz.live import amount, attempt, callback, linked, touched, undraggable
 from xpycro.viz.navigator import Navigator
 from xpycro.viz.packing import packed
+from xpycro.viz.pictures import COSTLY
 
 __all__ = ["diffraction", "diffraction_explorer"]
 

@@ -21,7 +21,7 @@ from xpycro.viz import pictures, style
 from xpycro.viz.navigator import Navigator
 
 __all__ = [
-    "pictures.COSTLY", "Channel", "Reader", "amount", "anything", "attempt", "callback", "channels_of", "cost", "linked",
+    "Channel", "Reader", "amount", "anything", "attempt", "callback", "channels_of", "cost", "linked",
     "state_cost", "touched", "undraggable",
 ]  # fmt: skip
 
