@@ -7,7 +7,7 @@ from scipy.optimize import brentq, least_squares
 from scipy.special import erf
 
 import xpycro as xp
-from tests.analysis import loop_accuracy
+from tests.analysis import accuracy, loop_accuracy
 from tests.analysis.loop_accuracy import sweep
 from tests.conftest import raise_if_dask_computes
 from xpycro.analysis.loops import _axis, _block, model
@@ -260,6 +260,11 @@ def test_switching_biases_lie_within_one_standard_error(noise, polarity):
                   ["coercive_bias_negative", "coercive_bias_positive"]):  # fmt: skip
         inside = np.concatenate([np.abs(pulls[name]) < 1 for _, pulls in each for name in names])
         assert np.mean(inside) == pytest.approx(0.683, abs=0.03)
+    # and what the page says
+    row = next(r for r in accuracy.published("loops") if r[:2] == [f"{100 * noise:.0f} %", f"{polarity:+d}"])
+    for name, share in zip(each[0][1], row[4:], strict=False):
+        inside = np.concatenate([np.abs(pulls[name]) < 1 for _, pulls in each])
+        assert 100 * np.mean(inside) == pytest.approx(float(share), abs=4)
 
 
 def test_lines_and_noise_are_not_taken_for_loops():
