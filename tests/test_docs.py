@@ -1,7 +1,8 @@
 """The documentation is true: every Python block of docs/*.md runs, the table of formats is the one of `xp.formats()`.
 
 Blocks of a page share one namespace, in order, in a folder of their own and without a network; a block after the
-line ``<!-- not run -->`` is left out. ``python -m tests.test_docs`` writes the table of docs/formats.md anew.
+line ``<!-- not run -->`` is left out. ``<!-- real file: NAME as NAME -->`` puts a file of the data folder there, or
+skips the page where there is none. ``python -m tests.test_docs`` writes the table of docs/formats.md anew.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ PAGES = sorted(DOCS.glob("*.md"))
 FORMATS = DOCS / "formats.md"
 BEGIN, END = "<!-- formats: begin -->", "<!-- formats: end -->"
 NOT_RUN = "<!-- not run -->"
+REAL_FILE = re.compile(r"<!-- real file: (\S+) as (\S+) -->")
 
 
 def blocks(page: str) -> list[tuple[int, str]]:
@@ -69,8 +71,10 @@ def offline(monkeypatch):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_blocks_run(page, tmp_path, monkeypatch, offline):
+def test_blocks_run(page, tmp_path, monkeypatch, offline, data_file):
     monkeypatch.chdir(tmp_path)
+    for name, called in REAL_FILE.findall(page.read_text(encoding="utf-8")):
+        (tmp_path / called).symlink_to(data_file(name))
     known = {f.name for f in xp.formats()}
     namespace: dict = {"__name__": f"docs_{page.stem}"}
     monkeypatch.setitem(sys.modules, namespace["__name__"], type(sys)(namespace["__name__"]))

@@ -202,8 +202,27 @@ def test_python_function_equals_the_compiled_model(peaks):
     np.testing.assert_allclose(slow.residual_rms, fast.residual_rms, rtol=1e-8)
     np.testing.assert_allclose(slow.center, fast.gaussian_center, atol=1e-4)
     np.testing.assert_allclose(slow.sigma_stderr, fast.gaussian_sigma_stderr, rtol=1e-3)
+    # this session knows the function; another one, or another function of that name, does not
+    np.testing.assert_allclose(evaluate(slow) + residual(slow, da) - da, 0, atol=1e-9)
+    model = json.loads(slow.attrs["pycro_model"])
+    other = slow.assign_attrs(pycro_model=json.dumps(model | {"source": model["source"] + "\n"}))
     with pytest.raises(ValueError, match="never run"):
-        evaluate(slow)
+        evaluate(other)
+
+
+def test_functions_that_look_alike_are_not_taken_for_each_other():
+    def times(factor):
+        def line(x, a):
+            return factor * a * x
+
+        return line
+
+    axis = np.linspace(1, 2, 9)
+    da = xr.DataArray(axis[None] * 6, coords={"bias": axis}, dims=("x", "bias"), name="current")
+    results = [fit(da, times(k), start={"a": 1.0}) for k in (2.0, 3.0)]
+    for result in results:
+        with pytest.raises(ValueError, match="never run"):
+            evaluate(result)
 
 
 def test_lazy_equals_eager_and_computes_nothing(band):

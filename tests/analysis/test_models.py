@@ -74,6 +74,27 @@ def test_shape_is_the_formula_and_rows_its_derivatives(name, seed):
         np.testing.assert_allclose(factor * rows[j], numeric, rtol=1e-5, atol=1e-6 * np.abs(numeric).max() + 1e-9)
 
 
+@pytest.mark.parametrize("sigma", [0.0, 1e-7, 0.9e-3, 1.1e-3])
+def test_voigt_without_a_gaussian_part(sigma):
+    from scipy.special import voigt_profile
+
+    model, x = models.Voigt(), np.linspace(-4, 6, 41)
+    rows = rows_of(model, x, np.array([1.0, 0.7, sigma * 1.3, 1.3]))
+
+    def truth(center, sigma, gamma):
+        return voigt_profile(x - center, sigma, gamma) / voigt_profile(0.0, sigma, gamma)
+
+    np.testing.assert_allclose(rows[0], truth(0.7, sigma * 1.3, 1.3), rtol=1e-10)
+    h = 1e-4
+    by_center = (truth(0.7 + h, sigma * 1.3, 1.3) - truth(0.7 - h, sigma * 1.3, 1.3)) / (2 * h)
+    by_gamma = (truth(0.7, sigma * 1.3, 1.3 + h) - truth(0.7, sigma * 1.3, 1.3 - h)) / (2 * h)
+    np.testing.assert_allclose(rows[1], by_center, atol=1e-7)
+    np.testing.assert_allclose(rows[3], by_gamma, atol=1e-7)
+    # even in sigma: its slope is sigma times the second derivative, here of a sigma that can be seen
+    second = 2 * (truth(0.7, 0.01, 1.3) - truth(0.7, 0.0, 1.3)) / 0.01**2
+    np.testing.assert_allclose(rows[2], sigma * 1.3 * second, atol=max(1e-3 * sigma, 1e-15))
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_description_restores_the_model(name):
     model = models.parse(name)

@@ -106,7 +106,9 @@ def fit(
     Notes
     -----
     *Laziness*: lazy for lazy data, one pass. The minimum is found when the undamped step would lower the cost by less
-    than 1e-10 of it, that is when every parameter is within about 1e-4 standard errors of the optimum.
+    than 1e-10 of it (or did so by the speed at which the steps shrink), that is when every parameter is within about 1e-4
+    standard errors of the optimum. Errors of robust losses are Huber's (Robust Statistics, 1981, 7.6), from the residuals
+    whether or not sigma is absolute.
 
     References
     ----------
@@ -268,7 +270,7 @@ def _result(made: Mapping[str, xr.DataArray], task: Task, axes: Sequence[xr.Data
         for dim in ("parameter", "parameter_"):
             coords[dim] = ((dim,), np.array(names), {"long_name": "parameter"})
     attrs: dict[str, Any] = {
-        "pycro_model": json.dumps(task.model.describe()),
+        "pycro_model": fit_curves.described(task.model),
         "model": repr(task.model),
         "fitted_axis": fit_curves.joined([str(axis.name) for axis in axes]),
         "fitted_dim": fit_curves.joined([str(axis.dims[0]) for axis in axes]),

@@ -6,6 +6,7 @@ May import numpy, xarray, the floors below and the models.
 from __future__ import annotations
 
 import json
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from xpycro.analysis import models
 from xpycro.analysis._fit_data import aligned, converted, unit_of
 from xpycro.engine import chunked, results
 
-__all__ = ["axis_names", "curve_of", "evaluate_fit", "joined", "model_of", "residual_of_fit"]
+__all__ = ["axis_names", "curve_of", "described", "evaluate_fit", "joined", "model_of", "residual_of_fit"]
 
 Functions = Mapping[str, Callable[..., Any]] | None
 
@@ -33,8 +34,28 @@ def axis_names(result: xr.Dataset, attribute: str = "fitted_axis") -> list[str]:
     return list(json.loads(text)) if text.startswith("[") else [text]
 
 
+# Own functions that this session fitted, by their description; so their fits can be drawn without naming them again.
+_seen: weakref.WeakValueDictionary[str, Callable[..., Any]] = weakref.WeakValueDictionary()
+
+
+def described(model: models.Model) -> str:
+    """The model as it stands in an attribute of its fit."""
+    text = json.dumps(model.describe())
+    if isinstance(model, models.PythonModel):
+        function, source = model.user_function, model.describe()["source"]
+        # of equal sources with other closures none could be told from the others
+        if source and getattr(function, "__closure__", ()) is None:
+            _seen[text] = function
+    return text
+
+
 def model_of(result: xr.Dataset, functions: Functions = None) -> models.Model:
-    return models.restore(json.loads(result.attrs.get("pycro_model", "{}")), functions)
+    """The model of a fit; an own function is taken from `functions`, or is the one that this session fitted."""
+    text = str(result.attrs.get("pycro_model", "{}"))
+    if text in _seen and not functions:
+        description = json.loads(text)
+        functions = {description["function"]: _seen[text]}
+    return models.restore(json.loads(text), functions)
 
 
 def _block(*arrays: np.ndarray, model: models.Model) -> np.ndarray:

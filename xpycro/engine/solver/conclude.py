@@ -10,6 +10,7 @@ import numpy as np
 from xpycro.engine.solver import memory as at
 from xpycro.engine.solver.dense import dot, invert, solve
 from xpycro.engine.solver.jit import apart
+from xpycro.engine.solver.losses import robust_variance
 from xpycro.engine.solver.problem import Kind, Loss, Status
 from xpycro.engine.solver.separable import project
 
@@ -124,7 +125,7 @@ def _uncertainties(table, variance, keep_all):  # type: ignore[no-untyped-def]
 def conclude(table):  # type: ignore[no-untyped-def]
     """Write what came out for the pixel; its status."""
     counts, scalars = at.integers(table, at.COUNTS), at.numbers(table, at.SCALARS)
-    residual, scaled, w = at.numbers(table, at.RESIDUAL), at.numbers(table, at.SCALED), at.numbers(table, at.W)
+    residual, w = at.numbers(table, at.RESIDUAL), at.numbers(table, at.W)
     statistics, p = at.row(table, at.STATISTICS, counts[at.PIXEL]), at.numbers(table, at.P)
     m, code, cost, n_fitted = counts[at.M], counts[at.CODE], scalars[at.COST], counts[at.N_FITTED]
     squares = dot(residual, residual, m)
@@ -147,9 +148,9 @@ def conclude(table):  # type: ignore[no-untyped-def]
     for j in range(at.length(table, at.P)):
         parameters[j] = p[j]
     variance = 1.0
-    if counts[at.LOSS] != POISSON and counts[at.ABSOLUTE] == 0:
-        if counts[at.LOSS] != LINEAR:
-            squares = dot(scaled, scaled, m)
+    if counts[at.LOSS] != POISSON and counts[at.LOSS] != LINEAR:
+        variance = robust_variance(table)
+    elif counts[at.LOSS] == LINEAR and counts[at.ABSOLUTE] == 0:
         variance = squares / (m - n_fitted) if m > n_fitted else np.nan
     keep_all = at.length(table, at.COVARIANCE)
     _uncertainties(table, variance, keep_all)

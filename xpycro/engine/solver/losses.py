@@ -10,13 +10,14 @@ import numpy as np
 
 from xpycro.engine.solver import memory as at
 from xpycro.engine.solver.dense import dot
-from xpycro.engine.solver.jit import apart, wide
+from xpycro.engine.solver.jit import apart, helper, wide
 from xpycro.engine.solver.problem import Loss
 
-__all__ = ["cost_of", "difference_noise", "is_white", "reweight"]
+__all__ = ["cost_of", "difference_noise", "is_white", "reweight", "robust_variance"]
 
 # numba freezes these at compile time
 LINEAR, SOFT_L1, HUBER, CAUCHY, POISSON = map(int, (Loss.LINEAR, Loss.SOFT_L1, Loss.HUBER, Loss.CAUCHY, Loss.POISSON))
+LEAST = 1e-3  # of the curvature that a residual keeps in the step, in parts of its slope
 
 
 @apart("float64(CPointer(float64), CPointer(float64), int64, int64, int64, float64)")
@@ -66,6 +67,18 @@ def cost_of(table, piece):  # type: ignore[no-untyped-def]
     )  # fmt: skip
 
 
+@helper
+def _slopes(z, loss):  # type: ignore[no-untyped-def]
+    """First and second derivative of a robust loss by the squared residual."""
+    if loss == SOFT_L1:
+        return 1.0 / np.sqrt(1.0 + z), -0.5 / (1.0 + z) ** 1.5
+    if loss == HUBER:
+        if z <= 1.0:
+            return 1.0, 0.0
+        return 1.0 / np.sqrt(z), -0.5 / z**1.5
+    return 1.0 / (1.0 + z), -1.0 / (1.0 + z) ** 2
+
+
 @apart("void(int64, int64, int64)")
 def reweight(table, rows, piece):  # type: ignore[no-untyped-def]
     """Residual (in SCALED) and derivative rows whose plain step is the step of the loss (Triggs; Fisher scoring)."""
@@ -94,13 +107,8 @@ def reweight(table, rows, piece):  # type: ignore[no-untyped-def]
             z += residual[n + i] * residual[n + i]
         magnitude = np.sqrt(z)
         z /= scale * scale
-        if loss == SOFT_L1:
-            first, second = 1.0 / np.sqrt(1.0 + z), -0.5 / (1.0 + z) ** 1.5
-        elif loss == HUBER:
-            first, second = (1.0, 0.0) if z <= 1.0 else (1.0 / np.sqrt(z), -0.5 / z**1.5)
-        else:
-            first, second = 1.0 / (1.0 + z), -1.0 / (1.0 + z) ** 2
-        along = np.sqrt(max(first + 2.0 * second * z, 1e-3 * first))
+        first, second = _slopes(z, loss)
+        along = np.sqrt(max(first + 2.0 * second * z, LEAST * first))
         across = np.sqrt(first)
         if quadratures == 1:
             scaled[i] = residual[i] * first / along
@@ -115,6 +123,35 @@ def reweight(table, rows, piece):  # type: ignore[no-untyped-def]
             re, im = filled[slopes[k], i], filled[slopes[k], n + i]
             filled[slopes[k], i] = (c * re + s * im) * along
             filled[slopes[k], n + i] = (c * im - s * re) * across
+
+
+@apart("float64(int64)")
+def robust_variance(table):  # type: ignore[no-untyped-def]
+    """What turns the inverse normal matrix of a robust fit into a covariance (Huber, Robust Statistics, 1981, 7.6).
+
+    With psi the derivative of the loss by the residual: sum(psi^2) / (m - n) over the squared mean of psi', times the
+    mean curvature that is in the normal matrix.
+    """
+    counts, residual = at.integers(table, at.COUNTS), at.numbers(table, at.RESIDUAL)
+    m, quadratures, loss = counts[at.M], counts[at.QUADRATURES], counts[at.LOSS]
+    scale = at.numbers(table, at.SCALARS)[at.ROBUST_SCALE]
+    n = m // quadratures
+    squares = curvature = kept = 0.0
+    for i in range(n):
+        z = residual[i] * residual[i]
+        if quadratures == 2:
+            z += residual[n + i] * residual[n + i]
+        first, second = _slopes(z / (scale * scale), loss)
+        squares += first * first * z
+        bent = first + 2.0 * second * z / (scale * scale)
+        curvature += bent
+        kept += max(bent, LEAST * first)
+        if quadratures == 2:  # across the residual
+            curvature += first
+            kept += first
+    if m <= counts[at.N_FITTED] or curvature <= 0.0:
+        return np.nan
+    return squares / (m - counts[at.N_FITTED]) * kept * m / (curvature * curvature)
 
 
 @apart("float64(CPointer(float64), int64, CPointer(float64))")

@@ -11,6 +11,7 @@ from xpycro.engine.solver import memory as at
 from xpycro.engine.solver.dense import dot, factor, invert, solve, subtract
 from xpycro.engine.solver.descent import follow
 from xpycro.engine.solver.jit import apart
+from xpycro.engine.solver.losses import cost_of
 from xpycro.engine.solver.problem import Kind, Recipe
 from xpycro.engine.solver.separable import evaluate, project
 
@@ -252,7 +253,6 @@ def _choose_candidate(table):  # type: ignore[no-untyped-def]
     """Fill nonlinear parameters that are still NaN from the candidate that fits best."""
     counts, linear, value = at.integers(table, at.COUNTS), at.integers(table, at.LINEAR), at.numbers(table, at.VALUE)
     candidates, p, trial = at.matrix(table, at.CANDIDATES), at.numbers(table, at.P), at.numbers(table, at.TRIAL)
-    residual, m = at.numbers(table, at.RESIDUAL), counts[at.M]
     best, chosen = np.inf, -1
     for c in range(at.length(table, at.CANDIDATES)):
         for j in range(at.length(table, at.P)):
@@ -263,7 +263,7 @@ def _choose_candidate(table):  # type: ignore[no-untyped-def]
                 trial[j] = value[j] if np.isnan(candidates[c, j]) else candidates[c, j]
         evaluate(table, at.TRIAL, at.ROWS)
         project(table, at.TRIAL, at.ROWS, at.COEFFICIENTS, counts[at.N_COEFFICIENTS], at.RESIDUAL)
-        cost = dot(residual, residual, m)
+        cost = cost_of(table, at.RESIDUAL)
         if cost < best:
             best, chosen = cost, c
     for j in range(at.length(table, at.P)):
