@@ -106,9 +106,9 @@ def fit(
     Notes
     -----
     *Laziness*: lazy for lazy data, one pass. The minimum is found when the undamped step would lower the cost by less
-    than 1e-10 of it (or did so by the speed at which the steps shrink), that is when every parameter is within about 1e-4
-    standard errors of the optimum. Errors of robust losses are Huber's (Robust Statistics, 1981, 7.6), from the residuals
-    whether or not sigma is absolute.
+    than 1e-10 of it (for oscillators: or when steps shrink so fast that one more arrives there), that is when every
+    parameter is within about 1e-4 standard errors of the optimum. Errors of robust losses are Huber's (Robust
+    Statistics, 1981, 7.6), from the residuals whether or not sigma is absolute.
 
     References
     ----------
