@@ -139,6 +139,15 @@ def test_info_names_dims_units_and_channels_without_reading_data(field, capsys):
     assert '"XRes"' in said
 
 
+def test_info_says_the_range_of_a_sweep_and_the_sign_of_the_phase(tmp_path, capsys):
+    ds = xp.simulate.band_excitation((2, 3), 16, mode="dc", n_steps=8, bias_amplitude=5)
+    xp.simulate.write_band_excitation(ds.assign(response=ds.response.conj()), tmp_path / "be")
+    assert main(["info", str(tmp_path / "be")]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"bias +\(step\) +between -5 and 5 V", said)
+    assert re.search(r"phase_sign: conjugated", said)
+
+
 def test_translate_one_and_several(field, tmp_path, capsys):
     assert main(["translate", str(field), "-o", str(tmp_path / "one.h5")]) == 0
     assert "-> " in capsys.readouterr().out

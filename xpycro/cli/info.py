@@ -15,11 +15,11 @@ from xpycro.units import display_unit, engineering
 
 __all__ = ["describe", "run"]
 
-_FACTS = ("title", "modality", "instrument", "data_type", "acquired")
+_FACTS = ("title", "modality", "instrument", "data_type", "acquired", "phase_sign")
 
 
 def _extent(coord: xr.DataArray) -> str:
-    """First to last value in a readable unit; labels where they are no numbers."""
+    """First to last value in a readable unit, the range of one that turns back; labels where they are no numbers."""
     values = coord.values
     if values.size == 0:
         return "empty"
@@ -29,6 +29,9 @@ def _extent(coord: xr.DataArray) -> str:
     largest = float(np.abs(finite).max()) if finite.size else 0.0
     factor, unit = engineering(largest, coord.attrs.get("units"))
     shown = display_unit(unit) or ""
+    change = np.diff(values.ravel())
+    if (change > 0).any() and (change < 0).any():
+        return f"between {finite.min() * factor:.6g} and {finite.max() * factor:.6g} {shown}".rstrip()
     return f"{values.ravel()[0] * factor:.6g} to {values.ravel()[-1] * factor:.6g} {shown}".rstrip()
 
 
