@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import xpycro as xp
 from tests.viz import samples
 from tests.viz.test_explore import until
 from xpycro.errors import DimensionError
@@ -40,3 +41,14 @@ def test_other_data_are_refused():
     result, data = samples.decomposition()
     with pytest.raises(DimensionError, match="lacks the dims"):
         plot.decomposition(result, data.isel(x=0))
+
+
+def test_factors_without_an_order_are_drawn_side_by_side(tmp_path):
+    """Non-negative factors have no scree to tap: the explorer of ranks was drawn for them and failed when looked at."""
+    data = xp.simulate.raman_map((5, 6), 40).counts
+    factors = data.pycro.decompose.nmf(2, max_iterations=20)
+    drawn = factors.pycro.plot(data=data)
+    assert len(drawn) == 4  # two maps, two spectra
+    assert xp.plot.save(drawn, tmp_path / "factors.html").stat().st_size > 0
+    with pytest.raises(ValueError, match="no order"):
+        factors.pycro.plot.decomposition(data, explore=True)

@@ -132,7 +132,7 @@ def decomposition(
         Screen pixels of a map's longer side.
     explore : bool, optional
         Whether to draw the explorer: tap the scree for a component, the map for a pixel. By default where the data are
-        given or found, and are those of spectra.
+        given or found, are those of spectra, and components have an order (non-negative factors have none).
 
     Returns
     -------
@@ -143,6 +143,8 @@ def decomposition(
     ------
     MissingSource
         With ``explore=True``, if the data are not given and cannot be found.
+    ValueError
+        With ``explore=True``, if the components have no order.
 
     Notes
     -----
@@ -161,7 +163,10 @@ def decomposition(
     5
     """
     needs(result, "decomposition")
-    if explore is not False:
+    ordered = "explained_variance_ratio" in result or "singular_values" in result
+    if explore and not ordered:
+        raise ValueError("explore=True: this decomposition has no order of components (no singular values) to tap")
+    if explore is not False and ordered:
         try:
             return ranks(result, provenance.source_data(result, data, purpose="the explorer of ranks"))
         except (MissingSource, DimensionError):
@@ -176,7 +181,7 @@ def decomposition(
         for row in (maps, loadings):
             part = row[first : first + cols]
             cells += part + [hv.Empty() for _ in range(cols - len(part) if count > cols else 0)]
-    if "explained_variance_ratio" in result or "singular_values" in result:
+    if ordered:
         cells.append(scree(result, rank=advised(result), width=size + 50, height=size))
     layout = pictures.gather(cells, cols=min(cols, count), room=True)
     return style.remember(layout, choice=f"decomposition: {count} maps and components, scree")
