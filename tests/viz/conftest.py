@@ -122,6 +122,12 @@ class Page:
         values = np.array([np.nan if v is None else v for v in found[0]], dtype=float)
         return values.reshape(found[1])
 
+    def titles(self) -> list[str]:
+        """The titles of all figures."""
+        return self.page.evaluate(
+            "() => [...Bokeh.documents[0]._all_models.values()].map(m => m.title?.text).filter(t => t)"
+        )
+
     def title(self, name: str) -> str:
         return self.evaluate("return find(argument).model.title.text", name)
 
