@@ -110,9 +110,9 @@ def tapped_scree() -> None:
 def tapped_score() -> None:
     result, data = samples.decomposition()
     drawn = plot.decomposition(result, data)
-    point(drawn, 1, "Tap", 8, 6)
-    same(curve(drawn, 3), data[3, 4] * 1e12)
-    same(curve(drawn, 3, number="II"), result.maps[0, 3, 4] * result.components[0] * 1e12)
+    point(drawn, 1, "Tap", 10, 2)
+    same(curve(drawn, 3), data[1, 5] * 1e12)
+    same(curve(drawn, 3, number="II"), result.maps[0, 1, 5] * result.components[0] * 1e12)
 
 
 def tapped_position() -> None:
