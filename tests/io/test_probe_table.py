@@ -25,7 +25,7 @@ FOLDERS = (
 )  # fmt: skip
 # refused, and the words that say why
 REFUSED = {
-    "bruker_nanoscope/reference_raw.csv": "no known format",
+    "bruker_nanoscope/reference_raw.csv": "known formats begins with",
     "omicron_mtrx/20201111_0001.mtrx": "parameter file",
 }
 # sizes of the first grid that INDEX.tsv states, or that follow from the bytes it states

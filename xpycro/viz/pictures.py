@@ -466,8 +466,10 @@ def _planes(
     if over is None or over not in obj.dims or (plane and over in plane):
         raise DimensionError(f"over={over!r}: which dimension to lay out? this array has {_sizes(obj)}")
     ax = style.axis(obj, over)
+    ordinal = over == "component" and over not in obj.coords  # counted as in the scree, from 1
     return [
-        (obj.isel({over: i}, drop=True), ax.text(i).replace(" = ", " ")) for i in range(min(obj.sizes[over], count))
+        (obj.isel({over: i}, drop=True), f"component {i + 1}" if ordinal else ax.text(i).replace(" = ", " "))
+        for i in range(min(obj.sizes[over], count))
     ]
 
 

@@ -157,8 +157,9 @@ def _wide(typingctx):  # type: ignore[no-untyped-def]
     """
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        # llvmlite knows attributes without values only
-        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        # llvmlite's set takes attributes without values only; another kind of set is left alone: slower, not wrong
+        if isinstance(builder.function.attributes, set):
+            set.add(builder.function.attributes, '"prefer-vector-width"="512"')
         return context.get_dummy_value()
 
     return types.void(), codegen
