@@ -112,6 +112,13 @@ def _features(y: np.ndarray) -> np.ndarray:
         return centred / np.maximum(np.linalg.norm(centred, axis=-1, keepdims=True), 1e-300)
 
 
+def _mean(loops: np.ndarray) -> np.ndarray:
+    """The mean loop of the finite values; NaN at a step that no loop has."""
+    good = np.isfinite(loops)
+    count = good.sum(axis=0)
+    return np.where(count > 0, np.where(good, loops, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)
+
+
 def cluster_starts(y: np.ndarray, bias: np.ndarray, *, rows: np.ndarray) -> np.ndarray:
     """From a sample of loops, (row, cluster, start and centre): fits of the means of clusters, for each bias sweep.
 
@@ -132,7 +139,7 @@ def cluster_starts(y: np.ndarray, bias: np.ndarray, *, rows: np.ndarray) -> np.n
         found = [k for k in range(count) if (labels == k).any()]
         size = np.linalg.norm(part - part.mean(-1, keepdims=True), axis=-1, keepdims=True)
         scaled = np.where(np.isfinite(part), part / np.where(size > 0, size, 1), np.nan)
-        means = np.stack([np.nanmean(scaled[labels == k], axis=0) for k in found])
+        means = np.stack([_mean(scaled[labels == k]) for k in found])
         fitted = _solve(row, means, _hull_starts(row, means)[:, None], profiles=False).parameters
         table[number, : len(found), :NONLINEAR] = _nonlinear(fitted)
         table[number, : len(found), NONLINEAR:] = np.stack([features[labels == k].mean(axis=0) for k in found])
