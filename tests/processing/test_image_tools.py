@@ -145,6 +145,16 @@ def test_gradient_of_a_plane_has_the_right_units():
     np.testing.assert_allclose(image.gradient(falling).gradient_y, -0.4)
 
 
+def test_ends_of_a_profile_are_numbers_or_text_and_anything_else_is_named():
+    place = {d: (d, np.arange(20) * 1e-9, {"units": "m"}) for d in "yx"}
+    da = xr.DataArray(np.add.outer(np.zeros(20), np.arange(20.0)), place, ("y", "x"), attrs={"units": "m"})
+    text = image.profile(da, {"y": "2 nm", "x": "4 nm"}, {"y": "2 nm", "x": "9 nm"}, width="2 nm")
+    np.testing.assert_allclose(text, np.arange(4.0, 10.0))
+    for wrong in (("2 nm", "4 nm"), {"y": 0.0}, [0.0, 1.0]):
+        with pytest.raises(ValueError, match="give both 'y' and 'x', as a dict"):
+            image.profile(da, wrong, {"y": 0.0, "x": 1e-9})
+
+
 def test_profile_along_a_slanted_line_with_width():
     da = surface(np.zeros((40, 80)))
     y, x = np.meshgrid(da.y, da.x, indexing="ij")

@@ -14,7 +14,7 @@ from xpycro.engine import chunked
 from xpycro.engine.axes import along, floating, image_of, left_out, plane_of, real_numbers
 from xpycro.provenance import recorded
 from xpycro.schema import coordinate
-from xpycro.units import combine_units
+from xpycro.units import combine_units, quantity
 
 __all__ = ["gradient", "profile", "roughness"]
 
@@ -185,14 +185,18 @@ def _profile(values: np.ndarray, *, places: np.ndarray) -> np.ndarray:
     return np.array(lines).reshape(*values.shape[:-2], places.shape[-1])
 
 
+def _number(value: float | str, units: str) -> float:
+    return quantity(value, units) if isinstance(value, str) else float(value)
+
+
 @recorded("image.profile")
 def profile(
     data: xr.DataArray | xr.Dataset,
-    start: Mapping[str, float],
-    end: Mapping[str, float],
+    start: Mapping[str, float | str],
+    end: Mapping[str, float | str],
     *,
     variable: str | None = None,
-    width: float = 0.0,
+    width: float | str = 0.0,
     points: int | None = None,
 ) -> xr.DataArray:
     """The values along a straight line, averaged across a width.
@@ -202,11 +206,11 @@ def profile(
     data : DataArray or Dataset
         Real, over two evenly spaced spatial dims of one unit; further dims broadcast.
     start, end : mapping
-        The two ends by dim, in coordinate units: ``{"y": 0, "x": 1e-9}``.
+        The two ends by dim, in coordinate units, or text with one: ``{"y": 0, "x": "1 nm"}``.
     variable : str, optional
         Which variable of a Dataset.
-    width : float
-        Across the line, in coordinate units.
+    width : float or str
+        Across the line, in coordinate units, or text with one.
     points : int, optional
         How many; None is one for each pixel length.
 
@@ -238,8 +242,10 @@ def profile(
         raise ValueError(f"{plane[0]} is in {axes[0].units} and {plane[1]} in {axes[1].units}: a line needs one unit")
     for name, place in (("start", start), ("end", end)):
         if set(place) != set(plane):
-            raise ValueError(f"{name}={dict(place)}: give both {plane[0]!r} and {plane[1]!r}")
-    begin, finish = (np.array([float(place[d]) for d in plane]) for place in (start, end))
+            raise ValueError(f"{name}={place!r}: give both {plane[0]!r} and {plane[1]!r}, as a dict")
+    units = axes[0].units
+    begin, finish = (np.array([_number(place[d], units) for d in plane]) for place in (start, end))
+    width = _number(width, units)
     length = float(np.hypot(*(finish - begin)))
     if length == 0:
         raise ValueError(f"start and end are the same point {dict(start)}")
