@@ -291,7 +291,8 @@ def test_raw_binary(tmp_path):
 
 
 def test_tiff_imagej_and_stack(tmp_path):
-    tifffile = pytest.importorskip("tifffile")
+    import tifffile
+
     data = np.random.default_rng(0).integers(0, 255, (3, 4, 5)).astype("u2")
     path = str(tmp_path / "a.tif")
     tifffile.imwrite(
@@ -304,7 +305,8 @@ def test_tiff_imagej_and_stack(tmp_path):
 
 
 def test_tiff_compressed_pages_and_ome(tmp_path):
-    tifffile = pytest.importorskip("tifffile")
+    import tifffile
+
     data = np.random.default_rng(0).integers(0, 255, (2, 16, 24)).astype("u1")
     path = str(tmp_path / "a.ome.tif")
     tifffile.imwrite(
@@ -321,7 +323,8 @@ def test_tiff_compressed_pages_and_ome(tmp_path):
 
 
 def test_tiff_damaged(tmp_path):
-    tifffile = pytest.importorskip("tifffile")
+    import tifffile
+
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, np.zeros((64, 64), "u2"))
     content = path.read_bytes()
@@ -332,7 +335,8 @@ def test_tiff_damaged(tmp_path):
 
 
 def test_a_folder_of_frames_is_a_scan(tmp_path):
-    tifffile = pytest.importorskip("tifffile")
+    import tifffile
+
     data = np.random.default_rng(0).integers(0, 255, (12, 4, 5)).astype("u2")
     for n, frame in enumerate(data):
         tifffile.imwrite(tmp_path / f"frame{n}.tif", frame)  # frame10 after frame2

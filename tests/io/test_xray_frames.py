@@ -134,7 +134,8 @@ def test_frames_of_one_file_are_a_scan(tmp_path):
 
 
 def test_pages_of_a_tiff_are_a_scan(tmp_path):
-    tifffile = pytest.importorskip("tifffile")
+    import tifffile
+
     data = np.random.default_rng(4).integers(0, 99, (6, 3, 5)).astype("u2")
     for name, settings in (("plain", {}), ("packed", {"compression": "zlib"})):
         tifffile.imwrite(tmp_path / f"{name}.tif", data, photometric="minisblack", **settings)

@@ -61,28 +61,15 @@ def _components(result: xr.Dataset, count: int, size: int) -> list[Any]:
         return [_component_map(result, "components", i, size) for i in range(count)]
     drawn = []
     ax = style.axis(da, rest[0])
+    options = {"frame_width": size, "frame_height": int(size * 0.8), "tools": ["hover"], "line_width": 1.5}
     for i in range(count):
-        values = style.read(da.isel(component=i))
-        shown = style.Quantity("Loading", None, 1.0)
-        options: dict[str, Any] = {
-            "frame_width": size,
-            "frame_height": int(size * 0.8),
-            "tools": ["hover"],
-            "line_width": 1.5,
-        }
-        if values.dtype.kind == "c":
-            both = [
-                curves.curve(ax, part, shown, label=label, color=colour, **options)
-                for part, label, colour in zip(
-                    (values.real, values.imag), ("real", "imaginary"), style.CATEGORIES[:4:3], strict=True
-                )
-            ]
-            hv = style.backend()
-            drawn.append(
-                style.dress(hv.Overlay(both), title=f"Component {i + 1}\nRe blue, Im orange", show_legend=False)
-            )
-            continue
-        drawn.append(curves.curve(ax, values, shown, color=style.CATEGORIES[0], title=f"Component {i + 1}", **options))
+        found = curves.loading(ax, style.read(da.isel(component=i)), **options)
+        title = f"Component {i + 1}"
+        if len(found) > 1:
+            overlay = style.backend().Overlay(found)
+            drawn.append(style.dress(overlay, title=f"{title}\nRe blue, Im orange", show_legend=False))
+        else:
+            drawn.append(style.dress(found[0], title=title))
     return drawn
 
 

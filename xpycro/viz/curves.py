@@ -35,6 +35,15 @@ def curve(
     return style.dress(element, **{"frame_width": 420, "frame_height": 260, "padding": 0.03, **sized, **options})
 
 
+def loading(ax: style.Axis, values: np.ndarray, **options: Any) -> list[Any]:
+    """A component over its axis: one curve, of complex numbers the real part and the imaginary one."""
+    shown, colours = style.Quantity("Loading", None, 1.0), style.CATEGORIES[:4:3]
+    if values.dtype.kind != "c":
+        return [curve(ax, values, shown, color=colours[0], **options)]
+    parts = (("real", values.real, colours[0]), ("imaginary", values.imag, colours[1]))
+    return [curve(ax, part, shown, label=label, color=colour, **options) for label, part, colour in parts]
+
+
 def spectrum(
     da: xr.DataArray,
     dim: str | None = None,

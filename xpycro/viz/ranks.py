@@ -291,11 +291,7 @@ def _map_panel(held: Ranks, size: int, _: Any, *, number: int, pixel: int) -> An
 
 def _component_panel(held: Ranks, _: Any, *, number: int, pixel: int) -> Any:
     hv = style.backend()
-    loading = style.Quantity("Loading", None, 1.0)
-    values = held.components[number]
-    drawn = [curves.curve(held.signal, values.real, loading, color=style.CATEGORIES[0], framewise=True)]
-    if np.iscomplexobj(values):
-        drawn.append(curves.curve(held.signal, values.imag, loading, color=style.CATEGORIES[3], framewise=True))
+    drawn = curves.loading(held.signal, held.components[number], framewise=True)
     title = f"Component {number + 1}" + (": Re blue, Im orange" if len(drawn) > 1 else "")
     return style.dress(hv.Overlay(drawn), title=title, hooks=[style.roomy], show_legend=False)
 

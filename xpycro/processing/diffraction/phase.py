@@ -313,7 +313,7 @@ def integrate(gradient: xr.Dataset, *, periodic: bool = False) -> xr.DataArray:
     if axes[0].units != axes[1].units:
         raise ValueError(f"{plane[0]} is in {axes[0].units} and {plane[1]} in {axes[1].units}: pass equal units")
     units, scale = combine_units((str(first.attrs.get("units", "1")), 1), (axes[0].units, 1)), 1.0
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError):  # a product that is no angle keeps its own unit
         units, scale = "rad", conversion(units, "rad")
     output = chunked.Output(float, plane, attrs={"units": units, "long_name": "Phase"})
     kwargs = {"dy": axes[0].step, "dx": axes[1].step, "periodic": periodic}
