@@ -2,7 +2,7 @@
 
 XPYCRO_BENCH_GB sets its size (default 0.25; the goals are for 8). Byte counts are asserted, times are printed:
 p50 tap to drawn < 150 ms, slice to map < 500 ms, first picture < 2 s after imports, peak RSS < 1 GB. "Drawn" is the
-Bokeh document brought up to date; `test_tap_in_a_browser` measures on to the line in Chromium.
+Bokeh document brought up to date; `test_tap_in_a_browser` measures on to the frame with the line in Chromium.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def report(path: str) -> None:
 
 
 def test_tap_in_a_browser(benchmark, cube, served):
-    """From the click to the new line in the page, of which Bokeh waits 300 ms for a second click."""
+    """From the button's release to the frame with the new line, timed by the page."""
     import xpycro as xp
     from xpycro.viz import plot
 
@@ -134,19 +134,28 @@ def test_tap_in_a_browser(benchmark, cube, served):
     da = ds[next(iter(ds.data_vars))]
     page = served(lambda: plot.explore(da))
     rng = np.random.default_rng(2)
-    name = next(t for t in page.titles() if " at Energy" in t).split(" (")[0]
+    title = next(t for t in page.titles() if " at Energy" in t)
+    chart, line = title.partition(" = ")[0], f"{title.partition(' at Energy')[0].partition(' (')[0]} at x"
     times = []
-    for _ in range(12):
+    for _ in range(15):
         iy, ix = (int(rng.integers(da.sizes[d])) for d in ("y", "x"))
-        place = page.place(f"{name} (", float(da.x[ix]) * 1e9, float(da.y[iy]) * 1e9)
-        truth = da[iy, ix].values
-        started = time.perf_counter()
+        place = page.place(chart, float(da.x[ix]) * 1e9, float(da.y[iy]) * 1e9)
+        page.evaluate(WATCH, line)
         page.page.mouse.click(*place)
-        while time.perf_counter() - started < 20:
-            drawn = page.line(f"{name} at x")
-            if drawn.shape == truth.shape and abs(drawn[5] - truth[5]) <= 1e-5 * abs(truth[5]):
-                times.append(time.perf_counter() - started)
-                break
-    assert times
-    print("taps", len(times), "p50 ms, click to line:", 1e3 * float(np.median(times)))
+        times.append(page.page.evaluate("() => window.drawn"))
+        np.testing.assert_allclose(page.line(line), da[iy, ix].values, rtol=1e-5)
+        page.page.wait_for_timeout(350)  # two taps would be a double tap
+    print(json.dumps({"browser_tap_p50_ms": float(np.median(times)), "browser_tap_max_ms": max(times)}))
+    benchmark.extra_info.update(browser_tap_p50_ms=float(np.median(times)))
     benchmark.pedantic(lambda: None, rounds=1)
+
+
+WATCH = """
+const source = find(argument).model.renderers.find(r => r.glyph?.type === 'Line').data_source;
+window.drawn = new Promise(done => {
+  let start;
+  addEventListener('pointerup', () => { start = performance.now() }, {capture: true, once: true});
+  const frame = () => requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now() - start)));
+  const changed = () => { source.disconnect(source.properties.data.change, changed); frame() };
+  source.connect(source.properties.data.change, changed);
+})"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,15 @@ ARGUMENTS = [
 ]  # fmt: skip
 
 _VIEW = """
-const find = (name) => {
+const views = () => {
   const seen = [], walk = (v) => { if (!v || seen.includes(v)) return; seen.push(v);
     for (const c of (v.child_views || [])) walk(c); };
   for (const v of Bokeh.index.roots ? Bokeh.index.roots : Object.values(Bokeh.index)) walk(v);
-  return seen.find(v => v.model.name === name || (v.model.title?.text?.startsWith(name))) };
+  return seen };
+const find = (name) => {
+  const found = views().find(v => v.model.name === name || v.model.title?.text?.startsWith(name));
+  if (!found) throw new Error(`no figure ${name} among ${views().map(v => v.model.title?.text).filter(t => t)}`);
+  return found };
 """
 
 
@@ -28,6 +33,7 @@ class Page:
 
     def __init__(self, page: Any) -> None:
         self.page = page
+        self.tapped = 0.0
         self.problems: list[str] = []
         page.on("pageerror", lambda error: self.problems.append(f"page error: {error}"))
         page.on("console", lambda m: self.problems.append(f"console: {m.text}") if m.type == "error" else None)
@@ -43,10 +49,18 @@ class Page:
 
     def open(self, url: str) -> None:
         self.page.goto(url)
+        # idle says that messages were handled, a frame that there is something to point at
         self.page.wait_for_function(
-            "() => window.Bokeh && Bokeh.documents.length && Bokeh.documents.every(d => d.is_idle)", timeout=60_000
+            "() => { if (!window.Bokeh?.documents.length || !Bokeh.documents.every(d => d.is_idle)) return false;"
+            + _VIEW
+            + "return views().some(v => v.frame?.bbox.width > 1) }",
+            timeout=60_000,
         )
-        self.page.wait_for_timeout(200)
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until what was sent to the page has been drawn there."""
+        self.page.evaluate("() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
 
     def evaluate(self, expression: str, argument: Any = None) -> Any:
         return self.page.evaluate("(argument) => {" + _VIEW + expression + "}", argument)
@@ -63,8 +77,11 @@ class Page:
         )
 
     def tap(self, name: str, x: float, y: float) -> None:
-        self.page.mouse.click(*self.place(name, x, y))
-        self.page.wait_for_timeout(350)  # Bokeh waits for a second tap before it believes in the first
+        at = self.place(name, x, y)
+        self.page.wait_for_timeout(max(0.0, 350 - 1e3 * (time.monotonic() - self.tapped)))  # two would be a double tap
+        self.page.mouse.click(*at)
+        self.tapped = time.monotonic()
+        self.settle()
 
     def drag(self, name: str, start: tuple[float, float], end: tuple[float, float]) -> None:
         first, last = self.place(name, *start), self.place(name, *end)
@@ -72,7 +89,7 @@ class Page:
         self.page.mouse.down()
         self.page.mouse.move(*last, steps=6)
         self.page.mouse.up()
-        self.page.wait_for_timeout(200)
+        self.settle()
 
     def take(self, name: str, tool: str) -> None:
         """Choose a drag tool of a figure's toolbar."""
@@ -90,7 +107,7 @@ class Page:
         for at in (*rest, first):
             self.page.mouse.move(*at, steps=6)
         self.page.mouse.up()
-        self.page.wait_for_timeout(200)
+        self.settle()
 
     def line(self, name: str, glyph: str = "Line") -> np.ndarray:
         """What is drawn on the vertical axis of a figure's first line."""
@@ -193,9 +210,12 @@ def served(page: Page) -> Iterator[Callable[[Any], Page]]:
             websocket_origin=f"127.0.0.1:{port}",
         )  # fmt: skip
         servers.append(server)
-        page.page.wait_for_timeout(300)
+        listening = False
+        while not listening:  # it starts in a thread of its own
+            with socket.socket() as probe:
+                listening = probe.connect_ex(("127.0.0.1", port)) == 0
+            time.sleep(0.01)
         page.open(f"http://127.0.0.1:{port}")
-        page.page.wait_for_timeout(500)
         return page
 
     yield show

@@ -24,7 +24,7 @@ def until(read: Callable[[], np.ndarray], truth: np.ndarray, seconds: float = 15
         found = read()
         if found.shape == truth.shape and np.allclose(found, truth, rtol=1e-6, equal_nan=True):
             return
-        time.sleep(0.1)
+        time.sleep(0.03)
     np.testing.assert_allclose(read(), truth, rtol=1e-6)
 
 

@@ -15,14 +15,10 @@ from tests.viz.test_switching import chain, expected
 from xpycro.engine import results
 from xpycro.viz import diffraction, explore, fits, levels, lines, plot, ranks, switching
 
-ORDER = ["x", "y", "x0", "y0", "done"]
-
 
 def point(drawn: Any, panel: int, stream: str, *at: Any) -> None:
     """What the browser sends when the pointer acts on a panel."""
-    found = next(s for s in list(drawn)[panel].streams if type(s).__name__ == stream)
-    names = {"BoundsXY": ["bounds"], "BoundsX": ["boundsx"], "Lasso": ["geometry"]}.get(stream, ORDER)
-    found.event(**dict(zip(names, at, strict=False)))
+    list(drawn)[panel]._pycro_moves[stream](*at)
 
 
 def picture(drawn: Any, panel: int) -> np.ndarray:
@@ -182,7 +178,7 @@ LINKS = [
     Link(tapped_position, diffraction, 0, "Tap"),
     Link(dragged_detector, diffraction, 1, "Drag"),
     Link(tapped_line, lines, 0, "Tap"),
-    Link(dragged_levels, levels, 0, "BoundsX"),
+    Link(dragged_levels, levels, 1, "BoundsX"),
     Link(tapped_loops, switching, 0, "Tap"),
     Link(tapped_step, switching, 1, "Tap"),
 ]

@@ -18,7 +18,8 @@ from xpycro.engine import chunked
 from xpycro.errors import DimensionError
 from xpycro.viz import parts as _parts
 from xpycro.viz import pictures, scripts, static, style
-from xpycro.viz.live import amount, attempt, callback, linked, touched, undraggable
+from xpycro.viz.linking import callback, cursors, linked
+from xpycro.viz.live import amount, attempt, touched
 from xpycro.viz.navigator import Navigator
 from xpycro.viz.packing import packed
 from xpycro.viz.pictures import COSTLY
@@ -173,12 +174,11 @@ def diffraction(
     >>> len(diffraction(xr.DataArray(np.ones((2, 3, 8, 8)), dims=("y", "x", "ky", "kx"))))
     2
     """
-    hv = style.backend()
     scan = Scan(da)
     x, y, wide = scan.centre()
     x, y = center or (x, y)
     begin = {"x": float(x), "y": float(y), "inner": float(inner), "outer": float(radius or wide)}
-    state = hv.streams.Stream.define("Detector", pixel=scan.over.middle, **begin, exact="")()
+    state = cursors(pixel=scan.over.middle, **begin, exact="")
     state.event(exact=_exactness(scan, state))
     shown = style.quantity(da)
 
@@ -253,8 +253,6 @@ def _virtual_image(
     return style.dress(
         hv.Overlay([drawn, scan.over.ring(pixel, drawn.kdims)]),
         title=problem or title,
-        hooks=[undraggable],
-        active_tools=[],
     )
 
 
@@ -270,7 +268,7 @@ def _pattern(
         hv.Ellipse(x, y, 2 * r).opts(backend="bokeh", color=style.CURSOR, line_width=2) for r in (outer, inner) if r > 0
     ]
     title = problem or f"Pattern at {scan.over.where(pixel)}"
-    return style.dress(hv.Overlay([drawn, *rings]), title=title, hooks=[undraggable], active_tools=[])
+    return style.dress(hv.Overlay([drawn, *rings]), title=title)
 
 
 def _logged(values: np.ndarray, log: bool) -> tuple[np.ndarray]:

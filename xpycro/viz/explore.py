@@ -17,7 +17,8 @@ import xarray as xr
 from xpycro.errors import DimensionError
 from xpycro.viz import curves, pictures, static, style
 from xpycro.viz import parts as _parts
-from xpycro.viz.live import Channel, Reader, anything, callback, channels_of, linked, state_cost, undraggable
+from xpycro.viz.linking import callback, cursors, linked
+from xpycro.viz.live import Channel, Reader, channels_of, state_cost
 
 __all__ = ["explore", "positions", "selection", "stack"]
 
@@ -28,7 +29,10 @@ REGION_COLOURS = (style.CATEGORIES[3], style.CATEGORIES[2], style.CATEGORIES[4],
 PEAK = -1  # a sample not chosen yet: where the first spectrum that is drawn is largest
 
 
-REGIONS = 4  # as many curves as are always drawn: HoloViews loses layers that come and go
+REGIONS = 4  # as many outlines and curves as are always drawn: HoloViews loses layers that come and go
+
+
+_NOWHERE = np.full((2, 2), np.nan)
 
 
 def explore(
@@ -89,7 +93,7 @@ def explore(
     reader = Reader(da, roles)
     ground = None if background is None else static.ground(background, reader.over.axes, size)
     start = reader.over.middle
-    state = hv.streams.Stream.define("Cursor", pixel=start, low=PEAK, high=PEAK, regions=anything(()))()
+    state = cursors(pixel=start, low=PEAK, high=PEAK, regions=())
     kdims = [hv.Dimension((a.dim, a.label), unit=a.unit, values=list(map(float, a.values))) for a in reader.rest]
     channels = channels_of(da)
     panels, lines = [], []
@@ -242,27 +246,22 @@ def _map(
             backend="bokeh", tools=["hover", "box_select", "lasso_select"]
         ),
     )
-    layers = [drawn, reader.over.ring(pixel, drawn.kdims), _outlines(regions, drawn.kdims)]
+    shapes = [regions[i] if i < len(regions) else _NOWHERE for i in range(REGIONS)]
+    around = [
+        reader.element(("outline", id(channel), i, o.tobytes()), functools.partial(_outline, o, drawn.kdims, i))
+        for i, o in enumerate(shapes)
+    ]
+    layers = [drawn, reader.over.ring(pixel, drawn.kdims), *around]
     return style.dress(
         hv.Overlay(layers if ground is None else [ground, *layers]),
         title=title,
-        hooks=[style.roomy, undraggable],
-        active_tools=[],
+        hooks=[style.roomy],
     )
 
 
-def _outlines(regions: Sequence[np.ndarray], kdims: Sequence[Any]) -> Any:
-    """The regions in their colours; one nowhere while there are none, as layers must not come and go."""
-    hv = style.backend()
-    x, y = (str(d.name) for d in kdims)
-    drawn = [
-        {x: [*o[:, 0], o[0, 0]], y: [*o[:, 1], o[0, 1]], "colour": c}
-        for o, c in zip(regions, REGION_COLOURS, strict=False)
-    ]
-    nowhere = [{x: [np.nan] * 2, y: [np.nan] * 2, "colour": REGION_COLOURS[0]}]
-    return hv.Path(drawn or nowhere, list(kdims), "colour").opts(
-        backend="bokeh", color=hv.dim("colour"), line_width=2.5
-    )
+def _outline(outline: np.ndarray, kdims: Sequence[Any], number: int) -> Any:
+    drawn = style.backend().Path([np.vstack([outline, outline[:1]])], list(kdims))
+    return drawn.opts(backend="bokeh", color=REGION_COLOURS[number], line_width=2.5)
 
 
 def _spectrum(
@@ -290,13 +289,15 @@ def _spectrum(
             key, mean = b"", functools.partial(np.full, values.shape, np.nan)
         drawn.append(line(("region", i, key), mean, REGION_COLOURS[i]))
     first, last = float(reader.signal.values[low]), float(reader.signal.values[high])
-    band = hv.VSpan(first, last).opts(backend="bokeh", color=style.CURSOR, alpha=0.12)
-    mark = hv.VLine(first).opts(backend="bokeh", color=style.CURSOR, line_dash="dashed", line_width=1.5)
+    look: dict[str, Any] = {"backend": "bokeh", "color": style.CURSOR}
+    band = reader.element(("band", id(channel), low, high), lambda: hv.VSpan(first, last).opts(alpha=0.12, **look))
+    mark = reader.element(
+        ("mark", id(channel), low), lambda: hv.VLine(first).opts(line_dash="dashed", line_width=1.5, **look)
+    )
     return style.dress(
         hv.Overlay([*drawn, band, mark]),
         title=title,
-        hooks=[style.roomy, undraggable],
-        active_tools=[],
+        hooks=[style.roomy],
         show_legend=False,
     )
 

@@ -16,7 +16,8 @@ import xarray as xr
 from xpycro import provenance, schema
 from xpycro.viz import curves, pictures, static_fit, style
 from xpycro.viz import parts as _parts
-from xpycro.viz.live import Channel, attempt, callback, channels_of, linked, undraggable
+from xpycro.viz.linking import callback, cursors, linked
+from xpycro.viz.live import Channel, attempt, channels_of
 from xpycro.viz.navigator import Navigator
 from xpycro.viz.ranks import needs
 
@@ -82,7 +83,7 @@ def fit(result: xr.Dataset, data: xr.DataArray | None = None, *, size: int = 200
     measured = static_fit.around(result, measured.isel(dict.fromkeys(rest, 0)).transpose(*nav, *signal))
     names = [*static_fit.fit_parameters(result), "r2"]
     over = Navigator.of(view["r2"], nav)
-    state = hv.streams.Stream.define("Pixel", pixel=over.middle)()
+    state = cursors(pixel=over.middle)
 
     def to_pixel(x: float, y: float, *_: Any) -> None:
         state.event(pixel=over.nearest(x, y))
@@ -93,10 +94,7 @@ def fit(result: xr.Dataset, data: xr.DataArray | None = None, *, size: int = 200
     ]
     channels = channels_of(measured)
     panels = [
-        hv.DynamicMap(
-            callback(_fitted, view, measured, signal[0], channel, over, names),
-            streams=[state],
-        )
+        linked(callback(_fitted, view, measured, signal[0], channel, over, names), [], state, {})
         for channel in channels
     ]
     gaps = [hv.Empty() for _ in range(-len(maps) % cols)]  # what is tall starts a row of its own
@@ -168,8 +166,7 @@ def _parameter_map(view: xr.Dataset, name: str, over: Navigator, size: int, _: A
     return style.dress(
         hv.Overlay([drawn, over.ring(pixel, drawn.kdims)]),
         title=shown.title,
-        hooks=[style.roomy, undraggable],
-        active_tools=[],
+        hooks=[style.roomy],
     )
 
 

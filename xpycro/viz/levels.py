@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from xpycro.viz import curves, pictures, scripts, static, style
-from xpycro.viz.live import callback, linked
+from xpycro.viz.linking import callback, cursors, linked
 from xpycro.viz.packing import PAGE_PIXELS
 
 __all__ = ["hist", "levels_explorer"]
@@ -64,19 +64,18 @@ def hist(
     if not levels:
         return curves.histogram(da, bins=bins, title=title, width=width, height=height)
     pictures.not_empty(da)
-    hv = style.backend()
     dims = pictures.plane_of(da)
     plane = pictures.amplitude_phase(da)[0] if da.dtype.kind == "c" else da
     plane = plane.transpose(..., *dims).squeeze([d for d in da.dims if d not in dims])
     plane = plane.copy(data=style.read(plane))
     shown = style.quantity(plane, plane.values)
     limits = style.limits(plane.values * shown.factor)
-    state = hv.streams.Stream.define("Levels", low=limits[0], high=limits[1])()
+    state = cursors(low=limits[0], high=limits[1])
 
     def to_levels(bounds: Sequence[float]) -> None:
         state.event(low=float(min(bounds)), high=float(max(bounds)))
 
-    picture = hv.DynamicMap(callback(_leveled, plane), streams=[state])
+    picture = linked(callback(_leveled, plane), [], state, {})
     counts = linked(callback(_marked, plane, bins, width, height), [], state, {"BoundsX": to_levels})
     layout = pictures.gather([picture, counts], cols=2)
     layout._pycro_state = state

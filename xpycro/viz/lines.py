@@ -14,7 +14,7 @@ import xarray as xr
 from xpycro import schema
 from xpycro.errors import DimensionError
 from xpycro.viz import curves, pictures, scripts, static, style
-from xpycro.viz.live import callback, linked, undraggable
+from xpycro.viz.linking import callback, cursors, linked
 from xpycro.viz.packing import packed
 
 __all__ = ["lines", "lines_explorer"]
@@ -81,15 +81,14 @@ def lines(da: xr.DataArray, sig: str | None = None, *, size: int = 320) -> Any:
     >>> len(lines(xr.DataArray(np.ones((20, 30)), dims=("x", "energy"))))
     2
     """
-    hv = style.backend()
     da, rows, signal = _prepared(da, sig)
-    state = hv.streams.Stream.define("Line", row=da.shape[0] // 2, sample=da.shape[1] // 2)()
+    state = cursors(row=da.shape[0] // 2, sample=da.shape[1] // 2)
 
     def move(x: float, y: float, *_: Any) -> None:
         state.event(row=rows.nearest(y), sample=signal.nearest(x))
 
     picture = linked(callback(_picture, da, rows, signal, size), [], state, {"Tap": move, "Drag": move})
-    curve = hv.DynamicMap(callback(_curve, da, rows, signal), streams=[state])
+    curve = linked(callback(_curve, da, rows, signal), [], state, {})
     layout = pictures.gather([picture, curve], cols=2)
     layout._pycro_state = state
     return style.remember(
@@ -115,7 +114,7 @@ def _picture(
     up = hv.VLine(float(signal.values[sample])).opts(
         backend="bokeh", color=style.CURSOR, line_width=1, line_dash="dashed"
     )
-    return style.dress(hv.Overlay([drawn, across, up]), title=shown.title, hooks=[undraggable], active_tools=[])
+    return style.dress(hv.Overlay([drawn, across, up]), title=shown.title)
 
 
 def _curve(da: xr.DataArray, rows: style.Axis, signal: style.Axis, _: Any, *, row: int, sample: int) -> Any:

@@ -1,12 +1,10 @@
-"""What stands behind a live explorer: reading what is shown and no more, and following the pointer.
+"""What stands behind a live explorer: reading what is shown and no more.
 
 May import numpy, xarray, the floors below and viz; HoloViews only inside functions.
 """
 
 from __future__ import annotations
 
-import functools
-import time
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -21,11 +19,8 @@ from xpycro.viz import pictures, style
 from xpycro.viz.navigator import Navigator
 
 __all__ = [
-    "Channel", "Reader", "amount", "anything", "attempt", "callback", "channels_of", "cost", "linked",
-    "state_cost", "touched", "undraggable",
+    "Channel", "Reader", "amount", "attempt", "channels_of", "cost", "state_cost", "touched",
 ]  # fmt: skip
-
-_POINTERS = ("Tap", "DoubleTap", "PointerXY", "Drag", "BoundsXY", "BoundsX", "Lasso")
 
 _KEPT = 8  # planes and spectra remembered, so that moving one cursor does not read again what the other shows
 
@@ -116,7 +111,7 @@ class Reader:
         return self._read(("spectrum", pixel, *rest), lambda: self.da.isel(at), [self.signal.values.size])
 
     def element(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
-        """A drawn element, made once: HoloViews sends the browser no data again of one that it has drawn before."""
+        """A drawn element, made once: what is the same as before is not sent to the page again."""
         if key in self._elements:
             self._elements.move_to_end(key)
             return self._elements[key]
@@ -207,115 +202,3 @@ def channels_of(da: xr.DataArray) -> list[Channel]:
         return [Channel(da, np.asarray)]
     amplitude, phase = pictures.amplitude_phase(da.isel(dict.fromkeys(da.dims, slice(0, 0))))
     return [Channel(amplitude, np.abs), Channel(phase, np.angle)]
-
-
-def callback(function: Callable[..., Any], *fixed: Any) -> Callable[..., Any]:
-    """`function` of `fixed`, the sliders' values and the cursors, in a signature that HoloViews accepts."""
-
-    def draw(*rest: float, **state: Any) -> Any:
-        return function(*fixed, rest, **{k: v for k, v in state.items() if k.partition("_")[0] not in _POINTERS})
-
-    return draw
-
-
-def linked(draw: Callable[..., Any], kdims: Sequence[Any], state: Any, moves: Mapping[str, Callable[..., None]]) -> Any:
-    """A DynamicMap of `draw` that follows `state`, and hands what is done to it with the pointer to `moves`.
-
-    Parameters
-    ----------
-    draw : callable
-        See `callback`.
-    kdims : sequence of holoviews.Dimension
-        The sliders.
-    state : holoviews.streams.Stream
-    moves : mapping of str to callable
-        By the name of a HoloViews stream (``Tap``, ``BoundsXY``...) what is called with its values; ``Drag`` is ours
-        (x, y, where it began x0, y0, and whether it is done), for drags that no tool takes. These streams are the map's
-        own: HoloViews attaches none other to a callback that returns overlays.
-    """
-    hv = style.backend()
-    pointers = []
-    for name in moves:
-        kind = _drag() if name == "Drag" else getattr(hv.streams, name)
-        pointers.append(kind(rename={p: f"{name}_{p}" for p in kind.param if p != "name"}))
-    drawn = hv.DynamicMap(draw, kdims=list(kdims), streams=[state, *pointers])
-    for pointer, move in zip(pointers, moves.values(), strict=True):
-        pointer.source = drawn
-        pointer.add_subscriber(_handing(move))
-    return drawn
-
-
-def _in_order(name: str) -> int:
-    """Where a stream's value stands among the arguments: the place, where it began, whether it is done."""
-    known = ("x", "y", "x0", "y0", "done")
-    value = name.rpartition("_")[2]
-    return known.index(value) if value in known else 0
-
-
-def _handing(move: Callable[..., None]) -> Callable[..., None]:
-    def subscriber(**at: Any) -> None:
-        if all(value is not None for value in at.values()):
-            move(*(at[name] for name in sorted(at, key=_in_order)))
-
-    return subscriber
-
-
-@functools.cache
-def _drag() -> Any:
-    """A stream of drags that no tool of the toolbar takes."""
-    import param
-    from holoviews.plotting.bokeh.callbacks import DrawCallback
-    from holoviews.streams import PointerXY, Stream
-
-    class Drag(PointerXY):
-        x0 = param.Parameter(default=None, constant=True)
-        y0 = param.Parameter(default=None, constant=True)
-        done = param.Parameter(default=None, constant=True)
-
-    class DragCallback(DrawCallback):
-        started: dict[str, Any] | None = None
-        finished = 0.0
-
-        async def on_msg(self, msg: dict[str, Any]) -> None:
-            await super().on_msg(msg)
-            self.finished = time.monotonic()
-
-        def _process_msg(self, msg: dict[str, Any]) -> dict[str, Any]:
-            event = msg.pop("event")
-            if event == "pan" and time.monotonic() - self.finished < 0.03:
-                return {}  # it waited while another was drawn: newer ones are behind it
-            place = super(DrawCallback, self)._process_msg(msg)
-            if event == "panstart":
-                self.started = place
-            elif self.plot.state.tags:  # the box or lasso tool draws with this drag
-                self.started = None
-            elif self.started and place:
-                start = {"x0": self.started["x"], "y0": self.started["y"]}
-                return {**place, **start, "done": event == "panend"}
-            return {}
-
-    Stream._callbacks["bokeh"][Drag] = DragCallback
-    return Drag
-
-
-def undraggable(plot: Any, element: Any) -> None:
-    """Notes in a figure's tags which tool takes a drag, so that the cursor does not (a HoloViews hook).
-
-    To go with ``active_tools=[]``: HoloViews else gives drags to its pan tool again at every update.
-    """
-    from bokeh.models import CustomJS
-
-    figure = plot.state
-    if "panstart" not in figure.js_event_callbacks:  # hooks run at every update
-        code = """const tool = figure.toolbar.gestures.pan.active?.type ?? null
-            if ((figure.tags[0] ?? null) !== tool) figure.tags = tool == null ? [] : [tool]"""
-        note = CustomJS(args={"figure": figure}, code=code)
-        for event in ("mousemove", "panstart"):  # known before a drag begins; a finger does not move before
-            figure.js_on_event(event, note)
-
-
-def anything(default: Any) -> Any:
-    """A stream's parameter of any type: HoloViews would make a tuple one of fixed length."""
-    import param
-
-    return param.Parameter(default=default)

@@ -17,7 +17,8 @@ from xpycro.errors import DimensionError
 from xpycro.processing import decompose
 from xpycro.viz import curves, pictures, scripts, static, style
 from xpycro.viz import parts as _parts
-from xpycro.viz.live import attempt, callback, linked, undraggable
+from xpycro.viz.linking import callback, cursors, linked
+from xpycro.viz.live import attempt
 from xpycro.viz.navigator import Navigator
 from xpycro.viz.packing import packed
 
@@ -242,9 +243,8 @@ def ranks(result: xr.Dataset, data: xr.DataArray, *, size: int = 300) -> Any:
     *Laziness*: reads maps and components when it is built, and one spectrum a tap.
     """
     needs(result, "decomposition")
-    hv = style.backend()
     held = Ranks(result, data)
-    state = hv.streams.Stream.define("Rank", number=0, pixel=held.over.middle)()
+    state = cursors(number=0, pixel=held.over.middle)
 
     def to_rank(x: float, y: float, *_: Any) -> None:
         state.event(number=int(np.clip(round(x) - 1, 0, held.scores.shape[0] - 1)))
@@ -255,8 +255,8 @@ def ranks(result: xr.Dataset, data: xr.DataArray, *, size: int = 300) -> Any:
     panels = [
         linked(callback(_scree_panel, result, advised(result), size), [], state, {"Tap": to_rank, "Drag": to_rank}),
         linked(callback(_map_panel, held, size), [], state, {"Tap": to_pixel, "Drag": to_pixel}),
-        hv.DynamicMap(callback(_component_panel, held), streams=[state]),
-        hv.DynamicMap(callback(_spectrum_panel, held), streams=[state]),
+        linked(callback(_component_panel, held), [], state, {}),
+        linked(callback(_spectrum_panel, held), [], state, {}),
     ]
     layout = pictures.gather(panels, cols=2)
     layout._pycro_state = state
@@ -272,9 +272,7 @@ def _scree_panel(result: xr.Dataset, rank: xr.Dataset | None, size: int, _: Any,
     drawn = scree(result, rank=rank, width=380, height=int(size * 0.8))
     mark = hv.VLine(number + 1).opts(backend="bokeh", color=style.CURSOR, line_dash="dashed", line_width=1.5)
     title = str(hv.Store.lookup_options("bokeh", drawn, "plot").kwargs["title"])
-    return style.dress(
-        hv.Overlay([*drawn, mark]), title=title, hooks=[style.roomy, undraggable], active_tools=[], logy=True
-    )
+    return style.dress(hv.Overlay([*drawn, mark]), title=title, hooks=[style.roomy], logy=True)
 
 
 def _map_panel(held: Ranks, size: int, _: Any, *, number: int, pixel: int) -> Any:
@@ -284,8 +282,7 @@ def _map_panel(held: Ranks, size: int, _: Any, *, number: int, pixel: int) -> An
     return style.dress(
         hv.Overlay([drawn, held.over.ring(pixel, drawn.kdims)]),
         title=title,
-        hooks=[style.roomy, undraggable],
-        active_tools=[],
+        hooks=[style.roomy],
     )
 
 

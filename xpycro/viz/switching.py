@@ -16,7 +16,8 @@ from xpycro.engine import results as _results
 from xpycro.errors import DimensionError
 from xpycro.viz import curves, pictures, static_fit, style
 from xpycro.viz import parts as _parts
-from xpycro.viz.live import attempt, callback, linked, undraggable
+from xpycro.viz.linking import callback, cursors, linked
+from xpycro.viz.live import attempt
 from xpycro.viz.navigator import Navigator
 from xpycro.viz.ranks import needs
 
@@ -70,7 +71,7 @@ def switching(result: xr.Dataset, loops: xr.Dataset, sho: xr.Dataset, data: xr.D
     """
     hv = style.backend()
     levels = levels_of(result, loops, sho, data)
-    state = hv.streams.Stream.define("Switching", pixel=levels.start, step=0)()
+    state = cursors(pixel=levels.start, step=0)
     parameter = hv.Dimension("parameter", values=levels.names, default="switching_bias_positive")
 
     def to_pixel(x: float, y: float, *_: Any) -> None:
@@ -82,7 +83,7 @@ def switching(result: xr.Dataset, loops: xr.Dataset, sho: xr.Dataset, data: xr.D
     panels = [
         linked(callback(_map, levels, size), [parameter], state, {"Tap": to_pixel, "Drag": to_pixel}),
         linked(callback(_loop, levels), [], state, {"Tap": to_step, "Drag": to_step}),
-        *(hv.DynamicMap(callback(_spectrum, levels, part), streams=[state]) for part in (0, 1)),
+        *(linked(callback(_spectrum, levels, part), [], state, {}) for part in (0, 1)),
     ]
     layout = pictures.gather(panels, cols=2)
     layout._pycro_state = state
@@ -212,7 +213,7 @@ def _map(levels: Levels, size: int, rest: Any, *, pixel: int, step: int) -> Any:
     shown = style.quantity(da, values, label=called(name))
     drawn = levels.over.draw(values * shown.factor, da, shown, size=size, title=shown.title)
     layers = [drawn, levels.over.ring(pixel, drawn.kdims)]
-    return style.dress(hv.Overlay(layers), title=shown.title, hooks=[style.roomy, undraggable], active_tools=[])
+    return style.dress(hv.Overlay(layers), title=shown.title, hooks=[style.roomy])
 
 
 def _loop(levels: Levels, _: Any, *, pixel: int, step: int) -> Any:
@@ -239,8 +240,6 @@ def _loop(levels: Levels, _: Any, *, pixel: int, step: int) -> Any:
         frame_height=260,
         padding=0.05,
         show_legend=False,
-        hooks=[undraggable],
-        active_tools=[],
     )
 
 

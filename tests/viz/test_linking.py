@@ -1,0 +1,127 @@
+"""What a moved cursor puts on the page is what HoloViews draws from scratch of the same cursors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import holoviews as hv
+import numpy as np
+import pytest
+import xarray as xr
+
+from tests.viz import gallery, samples
+from xpycro.engine import results
+from xpycro.viz import plot
+
+
+def models(drawn: Any) -> list[Any]:
+    """The figures of a layout."""
+    from bokeh.plotting import figure
+
+    found = hv.renderer("bokeh").get_plot(drawn).state.select({"type": figure})
+    return sorted({f.id: f for f in found}.values(), key=lambda f: int(f.id[1:]))
+
+
+def shown(figure: Any) -> dict[str, Any]:
+    """Title, ranges, and of every layer the columns, places and colours."""
+    found: dict[str, Any] = {"title": figure.title.text}
+    for name in ("x_range", "y_range"):
+        found[name] = [getattr(figure, name).start, getattr(figure, name).end]
+    for number, layer in enumerate(figure.renderers):
+        for name in ("location", "left", "right"):
+            if isinstance(getattr(layer, name, None), int | float):
+                found[f"{number} {name}"] = getattr(layer, name)
+        if not hasattr(layer, "glyph"):
+            continue
+        found |= {f"{number} {key}": value for key, value in layer.data_source.data.items()}
+        colour = getattr(layer.glyph, "fill_color", None)
+        mapper = getattr(layer.glyph, "color_mapper", None) or getattr(colour, "transform", None)
+        if mapper is not None:
+            found |= {f"{number} limits": [mapper.low, mapper.high], f"{number} palette": "".join(mapper.palette)}
+    return found
+
+
+def same(found: Any, truth: Any, where: str) -> None:
+    if isinstance(truth, str):
+        assert found == truth, where
+        return
+    flat = [
+        np.concatenate([np.ravel(v) for v in x]) if isinstance(x, list | tuple) and x and np.ndim(x[0]) else np.ravel(x)
+        for x in (found, truth)
+    ]
+    if flat[1].dtype.kind not in "fiu":
+        assert list(flat[0]) == list(flat[1]), where
+        return
+    np.testing.assert_allclose(*flat, rtol=1e-6, atol=1e-12, err_msg=where)
+
+
+SCATTERED = gallery.point_spectra()
+BOX, TRIANGLE = np.array([(3, 1), (9, 1), (9, 7), (3, 7)]), np.array([(11, 1), (17, 1), (11, 6.9)])
+
+
+def uneven() -> xr.DataArray:
+    return samples.current().isel(x=[0, 1, 3, 4, 8])
+
+
+def whole(da: xr.DataArray) -> xr.DataArray:
+    """Without the pixels that were not measured: where no number is finite HoloViews leaves the range as it is."""
+    return da.fillna(1e-12)
+
+
+MOVES: dict[str, tuple[Callable[[], Any], list[dict[str, Any]]]] = {
+    "explore": (
+        lambda: plot.explore(whole(samples.current())),
+        [{"pixel": 14}, {"low": 3, "high": 3}, {"low": 2, "high": 6}],
+    ),
+    "regions": (lambda: plot.explore(whole(samples.current())), [{"regions": (BOX,)}, {"regions": (BOX, TRIANGLE)}]),
+    "uneven": (lambda: plot.explore(whole(uneven())), [{"pixel": 9}, {"low": 15, "high": 15}]),
+    "complex": (lambda: plot.explore(samples.response()), [{"pixel": 14}, {"low": 30, "high": 30}]),
+    "positions": (lambda: plot.positions(SCATTERED, gallery.topography()), [{"pixel": 3}, {"low": 90, "high": 90}]),
+    "fit": (lambda: plot.fit(*samples.line_fit()), [{"pixel": 14}]),
+    "ranks": (lambda: plot.decomposition(*samples.decomposition()), [{"number": 1}, {"pixel": 14}]),
+    "diffraction": (
+        lambda: plot.diffraction(samples.patterns(), log=False),
+        [{"pixel": 3}, {"x": 0.3, "y": -0.2}, {"outer": 0.5}],
+    ),
+    "lines": (lambda: plot.lines(whole(samples.current().isel(y=2))), [{"row": 2, "sample": 3}]),
+    "levels": (lambda: plot.hist(gallery.topography(), levels=True), [{"low": -1.0, "high": 2.0}]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_moves_show_what_holoviews_draws(name, monkeypatch):
+    monkeypatch.setitem(results._registry, ("fit", "evaluate"), lambda result, x=None: samples.line_of(result))
+    make, moves = MOVES[name]
+    moved, fresh = make(), make()
+    pages = models(moved)
+    before = [shown(page) for page in pages]
+    for move in moves:
+        moved._pycro_state.event(**move)
+        fresh._pycro_state.event(**move)
+    truths = [shown(page) for page in models(fresh)]
+    assert any(str(a) != str(b) for a, b in zip(before, truths, strict=True))
+    for page, truth in zip(pages, truths, strict=True):
+        found = shown(page)
+        assert found.keys() == truth.keys()
+        for key in truth:
+            same(found[key], truth[key], f"{truth['title']}: {key}")
+
+
+def test_what_a_user_makes_of_a_panel_follows_too():
+    """HoloViews redraws what we did not draw."""
+    da = whole(samples.current())
+    layout = plot.explore(da)
+    doubled = next(iter(layout)).apply(lambda overlay: hv.Image(2 * overlay.Image.I.dimension_values(2, flat=False)))
+    page = hv.renderer("bokeh").get_plot(doubled)
+    layout._pycro_state.event(low=3, high=3)
+    np.testing.assert_allclose(page.handles["source"].data["image"][0][::-1], 2e12 * da.isel(bias=3).values)
+
+
+def test_a_drawing_that_fails_says_so_on_its_page():
+    da = samples.current()
+    layout = plot.explore(da)
+    pages = models(layout)
+    with pytest.warns(UserWarning, match="could not be drawn"):
+        layout._pycro_state.event(pixel=10**6)
+    assert any(page.title.text.startswith("Could not be drawn: ") for page in pages)

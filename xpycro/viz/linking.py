@@ -1,0 +1,332 @@
+"""The panels of a live explorer: they follow cursors and the pointer, and only what moved is sent to the page.
+
+A panel is a DynamicMap, drawn by HoloViews. When a cursor moves, HoloViews would go through every element and option
+anew, some hundred milliseconds of work for a map and a spectrum; here the few columns, places and limits that differ
+are put into the Bokeh models it has made.
+
+May import numpy, the floors below and viz.style; HoloViews, Panel and Bokeh only inside functions.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+import warnings
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from xpycro.viz import style
+
+__all__ = ["callback", "cursors", "linked"]
+
+
+def callback(function: Callable[..., Any], *fixed: Any) -> Callable[..., Any]:
+    """`function` of `fixed`, the sliders' values and the cursors, in a signature that HoloViews accepts."""
+
+    def draw(*rest: float, **state: Any) -> Any:
+        return function(*fixed, rest, **state)
+
+    return draw
+
+
+def cursors(**begin: Any) -> Any:
+    """A HoloViews stream of cursors, which `linked` panels follow; of any type, they begin where `begin` says.
+
+    ``state.event(pixel=3)`` moves them. Panels already on a page are brought up to date at once; what else HoloViews
+    has drawn from the stream (a user's own DynamicMap) is redrawn as ever.
+    """
+    import param
+    from holoviews.streams import Stream
+
+    style.backend()
+    # of any type: HoloViews would take a tuple for one of fixed length
+    defined: Any = Stream.define("Cursors", **{name: param.Parameter(default=v) for name, v in begin.items()})
+
+    class Cursors(defined):
+        def __init__(self) -> None:
+            super().__init__()
+            self.panels: list[_Panel] = []
+
+        def event(self, **changes: Any) -> None:
+            self.update(**changes)
+            drawn = [view.plot for panel in self.panels for view in panel.views if view.update(self.contents)]
+            others = [(s, getattr(s, "__self__", None)) for s in self.subscribers]
+            others = [(s, owner) for s, owner in others if not any(owner is plot for plot in drawn)]
+            pages = [owner for _, owner in others if _holds(owner, drawn)] + [p for p in drawn if p.top_level]
+            if len(others) > len(pages):
+                self.trigger([self])
+            for page in filter(None, pages):
+                page.push()  # of a notebook
+
+    return Cursors()
+
+
+def _holds(owner: Any, plots: Sequence[Any]) -> bool:
+    """Whether a HoloViews plot is the layout that holds others."""
+    inside = getattr(owner, "subplots", None) or {}
+    return any(any(part is plot for plot in plots) or _holds(part, plots) for part in inside.values())
+
+
+def linked(draw: Callable[..., Any], kdims: Sequence[Any], state: Any, moves: Mapping[str, Callable[..., None]]) -> Any:
+    """A DynamicMap of `draw` that follows `state`, and hands what is done to it with the pointer to `moves`.
+
+    Parameters
+    ----------
+    draw : callable
+        See `callback`; it returns an element or an Overlay, whose layers never change in number or kind.
+    kdims : sequence of holoviews.Dimension
+        The sliders.
+    state : stream
+        Of `cursors`.
+    moves : mapping of str to callable
+        ``Tap``, ``DoubleTap`` and ``PointerXY`` are called with x and y; ``Drag`` with x, y, where it began and whether
+        it is done, for drags that no tool takes; ``BoundsXY`` and ``BoundsX`` with the box or range drawn by the box
+        tool, ``Lasso`` with the outline.
+    """
+    hv = style.backend()
+    panel = _Panel(draw, moves)
+
+    def shown(*rest: float, **at: Any) -> Any:
+        return panel.draw(rest, at)
+
+    drawn = hv.DynamicMap(shown, kdims=list(kdims), streams=[state])
+    drawn._pycro_moves = moves
+    state.panels.append(panel)
+    return drawn
+
+
+class _Panel:
+    """A picture of an explorer, and its copies on pages."""
+
+    def __init__(self, draw: Callable[..., Any], moves: Mapping[str, Callable[..., None]]) -> None:
+        self.make, self.moves = draw, moves
+        self._views: list[_View] = []
+
+    @property
+    def views(self) -> list[_View]:
+        self._views = [view for view in self._views if view.plot is not None]
+        return self._views
+
+    def draw(self, rest: Sequence[Any], at: Mapping[str, Any]) -> Any:
+        """The picture for HoloViews to draw, which tells us where it has drawn it."""
+        overlay = self.make(*rest, **at)
+        hooks = [*_options(overlay).get("hooks", []), functools.partial(self._drawn, tuple(rest))]
+        if "Drag" in self.moves:  # HoloViews else gives drags to its pan tool again at every update
+            return overlay.opts(backend="bokeh", hooks=[*hooks, _undraggable], active_tools=[])
+        return overlay.opts(backend="bokeh", hooks=hooks)
+
+    def _drawn(self, rest: tuple[Any, ...], plot: Any, overlay: Any) -> None:
+        view = next((v for v in self.views if v.plot is plot), None)
+        if view is None:
+            view = _View(self.make, plot)
+            self._views.append(view)
+            _Pointer(plot.state, self.moves)
+        view.rest, view.overlay = rest, overlay
+
+
+class _View:
+    """A panel on one page."""
+
+    def __init__(self, make: Callable[..., Any], plot: Any) -> None:
+        self.make, self._plot = make, weakref.ref(plot)
+        self.rest: tuple[Any, ...] = ()
+        self.overlay: Any = None
+
+    @property
+    def plot(self) -> Any:
+        """The HoloViews plot, None once that page is closed."""
+        plot = self._plot()
+        return plot if plot is not None and plot.handles else None
+
+    def update(self, at: Mapping[str, Any]) -> bool:
+        """Show the cursors; False if HoloViews has to draw it."""
+        from panel.io.document import unlocked
+        from panel.io.state import state
+
+        plot = self.plot
+        if plot is None:
+            return False
+        page = plot.document
+        if plot.renderer.mode == "server" and not state._unblocked(page):
+            if page is not None and page.session_context:  # another's page, or a cursor moved from outside
+                page.add_next_tick_callback(functools.partial(self.update, at))
+            return True
+        with unlocked():
+            try:
+                overlay = self.make(*self.rest, **at)
+            except Exception as error:  # a page has nobody to raise to
+                warnings.warn(f"could not be drawn: {error}", stacklevel=2)
+                plot.state.title.text = f"Could not be drawn: {type(error).__name__}: {error}"[:160]
+                return True
+            return self._show(plot, overlay)
+
+    def _show(self, plot: Any, overlay: Any) -> bool:
+        before, after = _layers(self.overlay), _layers(overlay)
+        layers = list((plot.subplots or {"": plot}).values())
+        if [type(e) for e in before] != [type(e) for e in after] or len(layers) != len(after):
+            return False
+        for layer, old, new in zip(layers, before, after, strict=True):
+            if new is not old:
+                _put(layer, new)
+                layer.handles["previous_id"] = None  # what HoloViews drew last is no longer what is shown
+        options = _options(overlay)
+        plot.state.title.text = options.get("title", "")
+        if type(after[0]).__name__ in ("Curve", "Scatter") and not options.get("logy"):
+            _fit(plot.state, before, after, options)
+        self.overlay = overlay
+        return True
+
+
+def _layers(drawn: Any) -> list[Any]:
+    return list(drawn) if type(drawn).__name__ == "Overlay" else [drawn]
+
+
+def _options(element: Any, group: str = "plot") -> dict[str, Any]:
+    import holoviews as hv
+
+    return dict(hv.Store.lookup_options("bokeh", element, group).kwargs)
+
+
+def _put(layer: Any, element: Any) -> None:
+    """What an element shows, into the Bokeh models of the one drawn before."""
+    glyph, kind = layer.handles["glyph"], type(element).__name__
+    if kind in ("VLine", "HLine"):
+        glyph.location = element.data
+        return
+    if kind == "VSpan":
+        glyph.update(left=element.data[0], right=element.data[1])
+        return
+    source = layer.handles["source"]
+    columns = dict(source.data)
+    if kind == "Image":
+        left, bottom, right, top = element.bounds.lbrt()
+        columns |= {"image": [element.dimension_values(2, flat=False)]}
+        columns |= {"x": [left], "y": [bottom], "dw": [right - left], "dh": [top - bottom]}
+        _recolour(glyph.color_mapper, element)
+    elif kind == "QuadMesh":
+        columns[glyph.fill_color.field] = element.dimension_values(2, flat=False).T.reshape(-1)
+        _recolour(glyph.fill_color.transform, element)
+    elif kind in ("Path", "Ellipse"):  # of one outline
+        outline = np.asarray(element.data[0]) if kind == "Ellipse" else element.array()
+        columns |= {"xs": [outline[:, 0]], "ys": [outline[:, 1]]}
+    else:
+        columns |= {d.name: element.dimension_values(d) for d in element.dimensions() if d.name in columns}
+        coloured = getattr(getattr(glyph, "fill_color", None), "transform", None)
+        if coloured is not None:
+            columns[glyph.fill_color.field] = element.dimension_values(2)
+            _recolour(coloured, element)
+    source.data = columns
+
+
+def _recolour(mapper: Any, element: Any) -> None:
+    low, high = _options(element)["clim"]
+    mapper.update(low=low, high=high)
+    palette = _options(element, "style")["cmap"]
+    if list(mapper.palette) != list(palette):
+        mapper.palette = palette
+
+
+def _fit(figure: Any, before: Sequence[Any], after: Sequence[Any], options: Mapping[str, Any]) -> None:
+    """Ranges that hold what is drawn; the horizontal one only where that is another, so that a zoom is kept."""
+    first = _options(after[0])
+    padding = options.get("padding") or first.get("padding") or 0.0
+    across = padding * (figure.frame_height / figure.frame_width if figure.frame_width else 1)  # alike on the screen
+    for number, span, pad in ((0, figure.x_range, across), (1, figure.y_range, padding)):
+        ends = _extent(after, number)
+        if ends is None or (number == 0 and ends == _extent(before, number)):
+            continue
+        wide = (ends[1] - ends[0]) or abs(ends[0]) or 1.0
+        low, high = ends[0] - pad * wide, ends[1] + pad * wide
+        span.update(start=low, end=high, reset_start=low, reset_end=high)
+
+
+def _extent(elements: Sequence[Any], number: int) -> tuple[float, float] | None:
+    drawn = [e.dimension_values(number) for e in elements if type(e).__name__ in ("Curve", "Scatter")]
+    values = np.concatenate([v[np.isfinite(v)] for v in drawn])
+    return (float(values.min()), float(values.max())) if values.size else None
+
+
+# ------------------------------------------------------------------------------------------------------- the pointer
+
+
+class _Pointer:
+    """What is done to a figure with the pointer, in the figure's coordinates."""
+
+    def __init__(self, figure: Any, moves: Mapping[str, Callable[..., None]]) -> None:
+        self.figure, self.moves = figure, moves
+        self.start: tuple[float, float] | None = None
+        self.finished = 0.0
+        listeners = {
+            "Tap": {"tap": self._tap}, "DoubleTap": {"doubletap": self._double_tap},
+            "PointerXY": {"mousemove": self._move},
+            "Drag": {"panstart": self._begin, "pan": self._drag, "panend": self._drag},
+            "BoundsXY": {"selectiongeometry": self._select}, "BoundsX": {"selectiongeometry": self._select},
+            "Lasso": {"selectiongeometry": self._select},
+        }  # fmt: skip
+        for event, listener in {k: v for name in moves for k, v in listeners[name].items()}.items():
+            figure.on_event(event, listener)
+
+    def _place(self, event: Any) -> tuple[float, float]:
+        """Where, within the frame."""
+        ends = [sorted((r.start, r.end)) for r in (self.figure.x_range, self.figure.y_range)]
+        x, y = (float(np.clip(v, *e)) for v, e in zip((event.x, event.y), ends, strict=True))
+        return x, y
+
+    def _tap(self, event: Any) -> None:
+        if (event.x, event.y) == self._place(event):  # not on an axis
+            self.moves["Tap"](event.x, event.y)
+
+    def _double_tap(self, event: Any) -> None:
+        self.moves["DoubleTap"](event.x, event.y)
+
+    def _behind(self) -> bool:
+        """Whether an event waited while another was drawn: newer ones are behind it."""
+        return time.monotonic() - self.finished < 0.03
+
+    def _move(self, event: Any) -> None:
+        if not self._behind():
+            self.moves["PointerXY"](*self._place(event))
+            self.finished = time.monotonic()
+
+    def _begin(self, event: Any) -> None:
+        self.start = self._place(event)
+
+    def _drag(self, event: Any) -> None:
+        done = event.event_name == "panend"
+        if self.figure.tags:  # the box or lasso tool draws with this drag
+            self.start = None
+        if self.start is not None and (done or not self._behind()):
+            self.moves["Drag"](*self._place(event), *self.start, done)
+            self.finished = time.monotonic()
+
+    def _select(self, event: Any) -> None:
+        shape = event.geometry
+        if not event.final:
+            return
+        if shape["type"] == "poly" and "Lasso" in self.moves:
+            self.moves["Lasso"](np.column_stack([_in_order(shape["x"]), _in_order(shape["y"])]))
+        elif shape["type"] == "rect" and "BoundsX" in self.moves:
+            self.moves["BoundsX"]((shape["x0"], shape["x1"]))
+        elif shape["type"] == "rect" and "BoundsXY" in self.moves:
+            self.moves["BoundsXY"]((shape["x0"], shape["y0"], shape["x1"], shape["y1"]))
+
+
+def _in_order(values: Any) -> list[float]:
+    """A list, which Bokeh sends as a mapping of places in a notebook."""
+    return [values[k] for k in sorted(values, key=int)] if isinstance(values, dict) else list(values)
+
+
+def _undraggable(plot: Any, element: Any) -> None:
+    """Notes in a figure's tags which tool takes a drag, so that the cursor does not (a HoloViews hook)."""
+    from bokeh.models import CustomJS
+
+    figure = plot.state
+    if "panstart" not in figure.js_event_callbacks:  # hooks run at every update
+        code = """const tool = figure.toolbar.gestures.pan.active?.type ?? null
+            if ((figure.tags[0] ?? null) !== tool) figure.tags = tool == null ? [] : [tool]"""
+        note = CustomJS(args={"figure": figure}, code=code)
+        for event in ("mousemove", "panstart"):  # known before a drag begins; a finger does not move before
+            figure.js_on_event(event, note)
