@@ -68,14 +68,14 @@ html_static_path += [
     str(Path(bokeh.__file__).parent / "server" / "static" / "js" / f"bokeh{part}.min.js") for part in ("", "-widgets")
 ]
 html_js_files = ["bokeh.min.js", "bokeh-widgets.min.js"]
-html_sidebars = {"gallery/*": []}  # room for pictures
+html_sidebars = {"gallery/*": []}
 html_show_sourcelink = False
 html_theme_options = {
     "navbar_align": "left",
     "show_prev_next": False,
     "navigation_with_keys": False,
     "header_links_before_dropdown": 7,
-    "secondary_sidebar_items": ["page-toc"],
+    "secondary_sidebar_items": {place: ["page-toc"] for place in ("*", "guide/*", "api/*")},  # room for pictures
     "footer_start": ["copyright"],
     "footer_end": [],
 }

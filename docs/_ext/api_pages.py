@@ -115,15 +115,15 @@ def write(app: Sphinx) -> None:
 
 def list_the_rest(app: Sphinx, name: str, source: list[str]) -> None:
     """Put pages that no table of contents names below the guide."""
-    if name != "guide":
+    if name != "guide/index":
         return
     folder = Path(app.srcdir)
-    texts = [page.read_text(encoding="utf-8") for page in (*folder.glob("*.md"), folder / "api" / "index.md")]
+    texts = [page.read_text(encoding="utf-8") for page in (*folder.glob("*.md"), *folder.glob("*/index.md"))]
     tables = [
         table for text in texts for table in re.findall(r"^```\{toctree\}$(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     ]
     named = {line.strip().removeprefix("../") for table in tables for line in table.splitlines()} | {"index"}
-    rest = sorted(page.stem for page in folder.glob("*.md") if page.stem not in named)
+    rest = sorted(f"../{page.stem}" for page in folder.glob("*.md") if page.stem not in named)
     if rest:
         source[0] += "\n```{toctree}\n:hidden:\n\n" + "\n".join(rest) + "\n```\n"
 

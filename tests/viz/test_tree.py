@@ -106,3 +106,14 @@ def test_what_cannot_be_drawn_is_said_in_its_tab():
     with pytest.warns(UserWarning, match="cannot be drawn"):
         pane = viz._shown(names, plot.auto, "")
     assert "DimensionError" in pane.object
+
+
+def test_a_result_of_a_window_of_the_axis(tmp_path):
+    """The fit has an axis of its own, of the name that the whole one has; the node inherits that."""
+    data = samples.current().fillna(0.0)
+    stored = xp.save(data.to_dataset(), tmp_path / "grid.h5")
+    part = stored.current.isel(bias=slice(2, 9))
+    xp.save(xp.decompose.svd(part, dim="bias", n_components=2), tmp_path / "grid.h5", "part")
+    tree = xp.open_tree(tmp_path / "grid.h5")
+    xr.testing.assert_equal(viz._nodes(tree)["/results/part"].bias, part.bias)
+    assert xp.plot.chosen(tree.pycro.plot()).startswith("tree: 2 nodes")

@@ -66,8 +66,14 @@ def _nodes(obj: xr.DataTree) -> dict[str, xr.Dataset]:
     nodes = {node.path: node.to_dataset() for node in obj.subtree if node.data_vars}
     if not nodes:
         raise DimensionError("nothing to draw: no node of this tree holds a variable")
-    # the dims of a result of a part of the data have names of their own in a tree
-    return {path: ds.rename(json.loads(ds.attrs.get("renamed_dims", "{}"))) for path, ds in nodes.items()}
+    return {path: _true_names(ds) for path, ds in nodes.items()}
+
+
+def _true_names(ds: xr.Dataset) -> xr.Dataset:
+    """With the dims that a result of a part of the data has; in a tree they have names of their own."""
+    renamed = json.loads(ds.attrs.get("renamed_dims", "{}"))
+    # the axis of the whole, which the node inherits, makes room for that of the part
+    return ds.drop_vars([name for name in renamed.values() if name in ds.coords]).rename(renamed)
 
 
 def _draw(nodes: dict[str, xr.Dataset], view: Callable[..., Any], ds: xr.Dataset, variable: str | None = None) -> Any:
