@@ -67,7 +67,8 @@ def test_conversion_refuses_another_quantity():
     ("largest", "unit", "shown", "prefixed"),
     [(2.5e-8, "m", 25.0, "nm"), (3e5, "Hz", 300.0, "kHz"), (0.5, "V", 500.0, "mV"), (7.0, "eV", 7.0, "eV"),
      (5e9, "1/m", 5.0, "1/nm"), (1e-9, "A/V", 1.0, "nA/V"), (1e4, "counts", 1e4, "counts"), (3.0, "rad", 3.0, "rad"),
-     (1600.0, "1/cm", 1600.0, "1/cm"), (0.0, "m", 0.0, "m"), (1e-9, "m", 1.0, "nm")],
+     (1600.0, "1/cm", 1600.0, "1/cm"), (0.0, "m", 0.0, "m"), (1e-9, "m", 1.0, "nm"),
+     (1e8, "counts/m", 100.0, "counts/µm"), (4e9, "rad/m", 4.0, "rad/nm"), (20.0, "counts/m", 20.0, "counts/m")],
 )  # fmt: skip
 def test_engineering_prefixes(largest, unit, shown, prefixed):
     factor, text = engineering(largest, unit)

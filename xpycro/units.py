@@ -190,7 +190,7 @@ def engineering(largest: float, unit: str | None) -> tuple[float, str]:
     """Factor and prefixed unit in which a largest magnitude reads between 1 and 1000.
 
     Only plain base symbols, their quotients by another, and reciprocals take a prefix; ``counts``, ``1``, ``pixel``,
-    ``rad`` and ``1/cm`` never do.
+    ``rad`` and ``1/cm`` never do, but what they are counted over does (``counts/µm``).
 
     Examples
     --------
@@ -201,6 +201,10 @@ def engineering(largest: float, unit: str | None) -> tuple[float, str]:
     text = unit or "1"
     head, _, tail = text.partition("/")
     reciprocal = head == "1" and tail in ("m", "s")
+    if head in ("counts", "rad", "pixel") and tail == "m" and math.isfinite(largest) and abs(largest) >= 1000:
+        inverse = 1000 / abs(largest)
+        scale, prefix = next(((s, p) for s, p in reversed(_ENGINEERING) if s <= inverse), _ENGINEERING[0])
+        return scale, f"{head}/{prefix}m"  # 1e8 counts/m reads as 100 counts/µm
     if (head not in _BASE and not reciprocal) or head == "rad" or not math.isfinite(largest) or largest == 0:
         return 1.0, text
     if reciprocal:

@@ -1,4 +1,4 @@
-"""Levels dragged on a histogram, and spectra over a topography: live and in a file, with the right numbers."""
+"""Levels dragged on a histogram, spectra along a line: live and in a file, with the right numbers."""
 
 from __future__ import annotations
 
@@ -9,32 +9,11 @@ import xarray as xr
 from tests.viz import samples
 from tests.viz.test_explore import until
 from xpycro.errors import DimensionError
-from xpycro.schema import coordinate
 from xpycro.viz import plot
 
 
 def plane() -> xr.DataArray:
     return samples.current().isel(bias=20, drop=True)
-
-
-def scattered() -> tuple[xr.DataArray, xr.DataArray]:
-    """Nine point spectra and the picture they were taken on."""
-    rng = np.random.default_rng(5)
-    picture = samples.current().isel(bias=0, drop=True).rename("z").assign_attrs(units="m", long_name="Topography")
-    x, y = rng.uniform(0, 16e-9, 9), rng.uniform(0, 10e-9, 9)
-    bias = np.linspace(-1, 1, 12)
-    spectra = xr.DataArray(
-        1e-9 * rng.normal(size=(9, 12)),
-        dims=("position", "bias"),
-        coords={
-            "x": coordinate("position", x, name="x"),
-            "y": coordinate("position", y, name="y"),
-            "bias": coordinate("bias", bias),
-        },
-        name="current",
-        attrs={"units": "A", "long_name": "Current"},
-    )
-    return spectra, picture
 
 
 @pytest.mark.browser
@@ -54,22 +33,6 @@ def test_levels_follow_the_state():
     assert [mark.data for mark in counts[()].VLine] == [20.0, 60.0]
     with pytest.raises(DimensionError, match="dimensions"):
         plot.hist(samples.current(), levels=True)
-
-
-@pytest.mark.browser
-def test_positions_over_a_topography(report_page, served):
-    spectra, picture = scattered()
-    page = served(lambda: plot.positions(spectra, picture))
-    page.tap("Current (nA)", float(spectra.x[4]) * 1e9, float(spectra.y[4]) * 1e9)
-    until(lambda: page.line("Current at"), spectra.isel(position=4).values * 1e9)
-    page = report_page(plot.positions(spectra, picture))
-    page.tap("map 0", float(spectra.x[7]) * 1e9, float(spectra.y[7]) * 1e9)
-    np.testing.assert_allclose(page.line("spectrum 0"), spectra.isel(position=7).values * 1e9, rtol=1e-6, atol=3e-7)
-
-
-def test_positions_are_needed():
-    with pytest.raises(DimensionError, match="position"):
-        plot.positions(samples.current())
 
 
 @pytest.mark.browser

@@ -95,10 +95,17 @@ def test_point_spectra_lie_over_the_smallest_image_that_covers_them():
         return xr.Dataset({"height": (("y", "x"), np.ones((9, 9)), {"units": "m"})}, coords, attrs)
 
     nodes = {"/a": image(40e-6), "/b": image(4e-6, **frame), "/c": image(1e-6, **frame), "/s": spectra.to_dataset()}
-    (first, points), (second, _) = viz._grounds(nodes, spectra)
-    assert first.x.max() == 4e-6 and second.x.max() == 40e-6
+    first, holder = viz._ground(nodes, spectra)
+    assert first.x.max() == 4e-6
+    points = viz._in_frame(spectra, holder)
     assert float(points.x[0]) == pytest.approx(3e-6) and float(points.y[0]) == pytest.approx(2e-6)
-    assert "explore" in plot.chosen(viz._draw(nodes, plot.auto, nodes["/s"]))
+    assert plot.chosen(viz._draw(nodes, plot.auto, nodes["/s"])) == "positions: 1 spectra to compare, a colour each"
+    # the same quantity of another node, with an axis of its own; what lies outside the image is left out
+    beside = xr.concat([spectra, spectra.assign_coords(x=spectra.x + 20e-6)], "position").isel(bias=slice(0, 3))
+    nodes |= {"/r": (2 * beside).assign_attrs(spectra.attrs).to_dataset()}
+    nodes = {name: nodes[name] for name in ("/a", "/b", "/r", "/s")}
+    together, start = viz._together(nodes, spectra, holder)
+    assert [one.shape for one in together] == [(1, 3), (1, 5)] and start == 1
 
 
 def test_what_cannot_be_drawn_is_said_in_its_tab():

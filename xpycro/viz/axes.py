@@ -133,7 +133,8 @@ def axis(da: xr.DataArray | xr.Dataset, dim: Hashable, *, along: str | None = No
     spread = ("spatial", "reciprocal", "temporal")
     if valid.size and (np.ptp(valid) == 0 or schema.dimension_type(da, dim) not in spread):
         largest = float(np.abs(valid).max())
-    factor, unit = units.engineering(largest, str(coord.attrs.get("units", "1")))
+    base, wanted = str(coord.attrs.get("units", "1")), coord.attrs.get("display_units")
+    factor, unit = units.engineering(largest, base) if wanted is None else (units.conversion(base, wanted), str(wanted))
     return Axis(name, label, units.display_unit(unit), values * factor)
 
 

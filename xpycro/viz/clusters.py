@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from xpycro import schema
-from xpycro.viz import curves, pictures, static, style
+from xpycro.viz import curves, pictures, places, style
 from xpycro.viz.ranks import needs
 
 __all__ = ["clusters", "dendrogram"]
@@ -132,11 +132,11 @@ def dendrogram(result: xr.Dataset, *, method: str = "ward", width: int = 380, he
 def _scattered(labels: xr.DataArray) -> Any:
     """Labels of scattered positions as points, of a line as a curve."""
     shown = style.Quantity("Cluster", None, 1.0)
-    axes, places, names = static.navigator(labels, [str(labels.dims[0])])
+    axes, where, names = places.navigator(labels, [str(labels.dims[0])])
     values = style.read(labels)
     if names is not None:
         return curves.curve(axes[0], values, shown, title="Clusters")
-    return static.points(values, axes, places, style.colours(labels, values), shown, size=300, title="Clusters")
+    return places.points(values, axes, where, style.colours(labels, values), shown, size=300, title="Clusters")
 
 
 def _responses(result: xr.Dataset, data: xr.DataArray | None) -> tuple[xr.DataArray, xr.DataArray | None]:

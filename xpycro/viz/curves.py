@@ -31,7 +31,8 @@ def curve(
     kdims, vdims = hv.Dimension((ax.dim, ax.label), unit=ax.unit), hv.Dimension((name, shown.label), unit=shown.unit)
     kind = hv.Curve if values.size > 1 else hv.Scatter
     element = kind((ax.values, values), kdims, vdims, label=label)
-    sized = {"line_width": 1.8} if values.size > 1 else {"size": 8}
+    # of more samples than there are pixels a wide line is a smear
+    sized = {"line_width": 1.8 if values.size <= 500 else 1.2} if values.size > 1 else {"size": 8}
     return style.dress(element, **{"frame_width": 420, "frame_height": 260, "padding": 0.03, **sized, **options})
 
 

@@ -262,17 +262,13 @@ def _pattern(
 ) -> Any:  # fmt: skip
     hv = style.backend()
     values, problem = attempt(lambda: scan.read(pixel), [scan.ky.values.size, scan.kx.values.size])
-    drawn = pictures.mesh(*_logged(values, log), scan.kx, scan.ky, _pattern_colours(values, log), shown, size=size)
+    drawn = pictures.mesh(values, scan.kx, scan.ky, _pattern_colours(values, log), shown, size=size)
     drawn = drawn.opts(backend="bokeh", logz=log)
     rings = [
         hv.Ellipse(x, y, 2 * r).opts(backend="bokeh", color=style.CURSOR, line_width=2) for r in (outer, inner) if r > 0
     ]
     title = problem or f"Pattern at {scan.over.where(pixel)}"
     return style.dress(hv.Overlay([drawn, *rings]), title=title)
-
-
-def _logged(values: np.ndarray, log: bool) -> tuple[np.ndarray]:
-    return (np.where(values > 0, values, np.nan) if log else values,)
 
 
 def _pattern_colours(values: np.ndarray, log: bool) -> style.Colours:
@@ -333,7 +329,7 @@ def diffraction_explorer(
         virtual, xr.DataArray(virtual), [x_axis, y_axis], np.zeros((2, 0)), "Virtual image", size, shown
     )
     first = values[start].astype(float)
-    drawn = pictures.mesh(*_logged(first, log), kx, ky, _pattern_colours(values, log), shown, size=size)
+    drawn = pictures.mesh(first, kx, ky, _pattern_colours(values, log), shown, size=size)
     pattern = static.figure_of(drawn.opts(backend="bokeh", title="Pattern at the marked position", logz=log))
     pattern.toolbar.active_drag = None
     detector = ColumnDataSource({"x": [x], "y": [y], "outer": [outer], "inner": [float(inner)]})
@@ -350,7 +346,7 @@ def diffraction_explorer(
     )  # fmt: skip
     chart.figure.name, pattern.name = "map 0", "pattern"
     arguments = {
-        "map": chart.figure, "pattern": pattern, "cursor": cursor, "detector": detector, "radii": handle, "log": log,
+        "map": chart.figure, "pattern": pattern, "cursor": cursor, "detector": detector, "radii": handle,
         "place": ColumnDataSource({"x": places[0], "y": places[1]}),
         "cube": packed(values.reshape(places.shape[1], -1)),
         "kx": kx.values.tolist(), "ky": ky.values.tolist(), "map_source": chart.source, "mapper": chart.mapper,

@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xpycro.errors import DimensionError
-from xpycro.viz import curves, pictures, static, style
+from xpycro.viz import curves, pictures, places, static, style
 from xpycro.viz import parts as _parts
 from xpycro.viz.linking import callback, cursors, linked
 from xpycro.viz.live import Channel, Reader, channels_of, state_cost
 
-__all__ = ["explore", "positions", "selection", "stack"]
+__all__ = ["explore", "selection", "stack"]
 
 
 REGION_COLOURS = (style.CATEGORIES[3], style.CATEGORIES[2], style.CATEGORIES[4], style.CATEGORIES[1])
@@ -89,9 +88,10 @@ def explore(
         raise ValueError(f"event={event!r}: pass 'tap' or 'hover'")
     pictures.not_empty(da)
     hv = style.backend()
+    da = da if background is None else places.within(da, background)
     roles = _parts.resolve(da, nav, sig)
     reader = Reader(da, roles)
-    ground = None if background is None else static.ground(background, reader.over.axes, size)
+    ground = None if background is None else places.ground(background, reader.over.axes, size)
     start = reader.over.middle
     state = cursors(pixel=start, low=PEAK, high=PEAK, regions=())
     kdims = [hv.Dimension((a.dim, a.label), unit=a.unit, values=list(map(float, a.values))) for a in reader.rest]
@@ -128,54 +128,11 @@ def explore(
         warnings.warn(f"exploring {da.name or 'this array'}: {dear} ({hint})", stacklevel=2)
     return style.remember(
         layout,
-        choice=f"explore: map over {list(roles.nav)}, spectrum along {roles.signal!r}" + (f"; {dear}" if dear else ""),
+        choice=f"explore: map over {list(roles.nav)}, spectrum along {roles.signal!r}"
+        + (f", over {background.name or 'a picture'}" if background is not None else "")
+        + (f"; {dear}" if dear else ""),
         static=functools.partial(static.explorer, da, nav=roles.nav, sig=roles.signal, background=background),
     )
-
-
-def positions(
-    da: xr.DataArray, background: xr.DataArray | None = None, *, sig: str | None = None, size: int = 340
-) -> Any:
-    """Point spectra over a topography: tap a position for its spectrum.
-
-    Parameters
-    ----------
-    da : DataArray
-        With the dim ``position``, its coords x and y, and a signal dim.
-    background : DataArray, optional
-        A picture of the same place.
-    sig : str, optional
-        The dim of the spectrum.
-    size : int
-        Screen pixels of the map's longer side.
-
-    Returns
-    -------
-    holoviews.Layout of DynamicMap
-        As of `explore`.
-
-    Raises
-    ------
-    DimensionError
-        If there are no positions.
-
-    Notes
-    -----
-    *Laziness*: as of `explore`; the background is read when it is built.
-
-    Examples
-    --------
-    >>> import numpy as np, xarray as xr
-    >>> places = {"x": ("position", [0.0, 1.0]), "y": ("position", [0.0, 1.0])}
-    >>> len(positions(xr.DataArray(np.ones((2, 9)), dims=("position", "bias"), coords=places)))
-    2
-    """
-    if "position" not in da.dims or not {"x", "y"} <= set(da.coords):
-        raise DimensionError(
-            f"positions() needs the dim 'position' with coords x and y; this array has the dims {list(da.dims)} and "
-            f"the coords {list(da.coords)}: use explore() for a grid"
-        )
-    return explore(da, ("position",), sig, background=background, size=size)
 
 
 def _to_pixel(state: Any, reader: Reader) -> Callable[..., None]:

@@ -198,7 +198,8 @@ def _draw_element(figure: Any, axes: Any, element: Any) -> None:
             for x0, y0, edge, width in zip(x, y, *(element.dimension_values(i) for i in (2, 3)), strict=True):
                 axes.plot(x0, y0, "o", mfc="none", mec=edge, ms=5, mew=width / 2)
         else:
-            axes.plot(x, y, "o", mfc="none", mec=look.get("line_color"), ms=5, mew=look.get("line_width", 1) / 2)
+            inside = look.get("fill_color", "none") if look.get("fill_alpha", 1) else "none"
+            axes.plot(x, y, "o", mfc=inside, mec=look.get("line_color"), ms=5, mew=look.get("line_width", 1) / 2)
     elif isinstance(element, hv.Area):
         x, low, high = (element.dimension_values(i) for i in (0, 1, 2))
         axes.fill_between(x, low, high, color=colour, alpha=look.get("alpha", 0.2), linewidth=0)
@@ -239,6 +240,8 @@ def _draw_mesh(figure: Any, axes: Any, element: Any, look: dict[str, Any]) -> No
     norm = LogNorm(low, high) if plot.get("logz") else Normalize(low, high)
     cmap = ListedColormap(look["cmap"]).with_extremes(bad=style.NO_DATA)
     values = np.ma.masked_invalid(element.dimension_values(2, flat=False))
+    if plot.get("logz"):
+        values = np.ma.maximum(values, low)  # zero counts have the lowest colour, as on the screen
     if isinstance(element, hv.Image):
         left, bottom, right, top = element.bounds.lbrt()
         drawn = axes.imshow(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xpycro.viz import pictures, static, style
+from xpycro.viz import pictures, places, style
 
 __all__ = ["Navigator"]
 
@@ -47,8 +47,8 @@ class Navigator:
         shape = tuple(da.sizes[d] for d in dims)
         if len(dims) == 2:
             return cls(tuple(dims), shape, style.plane_axes(da, dims[1], dims[0]), None, None)
-        axes, places, names = static.navigator(da, dims)
-        return cls(tuple(dims), shape, axes, names, places)
+        axes, scattered, names = places.navigator(da, dims)
+        return cls(tuple(dims), shape, axes, names, scattered)
 
     @functools.cached_property
     def places(self) -> np.ndarray:
@@ -115,7 +115,7 @@ class Navigator:
         colour = colour or style.colours(like, values)
         x, y = self.axes
         if self._scattered is not None and self.names is None:
-            return static.points(values, (x, y), self._scattered, colour, shown, size=size, title=title)
+            return places.points(values, (x, y), self._scattered, colour, shown, size=size, title=title)
         if self.every > 1:
             x, y = (replace(a, values=a.values[:: self.every]) for a in (x, y))
         drawn = pictures.mesh(values if values.ndim == 2 else values[None], x, y, colour, shown, size=size)

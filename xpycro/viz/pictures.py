@@ -128,7 +128,7 @@ def image(
     symmetric : bool, optional
         Force or forbid a diverging map centred on zero.
     log : bool, default False
-        Logarithmic colours; what is not positive is drawn as no data.
+        Logarithmic colours; what is not positive has the lowest one.
     title : str, optional
         By default quantity, unit and place.
     size : int, default 300
@@ -162,17 +162,16 @@ def image(
     da, note = thin(da.transpose(..., *dims).squeeze([d for d in da.dims if d not in dims]), dims)
     values = style.read(da)
     shown = style.quantity(da, values)
-    if log:
-        values = np.where(values > 0, values, np.nan)
-        if not np.isfinite(values).any():
-            raise ValueError(f"log=True: no value of {da.name or 'this array'} is positive")
+    positive = values[values > 0] if log else values
+    if log and not np.isfinite(positive).any():
+        raise ValueError(f"log=True: no value of {da.name or 'this array'} is positive")
     colour = style.colours(da, values * shown.factor, cmap=cmap, clim=clim, symmetric=False if log else symmetric)
     text = title if title is not None else titled(shown.title, where(da)) + note
     x_axis, y_axis = style.plane_axes(da, dims[1], dims[0])
     element = mesh(values * shown.factor, x_axis, y_axis, colour, shown, name=str(da.name or "value"), size=size)
     extra: dict[str, Any] = {"logz": True} if log else {}
     if log:
-        extra["clim"] = (max(colour.clim[0], np.nanmin(values) * shown.factor), colour.clim[1])
+        extra["clim"] = (max(colour.clim[0], np.nanmin(positive) * shown.factor), colour.clim[1])
     return element.opts(backend="bokeh", title=text, **extra)
 
 

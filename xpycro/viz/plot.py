@@ -20,12 +20,13 @@ from xpycro.viz.clusters import clusters, dendrogram
 from xpycro.viz.components import components, decomposition
 from xpycro.viz.curves import complex, force, loops, spectrum
 from xpycro.viz.diffraction import diffraction
-from xpycro.viz.explore import explore, positions, selection, stack
+from xpycro.viz.explore import explore, selection, stack
 from xpycro.viz.filtering import filtered
 from xpycro.viz.fits import comparison, fit
 from xpycro.viz.levels import hist
 from xpycro.viz.lines import lines
 from xpycro.viz.pictures import image, maps
+from xpycro.viz.positions import positions
 from xpycro.viz.ranks import scree
 from xpycro.viz.switching import switching
 

@@ -114,7 +114,7 @@ def scree(
             )
         )
         last = int(number[shown][-1]) if shown.any() else count
-        drawn += _marks(rank, ratio, last, kdim, vdim, letters=width // 9)
+        drawn += _marks(rank, ratio, last, kdim, vdim, letters=width // 11)
     return style.dress(
         hv.Overlay(drawn), logy=bool(shown.any()), padding=0.06, frame_width=width,
         frame_height=height, title=_title(ratio, rank),
@@ -157,7 +157,7 @@ def _marks(rank: xr.Dataset, ratio: np.ndarray, last: int, kdim: Any, vdim: Any,
         drawn.append(hv.Points(place, [kdim, vdim]).opts(
             backend="bokeh", marker="circle", size=11, fill_alpha=0, line_color=colour, line_width=1.5,
         ))  # fmt: skip
-        for text in textwrap.wrap(f"{', '.join(labels)} {number}", letters):
+        for text in textwrap.wrap(f"{', '.join(labels)} {number}", letters, break_on_hyphens=False):
             drawn.append(hv.Labels(([last], [top / line**row], [text]), [kdim, vdim], "text").opts(
                 backend="bokeh", text_align="right", text_baseline="middle", text_color=colour, text_font_size="8pt",
             ))  # fmt: skip

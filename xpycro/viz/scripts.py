@@ -5,7 +5,9 @@ Imports nothing. Each is a constant that viz.static and viz.static_fit hand to B
 
 from __future__ import annotations
 
-__all__ = ["DIFFRACT", "EXPLORE", "FIT", "LEVELS", "LINES", "PLAY", "RANKS", "SLIDE", "SWITCH", "SWITCH_MAP"]
+__all__ = [
+    "DIFFRACT", "EXPLORE", "FIT", "LEVELS", "LINES", "PLAY", "POSITIONS", "RANKS", "SLIDE", "SWITCH", "SWITCH_MAP",
+]  # fmt: skip
 
 # Shared by every explorer: which sample is nearest to where the pointer is, contrast limits, a vertical range.
 _HELPERS = """
@@ -129,7 +131,7 @@ if (on_map) {
     if (d < least) { least = d; i = j } }
   cursor.data = {x: [place.data.x[i]], y: [place.data.y[i]], i: [i]};
   const target = pattern_source.data.image[0];
-  for (let j = 0; j < m; j++) { const v = value_of(cube, i, j, m); target[j] = log && !(v > 0) ? NaN : v }
+  for (let j = 0; j < m; j++) target[j] = value_of(cube, i, j, m);
   pattern_source.change.emit();
 } else {
   if (on_pattern) { x = cb_obj.x; y = cb_obj.y }
@@ -173,6 +175,23 @@ fit_range(spectrum.y_range, [values]);
 spectrum.title.text = label + ', ' + names[i];
 """
 )
+
+POSITIONS = """
+let least = Infinity, i = 0;
+for (let j = 0; j < x.length; j++) {
+  const d = (x[j]-cb_obj.x)**2 + (y[j]-cb_obj.y)**2;
+  if (d < least) { least = d; i = j } }
+const on = same[i], now = on.indexOf(chosen[0]);
+i = now < 0 ? on[0] : on[(now + 1) % on.length];
+chosen[0] = i;
+const [fx, fy] = ring_fields.map(f => f.field ?? f);
+ring.data = {...ring.data, [fx]: [x[i]], [fy]: [y[i]]};
+lines.forEach((line, j) => {
+  const front = j === i;
+  if (line.type === 'Line') line.setv({line_width: front ? 2.4 : 1.2, line_alpha: front ? 1 : 0.55});
+});
+figure.title.text = titles[i];
+"""
 
 RANKS = (
     _HELPERS

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from xpycro import units
 from xpycro.viz import curves, pictures, scripts, style
 from xpycro.viz import parts as _parts
 from xpycro.viz.packing import packed, single
+from xpycro.viz.places import ground, navigator, points, within
 
 __all__ = ["explorer", "figure_of", "slider"]
 
@@ -71,7 +71,7 @@ def draw_map(
     size : int
     shown : Quantity, optional
     background : holoviews.Image, optional
-        What scattered positions are laid over; see `ground`.
+        What scattered positions are laid over; see `places.ground`.
     """
     shown = shown or style.quantity(da)
     colour = style.colours(da, values)
@@ -103,54 +103,6 @@ def draw_map(
     return Map(figure, renderer.data_source, field, mapper, order, colour.kind, palette)
 
 
-def ground(background: xr.DataArray, axes: Sequence[style.Axis], size: int) -> Any:
-    """A picture in the units of `axes`, in greys, to lay coloured positions over."""
-    dims = pictures.plane_of(background)
-    da, _ = pictures.thin(background.transpose(..., *dims).squeeze([d for d in background.dims if d not in dims]), dims)
-    values = style.read(da)
-    shown = style.quantity(da, values)
-    own = style.plane_axes(da, dims[1], dims[0])
-    scaled = [
-        replace(a, unit=like.unit, values=a.values * units.conversion(a.unit, like.unit or "1"))
-        if a.unit != like.unit
-        else a
-        for a, like in zip(own, axes, strict=True)
-    ]
-    colour = style.Colours("ground", style.palette("gray"), style.limits(values * shown.factor))
-    x, y = scaled
-    drawn = pictures.mesh(values * shown.factor, x, y, colour, shown, name="ground", size=size, colorbar=False)
-    return drawn.opts(backend="bokeh", tools=[])
-
-
-def points(
-    values: np.ndarray, axes: Sequence[style.Axis], places: np.ndarray, colour: style.Colours, shown: style.Quantity,
-    *, size: int, title: str,
-) -> Any:  # fmt: skip
-    """Scattered positions coloured by a value."""
-    hv = style.backend()
-    x, y = axes
-    width, height = _scattered_frame(x, y, places, size)
-    kdims = [hv.Dimension((a.dim, a.label), unit=a.unit) for a in (x, y)]
-    drawn = hv.Points(
-        (places[0], places[1], values), kdims=kdims, vdims=[hv.Dimension(("value", shown.label), unit=shown.unit)]
-    )
-    return style.dress(
-        drawn, color="value", cmap=colour.cmap, clim=colour.clim, colorbar=True, frame_width=width, frame_height=height,
-        size=9, line_color="#666666", line_width=0.5, tools=["hover"], padding=0.08,
-        clipping_colors={"NaN": style.NO_DATA}, title=title,
-    )  # fmt: skip
-
-
-def _scattered_frame(x: style.Axis, y: style.Axis, places: np.ndarray, size: int) -> tuple[int, int]:
-    """A frame of true aspect for scattered positions, not narrower than a third of its length."""
-    spans = [float(np.ptp(p)) if p.size else 0.0 for p in places]
-    longest = max(spans)
-    if x.unit != y.unit or x.unit is None or not longest > 0:
-        return size, size
-    width, height = (max(size // 3, round(size * span / longest)) for span in spans)
-    return width, height
-
-
 def rings(figures: Sequence[Any], source: Any) -> None:
     """A ring that stands out on any colour."""
     for figure in figures:
@@ -172,24 +124,6 @@ def caption(text: str) -> Any:
 
     look: dict[str, str | None] = {"font": f"13px {style.FONT}", "color": "#555", "margin-top": "2px"}
     return Div(text=html.escape(text), styles=look, width=1050)
-
-
-def navigator(da: xr.DataArray, nav: Sequence[str]) -> tuple[list[style.Axis], np.ndarray, list[str] | None]:
-    """The two axes of a map, where each of its pixels lies (2, pixel), and names of pixels that have no plane."""
-    if len(nav) == 2:
-        x, y = style.plane_axes(da, nav[1], nav[0])
-        grid = np.meshgrid(y.values, x.values, indexing="ij")
-        return [x, y], np.stack([grid[1].reshape(-1), grid[0].reshape(-1)]), None
-    (dim,) = nav
-    number = style.axis(da, dim)
-    if all(c in da.coords and da.coords[c].dims == (dim,) for c in ("x", "y")):
-        coords = {c: (c, da.coords[c].values, da.coords[c].attrs) for c in ("x", "y")}
-        plane = xr.Dataset(coords=coords)
-        x, y = style.plane_axes(plane, "x", "y")
-        return [x, y], np.stack([x.values, y.values]), None
-    row = style.Axis("row", "Row", None, np.zeros(1))
-    names = [number.text(i) for i in range(number.values.size)]
-    return [number, row], np.stack([number.values, np.zeros(number.values.size)]), names
 
 
 def _channels(da: xr.DataArray) -> list[xr.DataArray]:
@@ -250,6 +184,7 @@ def explorer(
     from bokeh.models import ColumnDataSource, CustomJS
 
     pictures.not_empty(da)
+    da = da if background is None else within(da, background)
     roles = _parts.resolve(da, nav, sig)
     small = _parts.cube(da, roles, budget=budget)
     axes, places, names = navigator(small.data, roles.nav)
@@ -321,6 +256,8 @@ def explorer(
     text = "Tap or drag on the map for the spectrum there, on the spectrum for the map there."
     if small.note:
         text += f" Shown: {small.note}."
+    if background is not None:
+        text += f" The grey picture: {style.quantity(background).label}."
     if not np.isfinite(matrix).all():
         text += " Grey: no data."
     if len(drawn) == 1:

@@ -17,13 +17,13 @@ from xpycro import provenance, schema
 from xpycro.viz import parts as _parts
 from xpycro.viz import scripts, style
 from xpycro.viz.packing import packed
+from xpycro.viz.places import navigator
 from xpycro.viz.static import (
     _channels,
     _renderer,
     caption,
     draw_map,
     figure_of,
-    navigator,
     rings,
 )
 

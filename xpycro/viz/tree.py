@@ -18,7 +18,8 @@ import xarray as xr
 from xpycro import provenance, schema
 from xpycro.errors import DimensionError, MissingSource
 from xpycro.viz import pictures, static, style
-from xpycro.viz.explore import positions
+from xpycro.viz.curves import MAX_CURVES
+from xpycro.viz.positions import positions
 
 __all__ = ["tree"]
 
@@ -87,27 +88,56 @@ def _draw(nodes: dict[str, xr.Dataset], view: Callable[..., Any], ds: xr.Dataset
             return view(ds, provenance.source_data(ds, nodes["/"]))
     da = ds[variable] if variable else max(ds.data_vars.values(), key=lambda v: v.size)
     if "position" in da.dims and da.ndim > 1 and {"x", "y"} <= set(da.coords):
-        for image, points in _grounds(nodes, da):
-            return positions(points, image)
+        place = _ground(nodes, da)
+        if place is not None:
+            image, frame = place
+            together, start = _together(nodes, da, frame)
+            return positions(together, image, start=start)
     return view(ds, variable=variable)
 
 
-def _grounds(nodes: dict[str, xr.Dataset], da: xr.DataArray) -> list[tuple[xr.DataArray, xr.DataArray]]:
-    """Images that cover positions, the best first, each with the positions in its frame."""
-    found = []
-    for number, ds in enumerate(nodes.values()):
+def _together(nodes: dict[str, xr.Dataset], da: xr.DataArray, image: xr.Dataset) -> tuple[list[xr.DataArray], int]:
+    """Spectra in the frame of an image, with those of the same quantity in other nodes while all are few enough to
+    compare, in the order of the file; and where the first of the wanted ones is."""
+    own = _in_frame(da, image)
+    found: list[xr.DataArray] = []
+    start = 0
+    for ds in nodes.values():
+        other = ds.get(str(da.name))
+        if other is None or other.dims != da.dims or other.attrs.get("units") != da.attrs.get("units"):
+            continue
+        if other.identical(da):
+            start = sum(one.sizes["position"] for one in found)
+            found.append(own)
+            continue
+        moved = _in_frame(other, image)
+        moved = moved.isel(position=_inside(moved, image))
+        found += [moved] if moved.size else []
+    few = sum(one.sizes["position"] for one in found) <= MAX_CURVES and da.dtype.kind != "c"
+    return (found, start) if few else ([own], 0)
+
+
+def _ground(nodes: dict[str, xr.Dataset], da: xr.DataArray) -> tuple[xr.DataArray, xr.Dataset] | None:
+    """The image that covers most of the positions, the smallest such, and the node it is from."""
+    best: tuple[tuple[int, float], xr.DataArray, xr.Dataset] | None = None
+    for ds in nodes.values():
         planes = [v for v in ds.data_vars.values() if pictures.is_plane(v) and {"x", "y"} <= set(v.dims)]
         if not planes or not {"x", "y"} <= set(ds.coords):
             continue
         image = next((v for v in planes if style.is_height(v)), planes[0])
-        points = _in_frame(da, ds)
-        inside = np.ones(da.sizes["position"], dtype=bool)
-        for name in ("x", "y"):
-            inside &= (points[name].values >= ds[name].values.min()) & (points[name].values <= ds[name].values.max())
-        area = float(np.ptp(ds["x"].values) * np.ptp(ds["y"].values))
-        if inside.any():
-            found.append((-int(inside.sum()), area, number, image, points))
-    return [(image, points) for *_, image, points in sorted(found, key=lambda item: item[:3])]
+        inside = int(_inside(_in_frame(da, ds), ds).sum())
+        rank = (-inside, float(np.ptp(ds["x"].values) * np.ptp(ds["y"].values)))
+        if inside and (best is None or rank < best[0]):
+            best = (rank, image, ds)
+    return None if best is None else best[1:]
+
+
+def _inside(points: xr.DataArray, image: xr.Dataset) -> np.ndarray:
+    """Which positions lie on an image."""
+    inside = np.ones(points.sizes["position"], dtype=bool)
+    for name in ("x", "y"):
+        inside &= (points[name].values >= image[name].values.min()) & (points[name].values <= image[name].values.max())
+    return inside
 
 
 def _in_frame(da: xr.DataArray, image: xr.Dataset) -> xr.DataArray:
@@ -162,7 +192,7 @@ def _page(nodes: dict[str, xr.Dataset], view: Callable[..., Any], budget: int = 
         except (ValueError, TypeError) as error:
             drawn = static.caption(str(error))
         panels.append(TabPanel(child=column(words, drawn), title=path))
-    return Tabs(tabs=panels)
+    return Tabs(tabs=panels, tabs_location="left" if len(nodes) > 6 else "above")
 
 
 def _summary(ds: xr.Dataset) -> str:
