@@ -389,6 +389,10 @@ def _describe(value: Any) -> Any:
         return os.fspath(value)
     if not isinstance(value, type) and callable(getattr(value, "describe", None)):
         return value.describe()
+    if hasattr(value, "param_names") and hasattr(value, "independent_vars"):  # an lmfit.Model
+        return {"$function": "lmfit_model", "source": repr(value)}
+    if all(hasattr(value, field) for field in ("value", "min", "max", "vary", "expr")):  # an lmfit.Parameter
+        return {f: _describe(getattr(value, f)) for f in ("value", "min", "max", "vary", "expr")}
     if not isinstance(value, type) and hasattr(value, "get_params"):
         kind = f"{type(value).__module__}.{type(value).__qualname__}"
         return {"$estimator": kind, "parameters": _describe(value.get_params(deep=False))}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 
-__all__ = ["combine_units", "conversion", "display_unit", "engineering", "quantity", "to_base"]
+__all__ = ["combine_units", "conversion", "display_unit", "engineering", "powers_of", "quantity", "to_base", "unit_in"]
 
 _PREFIXES = {
     "f": 1e-15, "p": 1e-12, "n": 1e-9, "u": 1e-6, "m": 1e-3, "c": 1e-2, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12,
@@ -131,11 +131,22 @@ def combine_units(*terms: tuple[str | None, int]) -> str:
     """
     total: dict[str, int] = {}
     for unit, power in terms:
-        customary = _CUSTOMARY.get((unit or "").strip())
-        powers = {"cm": -1} if customary == "1/cm" else _parse(unit or "", keep=True)[1]
-        for symbol, exponent in powers.items():
+        for symbol, exponent in powers_of(unit).items():
             total[symbol] = total.get(symbol, 0) + exponent * power
     return _format({symbol: power for symbol, power in total.items() if power})
+
+
+def powers_of(unit: str | None) -> dict[str, int]:
+    """The symbols of a unit, prefixes kept, and their powers; dimensionless: none.
+
+    Examples
+    --------
+    >>> powers_of("pA/V^2")
+    {'pA': 1, 'V': -2}
+    """
+    if _CUSTOMARY.get((unit or "").strip()) == "1/cm":
+        return {"cm": -1}
+    return _parse(unit or "", keep=True)[1]
 
 
 def conversion(source: str | None, target: str) -> float:
@@ -180,6 +191,18 @@ def quantity(text: str, unit: str) -> float:
         raise ValueError(f"{text!r} is no number with a unit such as '2 nm'")
     number, given = match.groups()
     return float(number) * (conversion(given, unit) if given else 1.0)
+
+
+def unit_in(text: str) -> str:
+    """The unit of a number with a unit (``"2 nm"``); empty where there is none, or no number.
+
+    Examples
+    --------
+    >>> unit_in("-50 mV"), unit_in("0.5"), unit_in("sigma")
+    ('mV', '', '')
+    """
+    match = _QUANTITY.match(text)
+    return match[2] if match else ""
 
 
 _ENGINEERING = ((1e-15, "f"), (1e-12, "p"), (1e-9, "n"), (1e-6, "µ"), (1e-3, "m"), (1.0, ""), (1e3, "k"), (1e6, "M"),

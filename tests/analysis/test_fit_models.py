@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import numpy as np
@@ -11,6 +12,7 @@ import xarray as xr
 from tests.analysis import accuracy
 from xpycro.analysis import models
 from xpycro.analysis.fit import fit
+from xpycro.analysis.fit_quality import derived
 from xpycro.engine.results import evaluate, residual
 
 X = np.linspace(0.1, 10, 128)
@@ -104,17 +106,90 @@ def test_python_functions_compiled_or_not():
         fit(counts, stubborn, start=[4.0, 1.0], loss="poisson")
 
 
-def test_what_quacks_like_an_lmfit_model():
-    class Duck:
-        param_names = ("a", "b")
-        independent_vars = ("t",)
+def test_functions_of_numbers_only():
+    """As they are written for one spectrum: conditions and math.exp, of numbers rather than arrays."""
 
-        def eval(self, *, t, a, b):
-            return a + b * t
+    def compiled(x, height, place, width):
+        return 0.0 if width <= 0 else height * math.exp(-0.5 * ((x - place) / width) ** 2)
 
-    da = xr.DataArray(X[None] * 2 + 1 + 0 * X, {"energy": X}, ("position", "energy"))
-    result = fit(da + 1e-3 * np.sin(X * 40), Duck(), start={"a": 0.5, "b": 1.0})
-    assert float(result.a[0]) == pytest.approx(1, abs=1e-3) and float(result.b[0]) == pytest.approx(2, abs=1e-3)
+    def each_pixel(x, height, place, width):  # numba does not know select
+        return np.select([x > -1e9], [0 * x if width <= 0 else height * np.exp(-0.5 * ((x - place) / width) ** 2)])
+
+    def each_number(x, height, place, width):
+        return float(f"{compiled(x, height, place, width)!r}")
+
+    _, _, da = simulated("gaussian + linear", 3)
+    known = fit(da, "gaussian")
+    for function in (compiled, each_pixel, each_number):
+        result = fit(da, function, start={"height": 9, "place": known.center + 0.2, "width": 0.6})
+        assert result.converged.all(), function
+        np.testing.assert_allclose(result.place, known.center, atol=1e-3)
+        drawn = evaluate(result, functions={function.__name__: function})
+        np.testing.assert_allclose(drawn, evaluate(known), atol=1e-2)
+    with pytest.raises(ValueError, match="one value for each x"):
+        fit(da, lambda x, a, b: np.array([a, b, a]), start=[1.0, 2.0])
+    with pytest.raises(ValueError, match="own trouble"):
+        fit(da, own_trouble, start=[1.0])
+
+
+def test_units_of_a_functions_parameters_are_those_of_its_starts():
+    def peak(x, height, place, width, level):
+        return height * np.exp(-0.5 * ((x - place) / width) ** 2) + level
+
+    _, _, da = simulated("gaussian + linear", 3)
+    da = da.assign_coords(energy=("energy", X, {"units": "eV"})).assign_attrs(units="pA")
+    known = fit(da, "gaussian + constant", covariance=True)
+    place = (1e3 * known.gaussian_center).assign_attrs(units="meV")
+    start = {"height": "9000 fA", "place": place, "width": "600 meV", "level": 0.1}
+    result = fit(da, peak, start=start, bounds={"width": ("1 meV", None)}, covariance=True)
+    said = {name: result[name].units for name in start}
+    assert said == {"height": "pA", "place": "eV", "width": "eV", "level": ""}
+    np.testing.assert_allclose(result.place, known.gaussian_center, atol=1e-3)
+    made = derived(result, area=lambda height, width: np.sqrt(2 * np.pi) * abs(height * width),
+                   ratio=lambda width, place: width / place, bare=lambda level: 2 * level)  # fmt: skip
+    assert made.area.units == "pA eV" and made.ratio.units == "1" and made.bare.units == ""
+    expected = derived(known, prefix="gaussian", area=models.Gaussian.area)
+    np.testing.assert_allclose(made.area_stderr, expected.area_stderr, rtol=1e-3)
+
+
+def test_cauchys_loss_does_not_end_at_an_outlier():
+    """It has a minimum around each of them; the truth is where SciPy ends from the truth."""
+    from scipy.optimize import least_squares
+
+    rng, x = np.random.default_rng(3), np.linspace(280, 300, 200)
+    places = rng.uniform(286, 290, 150)
+    clean = 50 * np.exp(-0.5 * (x - places[:, None]) ** 2) + 10
+    y = clean + 2 * rng.normal(size=clean.shape) + 60 * (rng.random(clean.shape) < 0.05)
+    da = xr.DataArray(y, {"energy": x}, ("position", "energy"))
+    result = fit(da, "gaussian + linear", loss="cauchy", sigma=2.0, absolute_sigma=True)
+    assert result.converged.all() and float(abs(result.gaussian_center - places).max()) < 0.5
+    model = models.parse("gaussian + linear")
+    for k in range(0, 150, 10):
+        best = least_squares(lambda p, k=k: (model(x, *p) - y[k]) / 2, [50, places[k], 1, 10, 0], loss="cauchy",
+                             x_scale=[50, 1, 1, 300, 1], ftol=1e-12, xtol=1e-12)  # fmt: skip
+        ours = np.log1p(((evaluate(result)[k].values - y[k]) / 2) ** 2).sum()
+        assert ours <= 2 * best.cost * (1 + 1e-6)
+
+
+def own_trouble(x, a):
+    raise ValueError("own trouble")
+
+
+def test_starts_from_afar_lead_to_the_minimum_without_a_compiler():
+    """Two standard deviations off, where a bold first step is one too far; SciPy's minimum is the truth."""
+    from scipy.optimize import least_squares
+
+    def peak(x, height, place, width, level):
+        return np.select([x > -1e9], [height * np.exp(-0.5 * ((x - place) / width) ** 2) + level])
+
+    rng = np.random.default_rng(11)
+    x, places = np.linspace(280, 300, 200), 288 + 2 * np.sin(np.arange(40) / 8)
+    y = peak(x, 60.0, places[:, None], 1.0, 10.0) + 2 * rng.normal(size=(40, 200))
+    start = (40.0, 288.0, 1.0, 5.0)
+    result = fit(xr.DataArray(y, {"energy": x}, ("position", "energy")), peak, start=start)
+    expected = [least_squares(lambda p, row=row: peak(x, *p) - row, start, method="lm").cost for row in y]
+    assert result.converged.all()
+    np.testing.assert_allclose(0.5 * 200 * result.residual_rms**2, expected, rtol=1e-6)
 
 
 def test_axes_that_models_refuse():

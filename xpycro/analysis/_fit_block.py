@@ -116,6 +116,20 @@ def _image_starts(model: models.Model, x: np.ndarray, y: np.ndarray, start: np.n
 def _solve_general(
     model: models.Model, problem: Problem, x: np.ndarray, y: np.ndarray, sigma: np.ndarray | None, start: np.ndarray
 ) -> Solution:
+    """The general kernel; a loss with a minimum at every outlier also starts from where a convex one ends."""
+    solution = _solve_terms(model, problem, x, y, sigma, start)
+    nonlinear = ~np.array(problem.linear)
+    if problem.loss != Loss.CAUCHY or not len(y) or not nonlinear.any():
+        return solution
+    convex = replace(problem, loss=Loss.SOFT_L1, covariance=False)
+    near = _solve_terms(model, convex, x, y, sigma, start).parameters
+    start = np.where(np.isnan(start) & nonlinear, near, start)
+    return _better(solution, _solve_terms(model, problem, x, y, sigma, start))
+
+
+def _solve_terms(
+    model: models.Model, problem: Problem, x: np.ndarray, y: np.ndarray, sigma: np.ndarray | None, start: np.ndarray
+) -> Solution:
     """The general kernel; oscillators start from their own free fit, and their phase ends within a turn."""
     columns = {}
     begin = 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,9 @@ import xarray as xr
 from xpycro import schema
 from xpycro.analysis import models
 from xpycro.analysis._fit_data import aligned, converted
-from xpycro.units import quantity
+from xpycro.units import combine_units, quantity, to_base, unit_in
 
-__all__ = ["Knowledge", "candidates", "known_of"]
+__all__ = ["Knowledge", "candidates", "known_of", "with_units"]
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,49 @@ class Knowledge:
     maps: tuple[xr.DataArray, ...]
 
 
+def with_units(model: models.Model, x: str, y: str, *given: Any) -> models.Model:
+    """A Python function with the units that starts, fixed values and bounds say; of others they are known.
+
+    What measures the same as the axis, the data, or a product of their powers is in that unit: the function computes
+    with numbers of the axis and of the data.
+    """
+    if not isinstance(model, models.PythonModel):
+        return model
+    units = []
+    for name in model.parameters:
+        said = [unit for mapping in given if isinstance(mapping, Mapping) for unit in _said(mapping.get(name))]
+        units.append(_like(said[0], x, y) if said else "")
+    return replace(model, units=tuple(units)) if any(units) else model
+
+
+def _said(value: Any) -> list[str]:
+    """Units that a value says: text, a map, or the ends of a bound."""
+    if isinstance(value, tuple | list):
+        return [unit for end in value for unit in _said(end)]
+    if isinstance(value, xr.DataArray):
+        unit = str(value.attrs.get("units", ""))
+    else:
+        unit = unit_in(value) if isinstance(value, str) else ""
+    return [unit] if unit else []
+
+
+def _like(unit: str, x: str, y: str) -> str:
+    """The product of the axis' and the data's units that measures the same, else its own base unit."""
+    base = to_base(unit)[1]
+    for powers in ((1, 0), (0, 1), (-1, 1), (-1, 0), (1, 1), (-2, 1), (2, 0), (-2, 0), (0, 2)):
+        product = combine_units((y, powers[1]), (x, powers[0]))
+        if to_base(product)[1] == base:
+            return product
+    return base
+
+
 def known_of(
     model: models.Model, units: Mapping[str, str], da: xr.DataArray, dims: Sequence[str], start: Any, bounds: Any,
     fixed: Any,
 ) -> Knowledge:  # fmt: skip
     """Starts, bounds and fixed values of `fit`, checked; `units` are those of the parameters."""
     names = list(units)
+    start, bounds, fixed = models.unfolded(model, start, bounds, fixed)
     start = _starts(start, names)
     for given, argument in ((start, "start"), (bounds, "bounds"), (fixed, "fixed")):
         _check_names(names, given, argument)

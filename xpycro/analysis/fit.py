@@ -17,7 +17,7 @@ from xpycro import provenance, schema
 from xpycro.analysis import fit_curves, models
 from xpycro.analysis._fit_block import Task, fit_block
 from xpycro.analysis._fit_data import axis_of, check_kind, restrict, sigma_of, unit_of
-from xpycro.analysis._fit_parameters import candidates, known_of
+from xpycro.analysis._fit_parameters import candidates, known_of, with_units
 from xpycro.engine import chunked, results
 from xpycro.engine.solver import Loss, Problem, Status
 
@@ -35,7 +35,7 @@ def fit(
     *,
     dim: str | Sequence[str] | None = None,
     variable: str | None = None,
-    start: Mapping[str, Any] | Sequence[float] | None = None,
+    start: Mapping[str, Any] | Sequence[float] | str | None = None,
     bounds: Mapping[str, tuple[float, float]] | None = None,
     fixed: Mapping[str, Any] | None = None,
     sigma: xr.DataArray | float | None = None,
@@ -54,20 +54,22 @@ def fit(
     data : DataArray or Dataset
         Real or complex; integers are computed as float64. NaN channels are left out, pixel by pixel.
     model : str, Model or callable
-        A name of ``xp.models.list()``, a sum such as ``"gaussian + linear"`` or ``Gaussian(name="pi") + Linear()``, or
-        a function ``f(x, first, second, ...)`` that broadcasts, which needs `start`.
+        A name of ``xp.models.list()``, a sum such as ``"gaussian + linear"`` or ``Gaussian(name="pi") + Linear()``, a
+        function ``f(x, first, second, ...)``, which needs `start`, or an ``lmfit.Model``.
     dim : str, optional
         What one spectrum spans; the signal dim if it is unambiguous. The name of a coordinate along it chooses that
         coordinate as the axis.
     variable : str, optional
         Of a Dataset, needed unless one variable has the dim.
-    start : mapping of str to number or DataArray, or sequence of numbers, optional
-        Starts of some or all parameters; the others are estimated. Linear parameters need none.
+    start : mapping of str to number or DataArray, sequence of numbers, or "clusters", optional
+        Starts of some or all parameters; the others are estimated. Linear parameters need none. ``"clusters"`` starts
+        from fits of the mean spectra of clusters; an ``lmfit.Parameters`` brings limits, fixed values and ties along.
     bounds : mapping of str to (lower, upper), optional
         None or infinity leaves a side open.
     fixed : mapping of str to number, DataArray or str, optional
         A number, a map over the pixels, or the name of another parameter to follow. Numbers here, in `start` and in
-        `bounds` may be text with a unit (``"1.2 eV"``); maps and sigma that say another unit are converted.
+        `bounds` may be text with a unit (``"1.2 eV"``); maps and sigma that say another unit are converted. So a
+        function's parameters get their units: without any they have none.
     sigma : DataArray or float, optional
         Standard deviation of the data, of each quadrature where they are complex; per channel, per pixel or both.
         Channels whose sigma is not positive, infinite or NaN are left out.
@@ -132,6 +134,7 @@ def fit(
     _check_numbers(loss, sigma, absolute_sigma, max_iterations, preview, chosen)
     axes = [axis_of(da, d, dim) for d in dims]
     da, axes, weights = restrict(da, axes, dims, sigma_of(sigma, da, dims), exclude, window)
+    chosen = with_units(chosen, unit_of(axes[0]), unit_of(da), start, fixed, bounds)
     units = {name: p.unit(unit_of(axes[0]), unit_of(da)) for name, p in chosen.parameters.items()}
     by_cluster = isinstance(start, str) and start == "clusters"
     if by_cluster and isinstance(chosen, models.PythonModel):

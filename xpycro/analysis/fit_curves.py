@@ -6,7 +6,6 @@ May import numpy, xarray, the floors below and the models.
 from __future__ import annotations
 
 import json
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -35,7 +34,7 @@ def axis_names(result: xr.Dataset, attribute: str = "fitted_axis") -> list[str]:
 
 
 # Own functions that this session fitted, by their description; so their fits can be drawn without naming them again.
-_seen: weakref.WeakValueDictionary[str, Callable[..., Any]] = weakref.WeakValueDictionary()
+_seen: dict[str, Callable[..., Any]] = {}
 
 
 def described(model: models.Model) -> str:

@@ -16,7 +16,7 @@ import xarray as xr
 from xpycro import provenance, schema
 from xpycro.analysis import fit_curves
 from xpycro.engine import chunked
-from xpycro.units import combine_units
+from xpycro.units import combine_units, powers_of
 
 __all__ = ["derived", "fit_compare"]
 
@@ -224,21 +224,18 @@ def _derive_block(*arrays: np.ndarray, function: Callable[..., Any]) -> tuple[np
 
 
 def _unit(result: xr.Dataset, function: Callable[..., Any], arguments: list[str]) -> str:
-    """The unit of a function of parameters: to which powers of the axis' and the data's unit its value scales."""
-    try:
-        table = fit_curves.model_of(result).parameters
-    except ValueError:  # a Python function's parameters have no units
+    """The unit of a function of parameters: to which powers of the units in them its value scales."""
+    units = [str(result[a].attrs.get("units", "")) for a in arguments]
+    if "" in units:  # a parameter of a Python function that nothing gave a unit
         return ""
-    axis = fit_curves.axis_names(result)[0]
-    unit_x = str(result[axis].attrs.get("units", "1")) if axis in result.coords else "1"
-    powers = []
-    point = np.linspace(0.31, 0.47, len(arguments))
+    each = [{symbol: n for symbol, n in powers_of(unit).items() if symbol != "rad"} for unit in units]
+    order = [*powers_of(result.attrs["fitted_units"]), *(symbol for powers in each for symbol in powers)]
+    point, found = np.linspace(0.31, 0.47, len(arguments)), []
     with np.errstate(all="ignore"):
-        for which in ("x", "y"):
-            scale = np.array(
-                [2.0 ** (0 if table[a].units is not None else getattr(table[a], which)) for a in arguments]
-            )
-            powers.append(float(np.log2(np.abs(function(*(scale * point)) / function(*point)))))
-    if any(not np.isfinite(p) or abs(p - round(p)) > 1e-6 for p in powers):
-        return ""
-    return combine_units((result.attrs["fitted_units"], round(powers[1])), (unit_x, round(powers[0])))
+        for symbol in dict.fromkeys(order):
+            scale = np.array([2.0 ** powers.get(symbol, 0) for powers in each])
+            power = float(np.log2(np.abs(function(*(scale * point)) / function(*point))))
+            if not np.isfinite(power) or abs(power - round(power)) > 1e-6:
+                return ""
+            found.append((symbol, round(power)))
+    return combine_units(*found)

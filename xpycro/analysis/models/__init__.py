@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from xpycro.analysis.models.base import Model, Parameter, PythonModel, Sum, from_lmfit
+from xpycro.analysis.models.base import Model, Parameter, PythonModel, Sum
 from xpycro.analysis.models.curves import (
     ArctanStep,
     ComplexConstant,
@@ -30,6 +30,7 @@ from xpycro.analysis.models.curves import (
     PowerLaw,
     StretchedExponential,
 )
+from xpycro.analysis.models.lmfit import from_lmfit, is_lmfit, unfolded
 from xpycro.analysis.models.peaks import (
     DoniachSunjic,
     Fano,
@@ -82,6 +83,7 @@ __all__ = [
     "own_function",
     "parse",
     "restore",
+    "unfolded",
 ]
 
 
@@ -127,7 +129,7 @@ def parse(model: str | Model | Callable[..., Any], *, is_complex: bool = False) 
         for word in words[1:]:
             total = total + known[word]()
         return total
-    if hasattr(model, "param_names") and hasattr(model, "eval") and hasattr(model, "independent_vars"):
+    if is_lmfit(model):
         return from_lmfit(model, is_complex=is_complex)
     if isinstance(model, type) and issubclass(model, Model):
         raise TypeError(f"{model.__name__} is a class: call it, {model.__name__}(), or {model.__name__}(name=...)")
@@ -167,13 +169,11 @@ def restore(description: Mapping[str, Any], functions: Mapping[str, Callable[...
                 f"the model is the Python function {called!r}, and code that was recorded is never run: pass it as "
                 f"functions={{{called.rpartition('.')[2]!r}: f}}"
             )
-        parameters = tuple(description.get("parameters") or ())
+        found = from_lmfit(found).user_function if is_lmfit(found) else found
         return PythonModel(
-            name=description.get("name"),
-            user_function=found,
-            complex_valued=bool(description.get("complex")),
-            names=parameters,
-        )
+            name=description.get("name"), user_function=found, complex_valued=bool(description.get("complex")),
+            names=tuple(description.get("parameters") or ()), units=tuple(description.get("units") or ()),
+        )  # fmt: skip
     known = {cls.__name__: cls for cls in _CLASSES}
     if kind not in known:
         raise ValueError(f"unknown model {kind!r}; known are {sorted(known)}")

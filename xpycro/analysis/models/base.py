@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from xpycro.engine.solver import Component, Recipe
+from xpycro.engine.solver.calling import call
 from xpycro.units import combine_units
 
 __all__ = [
@@ -25,7 +26,6 @@ __all__ = [
     "amplitude",
     "center",
     "component_of",
-    "from_lmfit",
 ]
 
 SHAPES = "xpycro.engine.solver.shapes."
@@ -265,7 +265,7 @@ class Sum(Model):
 
 @dataclass(frozen=True, repr=False)
 class PythonModel(Model):
-    """A function ``f(x, *parameters)`` of NumPy arrays that broadcasts; what it returns may be complex.
+    """A function ``f(x, *parameters)``, best one that broadcasts over NumPy arrays; what it returns may be complex.
 
     Parameters
     ----------
@@ -273,11 +273,14 @@ class PythonModel(Model):
     complex_valued : bool
     names : tuple of str
         Of its parameters; empty: those of its signature after the first.
+    units : tuple of str
+        Of its parameters, in the same order; empty: they have none. `fit` finds them from starts that say a unit.
     """
 
     user_function: Callable[..., Any] = None  # type: ignore[assignment]
     complex_valued: bool = False
     names: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
 
     kind = "function"
 
@@ -286,48 +289,38 @@ class PythonModel(Model):
         names = ", ".join(parameter.name for parameter in self.own_parameters)
         return f"{getattr(self.user_function, '__name__', 'function')}(x, {names})"
 
+    def __repr__(self) -> str:
+        return f"PythonModel({f'name={self.name!r}' if self.name else ''}): {self.formula}"
+
     @property
     def is_complex(self) -> bool:  # type: ignore[override]
         return self.complex_valued
 
     @property
     def own_parameters(self) -> tuple[Parameter, ...]:
-        if self.names:
-            return tuple(Parameter(name, owner="?", units="") for name in self.names)
-        signature = list(inspect.signature(self.user_function).parameters.values())[1:]
-        if not signature or any(p.kind not in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in signature):
-            raise ValueError(
-                f"{self.user_function!r} must have the signature f(x, first, second, ...) with its parameters named"
-            )
-        return tuple(Parameter(p.name, owner="?", units="") for p in signature)
+        names = self.names
+        if not names:
+            signature = list(inspect.signature(self.user_function).parameters.values())[1:]
+            if not signature or any(p.kind not in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in signature):
+                raise ValueError(
+                    f"{self.user_function!r} must have the signature f(x, first, second, ...) with its parameters named"
+                )
+            names = tuple(p.name for p in signature)
+        units = self.units or ("",) * len(names)
+        return tuple(Parameter(n, owner="?", units=u) for n, u in zip(names, units, strict=True))
 
     def function(self, x: np.ndarray, *parameters: Any) -> np.ndarray:
-        return self.user_function(x, *parameters)
+        return call(self.user_function, x, *parameters)
 
     def describe(self) -> dict[str, Any]:
         """Name and source of the function, to be read by people; never executed."""
-        try:
-            source = inspect.getsource(self.user_function)
-        except (OSError, TypeError):  # typed into a session, or built in
-            source = ""
-        name = getattr(self.user_function, "__qualname__", repr(self.user_function))
+        source = getattr(self.user_function, "source", None)
+        if source is None:
+            try:
+                source = inspect.getsource(self.user_function)
+            except (OSError, TypeError):  # typed into a session, or built in
+                source = ""
+        name = getattr(self.user_function, "__qualname__", getattr(self.user_function, "__name__", "function"))
         return {"model": "PythonModel", "function": name, "source": source, "name": self.name,
-                "parameters": [p.name for p in self.own_parameters], "complex": self.complex_valued}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _LmfitFunction:
-    """An ``lmfit.Model`` as ``f(x, *parameters)``; pickles where the model does."""
-
-    model: Any
-
-    def __call__(self, x: np.ndarray, *parameters: Any) -> np.ndarray:
-        values = dict(zip(self.model.param_names, parameters, strict=True))
-        return self.model.eval(**values, **{self.model.independent_vars[0]: x})
-
-
-def from_lmfit(model: Any, *, is_complex: bool = False) -> PythonModel:
-    """What quacks like an ``lmfit.Model`` of one independent variable as a model; whoever passes one has lmfit."""
-    if len(model.independent_vars) != 1:
-        raise ValueError(f"{model!r} has the independent variables {list(model.independent_vars)}; fit takes one")
-    return PythonModel(user_function=_LmfitFunction(model), complex_valued=is_complex, names=tuple(model.param_names))
+                "parameters": [p.name for p in self.own_parameters], "units": [p.units for p in self.own_parameters],
+                "complex": self.complex_valued}  # fmt: skip

@@ -1,6 +1,6 @@
 """Levenberg-Marquardt for a block of pixels at once in NumPy: for Python functions that numba cannot compile.
 
-May import numpy and this folder's plain modules. The function broadcasts: ``f(x[channel], *p[pixel, 1])``.
+May import numpy and this folder's plain modules. The function best broadcasts: ``f(x[channel], *p[pixel, 1])``.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from xpycro.engine.solver.calling import call
 from xpycro.engine.solver.problem import Loss, Problem, Solution, Status
 
 __all__ = ["TRIED_SIZES", "solve_function"]
@@ -37,9 +38,10 @@ def solve_function(
     weight = None if sigma is None else 1.0 / np.broadcast_to(np.atleast_2d(sigma), y.shape)
     for begin in range(0, n_pixels, _BLOCK):
         part = slice(begin, begin + _BLOCK)
-        _solve_block(
-            function, problem, x, y[part], None if weight is None else weight[part], start[part], solution, part
-        )
+        with np.errstate(all="ignore"):  # a step too far may overflow; it is not taken
+            _solve_block(
+                function, problem, x, y[part], None if weight is None else weight[part], start[part], solution, part
+            )
     return solution
 
 
@@ -95,17 +97,10 @@ class _Block:
     def model(self, p: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Values at parameters (pixel, parameter)."""
         with np.errstate(all="ignore"):
-            values = np.asarray(self.function(self.x, *(p[:, j, None] for j in range(p.shape[1]))))
-        shape = (len(p), self.x.shape[-1])
+            values = call(self.function, self.x, *(p[:, j, None] for j in range(p.shape[1])))
         if np.iscomplexobj(values) and self.problem.quadratures == 1:
             raise ValueError("the function returns complex values for real data; fit complex data, or return the part")
-        try:
-            values = np.broadcast_to(values, shape)
-        except ValueError:
-            raise ValueError(
-                f"the function must broadcast: for x of shape {self.x.shape} and parameters of shape {(len(p), 1)} it "
-                f"returned shape {values.shape} instead of {shape}"
-            ) from None
+        values = np.broadcast_to(values, (len(p), self.x.shape[-1]))
         return _split(values, self.problem)
 
     def complete(self, p: np.ndarray) -> np.ndarray:
@@ -193,7 +188,8 @@ def _solve_block(
     bad = ~np.isfinite(cost) & (code == Status.MAX_ITERATIONS)
     code[bad] = Status.NOT_FINITE
     count = np.zeros(len(y), np.int32)
-    damping, growth = np.full(len(y), 1e-3), np.full(len(y), 2.0)
+    # as in `descent`: a bold first step of many parameters jumps into another valley even from a good start
+    damping, growth = np.full(len(y), 1e-3 if n_free <= 3 else 1.0), np.full(len(y), 2.0)
     power = np.sum((block.y * block.w) ** 2, axis=-1)
     normal, gradient = np.zeros((len(y), n_free, n_free)), np.zeros((len(y), n_free))
     active = np.flatnonzero(code == Status.MAX_ITERATIONS)

@@ -116,7 +116,8 @@ class _Linear:
         """
         basis = self.remembered(weight) if remember else self.basis(weight)
         target = y - start[:, self.fixed] @ self.fixed_rows if self.fixed.size else y
-        coefficients = target @ basis.forward
+        with np.errstate(all="ignore"):  # what is infinite or overflows is found by its coefficients
+            coefficients = target @ basis.forward
         if untested and not np.isfinite(coefficients).all():
             return False
         fitted = np.matmul(coefficients, basis.backward, out=self.scratch(y.shape))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from xpycro.engine.solver.batched import TRIED_SIZES
+from xpycro.engine.solver.calling import call
 from xpycro.engine.solver.problem import Component, Recipe
 
 __all__ = ["component_of_function"]
@@ -28,9 +29,9 @@ def component_of_function(
     count = start.size
     with np.errstate(all="ignore"):
         try:
-            expected = np.broadcast_to(np.asarray(function(x, *start)), x.shape)
+            expected = np.broadcast_to(call(function, x, *start), x.shape)
             floors = tuple(_floor(function, x, start, j, expected, height) for j in range(count))
-        except Exception:  # whatever a user's function raises on scalars, the NumPy path will report it
+        except Exception:  # whatever a user's function raises on numbers, the NumPy path will report it
             return None
     try:
         shape = _shape(function, count, quadratures, floors)
@@ -64,7 +65,7 @@ def _floor(
         for tried in TRIED_SIZES:
             trial = start.copy()
             trial[j] = tried
-            change = np.sqrt(np.mean(np.abs(np.asarray(function(x, *trial)) - middle) ** 2))
+            change = np.sqrt(np.mean(np.abs(call(function, x, *trial) - middle) ** 2))
             if height > 0.0 and np.isfinite(change) and change >= 0.1 * height:
                 size = float(tried)
                 break
@@ -88,12 +89,16 @@ def _shape(
     function: Callable[..., Any], count: int, quadratures: int, floors: tuple[float, ...]
 ) -> Callable[..., None] | None:
     from numba import carray, njit
-    from numba.core.errors import NumbaError
+    from numba.core.errors import NumbaError, UnsupportedBytecodeError
     from numba.np.unsafe.ndarray import to_fixed_tuple
 
     from xpycro.engine.solver.jit import OPTIONS, compiled
 
-    scalar = njit(nogil=True, error_model="numpy")(function)
+    wrap = njit(nogil=True, error_model="numpy")
+    composed = getattr(function, "compiled", None)  # what is no function itself may know of which ones it is made
+    scalar = wrap(function) if composed is None else composed(wrap)
+    if scalar is None:
+        return None
     if quadratures == 1:
 
         @njit(**OPTIONS)
@@ -127,6 +132,6 @@ def _shape(
 
     try:
         compiled(shape, False)
-    except NumbaError:
+    except (NumbaError, UnsupportedBytecodeError):
         return None
     return shape
