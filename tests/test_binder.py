@@ -1,7 +1,7 @@
 """The Binder: what it asks for exists; on demand (``XPYCRO_BINDER=1``, ten minutes, a network) it is built and used.
 
 Built without Docker: a clean environment from ``binder/`` alone with the Python of its runtime.txt, `postBuild`, each
-notebook of the gallery executed headless, its memory taken, and an explorer tapped in a browser inside JupyterLab.
+notebook of the gallery executed headless, its memory taken, and three explorers tapped in a browser inside JupyterLab.
 ``XPYCRO_BINDER_ENV`` names an environment that was built before.
 """
 
@@ -93,14 +93,28 @@ def test_each_notebook_runs_in_less_than_a_gigabyte(environment, home, notebook,
     assert megabytes < 1024
 
 
+EXPLORERS = {
+    "explore": "import xpycro as xp\nxp.simulate.tunnelling_grid((8, 8), 41).didv.pycro.plot()",
+    "fit": "ds = xp.simulate.tunnelling_grid((8, 8), 64)\n"
+    'ds.didv.pycro.fit("gaussian + linear", window=("-100 mV", "250 mV")).pycro.plot(data=ds.didv)',
+    "diffraction": "import numpy as np\nimport xarray as xr\n"
+    "k = xr.Variable('kx', np.linspace(-1e9, 1e9, 16), {'units': '1/m'})\n"
+    "axes = {'y': np.arange(5) * 1e-9, 'x': np.arange(7) * 1e-9, 'ky': ('ky', k.values, k.attrs), 'kx': k}\n"
+    "counts = np.random.default_rng(1).poisson(9, (5, 7, 16, 16)).astype('u2')\n"
+    "scan = xr.DataArray(counts, axes, ('y', 'x', 'ky', 'kx'), 'counts', {'units': 'counts'})\n"
+    "scan.pycro.plot.diffraction()",
+}
+
+
 @on_demand
 @pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_an_explorer_is_tapped_inside_jupyterlab(environment, home, chromium, tmp_path):
-    """A notebook with one explorer: a tap on the map moves the spectrum beside it."""
-    cells = ["import xpycro as xp\nxp.simulate.tunnelling_grid((8, 8), 41).didv.pycro.plot()"]
+@pytest.mark.timeout(1800)
+def test_three_explorers_are_tapped_inside_jupyterlab(environment, home, chromium, tmp_path):
+    """A tap on each map moves what is beside it; server and kernel together stay below a gigabyte."""
+    import psutil
+
     page = "---\nkernelspec:\n  name: python3\n  display_name: Python 3\n  language: python\n---\n"
-    page += "".join(f"\n```{{code-cell}}\n{cell}\n```\n" for cell in cells)
+    page += "".join(f"\n```{{code-cell}}\n{cell}\n```\n" for cell in EXPLORERS.values())
     (home / "tap.md").write_text(page)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -108,6 +122,7 @@ def test_an_explorer_is_tapped_inside_jupyterlab(environment, home, chromium, tm
     options = [f"--port={port}", "--no-browser", "--IdentityProvider.token=", "--ServerApp.open_browser=False"]
     if os.getuid() == 0:
         options.append("--allow-root")
+    start = time.perf_counter()
     with open(tmp_path / "lab.log", "w") as log:
         server = subprocess.Popen(
             [environment / "jupyter", "lab", *options], cwd=home, env=variables(environment, home), stdout=log,
@@ -115,15 +130,21 @@ def test_an_explorer_is_tapped_inside_jupyterlab(environment, home, chromium, tm
         )  # fmt: skip
     try:
         wait_for(port, tmp_path / "lab.log")
-        before, after = tapped(f"http://127.0.0.1:{port}/lab/tree/tap.md?reset", chromium, tmp_path)
+        print(f"server listens after {time.perf_counter() - start:.1f} s")
+        found = tapped(f"http://127.0.0.1:{port}/lab/tree/tap.md?reset", chromium, tmp_path)
+        every = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
+        memory = [one.memory_info().rss >> 20 for one in every]
+        print(f"server and kernel: {memory} MB; processor {[sum(one.cpu_times()[:2]) for one in every]} s")
     finally:
         server.terminate()
         server.wait(30)
-    assert before != after, "the tap changed no title"
+    for name, (before, after) in found.items():
+        assert before != after, f"the tap on {name} changed no title"
+    assert sum(memory) < 1024
 
 
 def wait_for(port: int, log: Path) -> None:
-    for _ in range(120):
+    for _ in range(600):  # seconds on a machine of its own, a minute and more on one that others use
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
@@ -136,33 +157,42 @@ TITLES = (
 )
 
 
-def tapped(address: str, chromium: str, folder: Path) -> tuple[list[str], list[str]]:
-    """Titles of the figures before and after a tap near the corner of the map."""
+def tapped(address: str, chromium: str, folder: Path) -> dict[str, tuple[list[str], list[str]]]:
+    """For each explorer the titles of the figures before and after a tap near the corner of its first map."""
     from playwright.sync_api import sync_playwright
 
+    found = {}
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1500, "height": 1000})
+        page = browser.new_page(viewport={"width": 1500, "height": 1800})
         try:
+            start = time.perf_counter()
             page.goto(address, timeout=120_000)
             page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=120_000)
             page.wait_for_timeout(5000)
             question = page.get_by_role("button", name="Select", exact=True)
             if question.is_visible():  # which kernel
                 question.click()
-            page.get_by_text("| Idle").wait_for(timeout=120_000)
-            page.click(".jp-Notebook .jp-CodeCell .jp-InputArea-editor")
-            page.keyboard.press("Shift+Enter")
-            canvas = page.locator(".jp-OutputArea-output .bk-Figure").first  # inside shadow roots
-            canvas.wait_for(state="visible", timeout=180_000)
-            page.wait_for_timeout(4000)
-            before = page.evaluate(TITLES)
-            box = canvas.bounding_box()
-            page.mouse.click(box["x"] + 0.25 * box["width"], box["y"] + 0.3 * box["height"])
-            page.wait_for_timeout(4000)
-            after = page.evaluate(TITLES)
+            page.get_by_text("| Idle").wait_for(timeout=240_000)
+            print(f"page and kernel ready after {time.perf_counter() - start:.1f} s")
+            for number, name in enumerate(EXPLORERS):
+                cell = page.locator(".jp-Notebook .jp-CodeCell").nth(number)
+                cell.locator(".jp-InputArea-editor").click()
+                start = time.perf_counter()
+                page.keyboard.press("Shift+Enter")
+                canvas = cell.locator(".jp-OutputArea-output .bk-Figure").first  # inside shadow roots
+                canvas.wait_for(state="visible", timeout=300_000)
+                print(f"{name}: drawn after {time.perf_counter() - start:.1f} s")
+                canvas.scroll_into_view_if_needed()
+                page.wait_for_timeout(6000)
+                before = page.evaluate(TITLES)
+                box = canvas.bounding_box()
+                page.mouse.click(box["x"] + 0.25 * box["width"], box["y"] + 0.3 * box["height"])
+                page.wait_for_timeout(6000)
+                found[name] = (before, page.evaluate(TITLES))
+                page.screenshot(path=folder / f"lab_{name}.png")
         finally:
             page.screenshot(path=folder / "lab.png")
             browser.close()
-    (folder / "titles.json").write_text(json.dumps([before, after]))
-    return before, after
+    (folder / "titles.json").write_text(json.dumps(found))
+    return found

@@ -185,10 +185,71 @@ def test_an_unknown_format_is_refused_by_name(tmp_path, capsys):
     assert not list((tmp_path / "out").iterdir())
 
 
-def test_nothing_typed_says_what_can_be(capsys):
-    with pytest.raises(SystemExit):
+def test_nothing_typed_shows_the_help(capsys):
+    with pytest.raises(SystemExit) as ended:
         main([])
-    assert "demo" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and "demo" in said and "which files can be read" in said
+
+
+def test_of_several_files_the_good_ones_are_translated_and_the_others_named(field, tmp_path, capsys):
+    (tmp_path / "empty.sxm").touch()
+    out = tmp_path / "new folder" / "Größe"
+    files = [str(tmp_path / "empty.sxm"), str(field), "no_such.3ds"]
+    assert main(["translate", *files, "-o", str(out)]) == 1
+    said = capsys.readouterr()
+    assert [p.name for p in out.iterdir()] == ["field.h5"] and "field.gsf -> " in said.out
+    assert "the file is empty" in said.err and "no_such.3ds" in said.err and "2 of 3 files" in said.err
+    assert main(["translate", str(field), "-o", str(out / "field.h5")]) == 1
+    assert "--overwrite replaces it" in capsys.readouterr().err
+    assert main(["translate", str(field), "-o", str(field / "a.h5")]) == 1
+    assert "a file is in its way" in capsys.readouterr().err
+
+
+def test_two_files_never_become_one(field, tmp_path, capsys, monkeypatch):
+    (tmp_path / "night").mkdir()
+    for other in (field.with_suffix(".GSF"), tmp_path / "night" / "field.gsf"):
+        other.write_bytes(field.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    assert main(["translate", "field.gsf", "night/field.gsf", "-o", "out"]) == 1
+    assert "one by one" in capsys.readouterr().err and not list((tmp_path / "out").iterdir())
+    assert main(["translate", "field.*", "-o", "out"]) == 0  # a pattern that the shell left as it is
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["field.GSF.h5", "field.gsf.h5"]
+
+
+def test_reader_options_and_the_format_are_typed_too(tmp_path, capsys):
+    np.arange(24, dtype="<u2").tofile(tmp_path / "numbers.bin")
+    typed = ["--format", "raw", "--option", "dtype=<u2", "--option", "shape=2,-1,4", "--option", "dims=z,y,x"]
+    assert main(["translate", str(tmp_path / "numbers.bin"), "-o", str(tmp_path / "a.h5"), *typed]) == 0
+    ds = xp.open(tmp_path / "a.h5")
+    np.testing.assert_array_equal(next(iter(ds.data_vars.values())), np.arange(24).reshape(2, 3, 4))
+    assert main(["info", str(tmp_path / "numbers.bin"), *typed]) == 0
+    assert re.search(r"z +2 ", capsys.readouterr().out)
+    assert main(["info", str(tmp_path / "numbers.bin"), *typed, "--option", "incomplete=True"]) == 1
+    assert "no reader option ['incomplete']" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["info", "a", "--option", "incomplete"])
+    assert "NAME=VALUE" in capsys.readouterr().err
+
+
+def test_formats_of_a_word_explain_their_options(capsys):
+    assert main(["formats", ".3DS"]) == 0
+    said = capsys.readouterr().out
+    assert "nanonis_3ds" in said and "imzml" not in said and "ends within a pixel" in said
+    assert main(["formats", "no such"]) == 1
+
+
+def test_ctrl_c_says_so_and_leaves_nothing_half_written(field, tmp_path, capsys, monkeypatch):
+    from xpycro.io.store import fill
+
+    def interrupted(*args, **kwargs):
+        assert [p.suffix for p in tmp_path.iterdir() if p.name != field.name] == [".part"]
+        raise KeyboardInterrupt
+
+    write_all = fill.write_all
+    monkeypatch.setattr(fill, "write_all", lambda *args, **kwargs: (write_all(*args, **kwargs), interrupted()))
+    assert main(["translate", str(field), "-o", str(tmp_path / "a.h5")]) == 130
+    assert "interrupted" in capsys.readouterr().err and [p.name for p in tmp_path.iterdir()] == [field.name]
 
 
 def test_replay_does_the_same_with_another_measurement(tmp_path, capsys):

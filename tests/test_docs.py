@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 import xpycro as xp
-from xpycro.cli import _parser
+from xpycro.cli import parser
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -149,7 +149,7 @@ def test_no_block_goes_untried(page):
         for command in re.split(r"\n|&&", block):
             word, *rest = shlex.split(command, comments=True) or [""]
             if word.endswith("xpycro"):
-                _parser().parse_args(rest)  # else it ends with what is wrong
+                parser().parse_args(rest)  # else it ends with what is wrong
 
 
 @pytest.mark.parametrize("page", PAGES + GALLERY, ids=called)

@@ -1,6 +1,7 @@
 """The public surface itself: every exported name exists, every accessor method is the plain function of that name."""
 
 import inspect
+import re
 
 import numpy as np
 import pytest
@@ -122,3 +123,20 @@ def test_type_checkers_see_the_same_names():
     for public, home in xp._HOMES.items():
         module, _, attribute = home.partition(":")
         assert seen[public] == ((module, attribute) if attribute else tuple(module.rsplit(".", 1))), public
+
+
+def test_the_accessor_shows_what_it_offers_and_where_the_object_is_from():
+    ds = xp.simulate.tunnelling_grid((2, 3), 8)
+    shown = ds.pycro._repr_html_()
+    assert (
+        "simulate.tunnelling_grid" in shown and "<code>fit(...)</code>" in shown and "<code>decompose</code>" in shown
+    )
+    assert re.search(r"^  fit\(\.\.\.\) +Fit a model along", repr(ds.pycro), re.MULTILINE)
+    assert re.search(r"^  svd\(\.\.\.\) +Singular value", repr(ds.didv.pycro.decompose), re.MULTILINE)
+
+
+def test_a_notebook_shows_units_before_the_long_texts():
+    ds = xp.simulate.tunnelling_grid((2, 3), 8).assign_attrs(original_metadata="{}").pycro.crop(bias=(-1, 1))
+    assert list(ds.attrs)[-2:] == ["original_metadata", "pycro_history"]
+    first, *_, last = ds.didv.attrs
+    assert first != last == "pycro_history"

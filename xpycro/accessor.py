@@ -7,8 +7,9 @@ Each method is the plain function of the same name under ``xp.``, with its signa
 from __future__ import annotations
 
 import functools
+import html
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import xarray as xr
@@ -56,9 +57,28 @@ class _Forwarding:
     def __init__(self, obj: Any) -> None:
         self._obj = obj
 
+    def _members(self) -> Iterator[tuple[str, str]]:
+        """What it offers, each with the first line of its documentation."""
+        for name in dir(type(self)):
+            if not name.startswith("_"):
+                member = getattr(type(self), name)
+                open_, doc = "(...)" if callable(member) else "", inspect.getdoc(member) or ""
+                yield f"{name}{open_}", doc.partition("\n")[0]
+
     def __repr__(self) -> str:
-        names = [name for name in dir(type(self)) if not name.startswith("_")]
-        return f"<{type(self).__name__} of a {type(self._obj).__name__}: {', '.join(names)}>"
+        members = list(self._members())
+        width = max(len(name) for name, _ in members)
+        lines = [f"  {name:<{width}}  {text}" for name, text in members]
+        return "\n".join([f"<{type(self).__name__} of a {type(self._obj).__name__}>", *lines])
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td style='text-align:left'><code>{html.escape(name)}</code></td>"
+            f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
+            for name, text in self._members()
+        )
+        title = f"{type(self).__name__} of a {type(self._obj).__name__}"
+        return f"<details open><summary>{title}</summary><table>{rows}</table></details>"
 
 
 class Cluster(_Forwarding):
@@ -241,6 +261,10 @@ class Windows(_Forwarding):
 
 class _LabelledAccessor(_Forwarding):
     __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        return _history(self._obj)._repr_html_() + super()._repr_html_()
+
     crop = _forward(_select.crop)
     derived = _forward(_fit_quality.derived)
     evaluate = _forward(_results.evaluate)

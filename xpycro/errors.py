@@ -19,6 +19,7 @@ __all__ = [
     "SeveralGroups",
     "StoreError",
     "TranslationError",
+    "UnknownOption",
     "UnsupportedVariant",
     "XpycroError",
 ]
@@ -107,6 +108,10 @@ class CorruptFile(TranslationError):
 
 class UnsupportedVariant(TranslationError):
     """A well-formed file of a variant that is not read; the message says which and what to do."""
+
+
+class UnknownOption(XpycroError, TypeError):
+    """A reader option that the format does not declare; the message lists those it does."""
 
 
 class SeveralGroups(XpycroError, ValueError):

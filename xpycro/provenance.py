@@ -64,9 +64,9 @@ def fingerprint(da: xr.DataArray) -> str:
     Returns
     -------
     str
-        ``dask:`` and the name of the graph's last layer for a lazy array; ``lazy:`` and file, name, index for one
-        that xarray has not read yet; ``hash:`` of dtype, shape and bytes for one in memory (beyond 16 MiB, of 64
-        evenly spaced pieces of 256 KiB).
+        ``dask:`` and the name of the graph's last layer for a lazy array; ``lazy:`` and a digest of file, name, type
+        and index for one that xarray has not read yet; ``hash:`` of dtype, shape and bytes for one in memory (beyond
+        16 MiB, of 64 evenly spaced pieces of 256 KiB).
 
     Examples
     --------
@@ -77,11 +77,11 @@ def fingerprint(da: xr.DataArray) -> str:
     data: Any = da.variable._data
     if hasattr(data, "__dask_graph__"):
         return f"dask:{data.name}"
-    if not da.variable._in_memory:
-        source = da.encoding.get("source", "")
-        return f"lazy:{source}:{da.name}:{da.dtype.str}:{da.shape}:{getattr(_innermost(data), 'key', '')}"
     import xxhash  # at the speed of memory: a fit of 20,000 spectra takes less time than a cryptographic hash of them
 
+    if not da.variable._in_memory:
+        facts = (da.encoding.get("source", ""), da.name, da.dtype.str, da.shape, getattr(_innermost(data), "key", ""))
+        return f"lazy:{xxhash.xxh3_128_hexdigest(str(facts).encode())}"
     values = np.ascontiguousarray(da.values)
     digest = xxhash.xxh3_128(f"{values.dtype.str}{values.shape}".encode())
     if values.dtype.hasobject:
@@ -289,14 +289,14 @@ def history(obj: Labelled) -> History:
 
 def _attach(obj: R, content: History) -> R:
     text = content.to_json()
-    if isinstance(obj, xr.DataArray):
-        return obj.assign_attrs({HISTORY: text})  # type: ignore[return-value]
-    assert isinstance(obj, xr.Dataset)
+    assert isinstance(obj, Labelled)
     # only attributes change: the copy shares the arrays and leaves the caller's variables alone
     copy = obj.copy(deep=False)
-    copy.attrs[HISTORY] = text
-    for name in copy.data_vars:
-        copy[name].attrs[HISTORY] = text
+    for one in (copy, *(copy.data_vars.values() if isinstance(copy, xr.Dataset) else ())):
+        # last, so that a notebook shows units and names before the long texts
+        header = {name: one.attrs.pop(name) for name in ("original_metadata",) if name in one.attrs}
+        one.attrs.pop(HISTORY, None)
+        one.attrs.update({**header, HISTORY: text})
     return copy  # type: ignore[return-value]
 
 

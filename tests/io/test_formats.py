@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 from importlib.metadata import EntryPoint
 
@@ -92,11 +93,22 @@ def test_content_first_suffix_second(tmp_path, scan_path):
     renamed = tmp_path / "image.ibw"
     renamed.write_bytes(scan_path.read_bytes())
     assert identify(renamed).name == "nanonis_sxm"
-    empty = tmp_path / "empty.sxm"
-    empty.write_bytes(b"")
-    assert identify(empty).name == "nanonis_sxm"
-    with pytest.raises(TranslationError, match=r"empty\.sxm"):
-        open_file(empty)
+    other = tmp_path / "other.sxm"
+    other.write_bytes(b"?")
+    assert identify(other).name == "nanonis_sxm"
+    with pytest.raises(TranslationError, match=r"other\.sxm"):
+        open_file(other)
+
+
+def test_an_empty_file_is_said_to_be_empty_and_no_file_lies_beside_itself(tmp_path):
+    (tmp_path / "empty.sxm").touch()
+    (tmp_path / "notes.txt").write_text("hello")
+    for path in (tmp_path / "empty.sxm", "empty.sxm"):
+        with contextlib.chdir(tmp_path), pytest.raises(NotThisFormat, match=r"empty\.sxm: the file is empty"):
+            open_file(path)
+    with pytest.raises(NotThisFormat) as refused:
+        identify(tmp_path / "notes.txt")
+    assert "beside" not in str(refused.value)
 
 
 def test_unknown_content_is_shown(tmp_path):

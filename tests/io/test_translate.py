@@ -203,3 +203,43 @@ def test_real_files(data_file, tmp_path, name, variable):
     ds = translate(data_file(name), tmp_path / "real.h5")
     xr.testing.assert_equal(ds.compute(), opening.open(data_file(name)).compute())
     assert ds.attrs["original_metadata"] == opening.open(data_file(name)).attrs["original_metadata"]
+
+
+def test_no_room_is_found_before_anything_is_written(grid, tmp_path, monkeypatch):
+    """Too few bytes free, then a limit of the size of files as FAT and quotas have: one sentence, nothing left."""
+    import resource
+    import shutil
+    from types import SimpleNamespace
+
+    path, _ = grid
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
+        with pytest.raises(StoreError, match=r"grid\.h5 cannot be written: No space .* and 0\.0 MB are free"):
+            translate(path, tmp_path / "grid.h5")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(StoreError, match=r"grid\.h5 cannot be written: File too large"):
+            translate(path, tmp_path / "grid.h5")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert left(tmp_path) == []
+
+
+def test_an_interrupted_translation_does_not_wait_for_the_hash(grid, tmp_path, monkeypatch):
+    from xpycro.io.store import fill
+
+    waited = []
+
+    def hashing(path, stop):
+        waited.append(stop.wait(60))
+        return ""
+
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules["xpycro.io.translate"], "file_sha256", hashing)
+    monkeypatch.setattr(fill, "write_all", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        translate(grid[0], tmp_path / "grid.h5")
+    assert waited == [True] and left(tmp_path) == []

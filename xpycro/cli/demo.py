@@ -7,12 +7,14 @@ Every step is a public call that a notebook could make.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from xpycro.cli import chains, diffraction, mass, switching
+from xpycro.cli import chains, diffraction, mass, switching, text
 from xpycro.errors import DimensionError
 from xpycro.io import opening, store
 from xpycro.io.translate import translate
@@ -29,10 +31,11 @@ def run(
     group: str | None = None,
     variable: str | None = None,
     output: str = ".",
+    format: str | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> None:
     """Run the chain that suits `file` (or a simulated measurement) and print where the results lie."""
-    folder = Path(output)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = text.folder(Path(output))
     if file is None and kind == "band-excitation":
         target = _free(folder / "band_excitation_demo.h5")
         raw = target.with_name(f"{target.stem}_raw")
@@ -49,7 +52,7 @@ def run(
     else:
         target = _free(folder / f"{Path(file).stem}.h5")
         print(f"translating {file}")
-        ds = translate(file, target)
+        ds = translate(file, target, format=format, **(options or {}))
         if group is not None:
             ds = opening.open(target, group=group)
     title = str(ds.attrs["title"]).replace("_", " ") if file is None else Path(file).name

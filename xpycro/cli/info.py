@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -76,9 +78,16 @@ def describe(ds: xr.Dataset) -> list[str]:
     return lines
 
 
-def run(file: str, *, header: bool = False, history: bool = False) -> None:
+def run(
+    file: str,
+    *,
+    header: bool = False,
+    history: bool = False,
+    format: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> None:
     """Print what is in `file`; nothing of its data is read."""
-    groups = opening.load_tree(file)
+    groups = opening.load_tree(file, format=format, options=options)
     print(file)
     for name, ds in groups.items():
         if not ds.data_vars:

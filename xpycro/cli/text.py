@@ -1,10 +1,26 @@
-"""Text tables of the command line."""
+"""What the commands share: text tables, and folders to write to."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
-__all__ = ["table"]
+__all__ = ["folder", "table"]
+
+
+def folder(path: Path) -> Path:
+    """The folder, made where it is not there.
+
+    Raises
+    ------
+    ValueError
+        If a file is in its way.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ValueError(f"cannot make the folder {path}: a file is in its way") from error
+    return path
 
 
 def table(rows: Sequence[Sequence[str]], indent: str = "") -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,14 @@ __all__ = ["run", "serve"]
 
 
 def serve(
-    file: str, *, group: str | None = None, variable: str | None = None, port: int = 0, show: bool = False
+    file: str,
+    *,
+    group: str | None = None,
+    variable: str | None = None,
+    format: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    port: int = 0,
+    show: bool = False,
 ) -> Any:
     """Serve the explorers of `file` on 127.0.0.1, a tab for each thing in it, and return the running server.
 
@@ -24,6 +32,10 @@ def serve(
     file : str
     group, variable : str, optional
         Only this grid, or this channel.
+    format : str, optional
+        Of the file, where content and suffix do not tell.
+    options : mapping, optional
+        Of the file's reader.
     port : int, optional
         0 takes a free one.
     show : bool, optional
@@ -40,7 +52,7 @@ def serve(
     """
     import panel
 
-    held = _held(file, group, variable)
+    held = _held(file, group, variable, {**(options or {}), "format": format})
 
     def page() -> Any:
         return plot.tree(held)
@@ -50,15 +62,15 @@ def serve(
     )
 
 
-def _held(file: str, group: str | None, variable: str | None) -> xr.DataTree:
+def _held(file: str, group: str | None, variable: str | None, options: Mapping[str, Any]) -> xr.DataTree:
     """Everything in a file, results included, or the one group or channel asked for."""
     if group is None and variable is None:
-        return opening.open_tree(file)
-    ds = opening.open(file, group=group)
+        return opening.open_tree(file, **options)
+    ds = opening.open(file, group=group, **options)
     return xr.DataTree(ds if variable is None else schema.pick(ds, variable).to_dataset(), name=group)
 
 
-def run(file: str, *, group: str | None = None, variable: str | None = None, port: int = 0, show: bool = True) -> None:
+def run(file: str, *, port: int = 0, show: bool = True, **chosen: Any) -> None:
     """Serve the explorer until the user interrupts."""
     if port == 0:
         import socket
@@ -66,7 +78,7 @@ def run(file: str, *, group: str | None = None, variable: str | None = None, por
         with socket.socket() as probe:  # a free port, so that the address can be printed
             probe.bind(("127.0.0.1", 0))
             port = int(probe.getsockname()[1])
-    server = serve(file, group=group, variable=variable, port=port, show=show)
+    server = serve(file, port=port, show=show, **chosen)
     print(f"{file}: http://127.0.0.1:{port} (Ctrl+C ends it)", flush=True)
     try:
         server.join()

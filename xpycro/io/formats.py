@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 import xarray as xr
 
-from xpycro.errors import MissingExtra, NotThisFormat, TranslationError
+from xpycro.errors import MissingExtra, NotThisFormat, TranslationError, UnknownOption
 
 __all__ = ["Format", "FormatTable", "Translator", "formats", "identify", "read_groups", "register"]
 
@@ -293,11 +293,13 @@ def identify(path: str | os.PathLike[str], format: str | None = None) -> Format:
     fitting = by_content(path, head, table.values())
     if fitting:
         return fitting[0]
+    if not head and not os.path.isdir(path):
+        raise NotThisFormat("the file is empty (0 bytes): copy it again from the instrument", path=path)
     if os.path.isdir(path):
         known_folders = [f.name for f in table.values() if f.folder]
         raise NotThisFormat(
-            f"no known format is a folder like this (folders are read as {known_folders}); xp.open reads one file, "
-            "xp.open_many the files of a folder",
+            f"no known format is a folder like this (folders are read as {' or '.join(known_folders)}); xp.open reads "
+            "one file, xp.open_many the files of a folder, in the shell xpycro translate FOLDER/* -o OUT",
             path=path,
         )
     suffix = suffix_of(path)
@@ -314,8 +316,8 @@ def identify(path: str | os.PathLike[str], format: str | None = None) -> Format:
     said += _beside(path, head, suffixes) or ("" if named else _near(suffix, suffixes))
     raise NotThisFormat(
         f"none of the {len(table)} known formats begins with {head[:16]!r}, {said}. "
-        'xp.formats() (in the shell `xpycro formats`) lists them: if it is one of them pass format="...", else see '
-        "xp.register_format for how to add one",
+        'xp.formats() (in the shell `xpycro formats`) lists them: if it is one of them pass format="..." '
+        "(--format ...), else see xp.register_format for how to add one",
         path=path,
     )
 
@@ -324,8 +326,9 @@ def _beside(path: str, head: bytes, suffixes: Container[str]) -> str:
     """What a user probably meant: the header of a pair of files, or what is in an archive."""
     if head.startswith((b"PK\x03\x04", b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!", b"BZh", b"\xfd7zXZ")):
         return "; it is an archive: unpack it first"
-    stem, folder = os.path.splitext(os.path.basename(path))[0], os.path.dirname(path)
-    pair = [n for n in sorted(os.listdir(folder or ".")) if os.path.splitext(n)[0] == stem and suffix_of(n) in suffixes]
+    folder, own = os.path.split(path)
+    others = [n for n in sorted(os.listdir(folder or ".")) if n != own and suffix_of(n) in suffixes]
+    pair = [n for n in others if os.path.splitext(n)[0] == os.path.splitext(own)[0]]
     return f"; beside it lies {pair[0]!r}, which xp.open reads" if pair else ""
 
 
@@ -344,7 +347,7 @@ def declared_options(found: Format, options: Mapping[str, Any]) -> None:
     unknown = [name for name in options if name not in found.options]
     if unknown:
         declared = "; ".join(f"{name}: {text}" for name, text in found.options.items()) or "none"
-        raise TypeError(f"format {found.name!r} has no reader option {unknown}; its options are {declared}")
+        raise UnknownOption(f"format {found.name!r} has no reader option {unknown}; its options are {declared}")
 
 
 def read_groups(path: str, found: Format, options: Mapping[str, Any]) -> dict[str, xr.Dataset]:

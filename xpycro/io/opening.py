@@ -37,7 +37,8 @@ def checked_path(path: str | os.PathLike[str], format: str | None = None) -> str
     asked = format in table and table[str(format)].folder
     if os.path.isdir(text) and not asked and not formats.by_content(text, b"", formats.known().values()):
         raise IsADirectoryError(
-            f"{text!r} is a folder, and none that is one measurement: xp.open_many reads the files of a folder"
+            f"{text!r} is a folder, and none that is one measurement: xp.open_many reads the files of a folder, in the "
+            "shell xpycro translate FOLDER/* -o OUT"
         )
     if not os.path.exists(text):
         raise FileNotFoundError(f"no file {text!r}{_near_names(text)}")

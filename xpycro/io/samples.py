@@ -15,6 +15,9 @@ from xpycro.io.formats import Table
 __all__ = ["Sample", "SampleTable", "sample", "samples"]
 
 
+_RAW = "https://raw.githubusercontent.com"
+
+
 @dataclass(frozen=True)
 class Sample:
     """A measurement: what it is, where it comes from at which commit, its licence, and the SHA-256 of each file."""
@@ -29,8 +32,7 @@ class Sample:
 
     def address(self, file: str) -> str:
         """Where a file is downloaded from."""
-        path = quote(f"{self.folder}/{file}")
-        return f"https://raw.githubusercontent.com/{self.repository}/{self.commit}/{path}"
+        return f"{_RAW}/{self.repository}/{self.commit}/{quote(f'{self.folder}/{file}')}"
 
 
 _SAMPLES = (

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -24,12 +25,14 @@ __all__ = ["file_sha256", "translate"]
 _PIECE = 1 << 22
 
 
-def file_sha256(path: str | os.PathLike[str]) -> str:
+def file_sha256(path: str | os.PathLike[str], stop: threading.Event | None = None) -> str:
     """SHA-256 of a file; of a folder, that of the sorted lines "relative name, size, SHA-256" of its files.
 
     Parameters
     ----------
     path : path-like
+    stop : threading.Event, optional
+        Once it is set, what has been read by then is enough: nobody wants the answer any more.
 
     Examples
     --------
@@ -45,10 +48,10 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
         files = sorted(os.path.join(folder, name) for folder, _, names in os.walk(text) for name in names)
         for one in files:
             relative = os.path.relpath(one, text).replace(os.sep, "/")
-            found.update(f"{relative}\0{os.path.getsize(one)}\0{file_sha256(one)}\n".encode())
+            found.update(f"{relative}\0{os.path.getsize(one)}\0{file_sha256(one, stop)}\n".encode())
         return found.hexdigest()
     with open(text, "rb", buffering=0) as handle:
-        while piece := handle.read(_PIECE):
+        while not (stop and stop.is_set()) and (piece := handle.read(_PIECE)):
             found.update(piece)
     return found.hexdigest()
 
@@ -157,6 +160,8 @@ def _check_target(origin: str, final: str, overwrite: bool) -> None:
     if os.path.exists(final) and os.path.exists(origin) and os.path.samefile(origin, final):
         raise StoreError(f"source and target are the same file, {final}: choose another target")
     publish.refuse_existing(final, overwrite)
+    if not os.access(folder, os.W_OK):
+        raise StoreError(f"the folder {folder} may not be written to: choose another")
 
 
 def _fitting(chunking: str | Mapping[str, int], ds: xr.Dataset) -> str | dict[str, int]:

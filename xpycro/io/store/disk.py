@@ -1,15 +1,33 @@
 """The few file operations that safety rests on, in one place: flush to disk, rename, copy, write at an offset.
 
-May import the standard library only (h5py inside functions). Tests replace these functions to record or fail them.
+May import the standard library and the errors (h5py inside functions). Tests replace these functions to record or fail
+them.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import shutil
+from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["append", "copy", "flush", "flush_folder", "open_hdf5", "read_at", "remove", "rename", "write_at"]
+from xpycro.errors import StoreError
+
+__all__ = [
+    "append",
+    "check_room",
+    "copy",
+    "explained",
+    "flush",
+    "flush_folder",
+    "open_hdf5",
+    "read_at",
+    "remove",
+    "rename",
+    "write_at",
+]
 
 
 def write_at(descriptor: int, data: Any, offset: int) -> None:
@@ -24,6 +42,42 @@ def append(path: str, data: bytes) -> None:
     """Add to the end of a file by one write, making it where it is not there."""
     with open(path, "ab", buffering=0) as handle:
         handle.write(data)
+
+
+# What says that a file cannot be written for want of room, and never that another cannot be read.
+_FULL = frozenset(getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS") if hasattr(errno, name))
+
+
+@contextlib.contextmanager
+def explained(path: str) -> Iterator[None]:
+    """Name the file whose writing fails for want of room, and what to do, where the system says neither."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.errno not in _FULL:
+            raise
+        text = error.strerror if isinstance(error, _NoRoom) else os.strerror(error.errno)
+        raise StoreError(
+            f"{path} cannot be written: {text}; make room or choose another place. What was there before is untouched"
+        ) from error
+
+
+class _NoRoom(OSError):
+    """Found before anything was written; its text has the numbers."""
+
+
+def check_room(path: str, count: int) -> None:
+    """Make the file and raise where `count` bytes cannot be in it: before hours of work, and before HDF5 meets it.
+
+    Some filesystems take no files beyond a size (4 GB on many memory sticks), some accounts have a quota.
+    """
+    with open(path, "wb") as handle:
+        os.ftruncate(handle.fileno(), count)
+        os.ftruncate(handle.fileno(), 0)
+    free = shutil.disk_usage(os.path.dirname(path) or ".").free
+    if count > free > 0:  # some network filesystems say 0 of everything
+        said = f"{os.strerror(errno.ENOSPC)}, {count / 1e6:,.1f} MB are needed and {free / 1e6:,.1f} MB are free"
+        raise _NoRoom(errno.ENOSPC, said)
 
 
 def read_at(descriptor: int, count: int, offset: int) -> bytes:

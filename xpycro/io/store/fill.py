@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -192,8 +193,16 @@ def _client() -> Any:
 
 @contextlib.contextmanager
 def beside(function: Callable[..., Any], *args: Any) -> Iterator[Callable[[], Any]]:
-    """Run a function in a thread while the block runs; calling what is given waits for its result."""
+    """Run a function in a thread while the block runs; calling what is given waits for its result.
+
+    Its last argument is an event, which is set where the block fails: nobody waits for the hash of a large file then.
+    """
     from concurrent.futures import ThreadPoolExecutor
 
+    stop = threading.Event()
     with ThreadPoolExecutor(1, thread_name_prefix="xpycro-beside") as pool:
-        yield pool.submit(function, *args).result
+        try:
+            yield pool.submit(function, *args, stop).result
+        except BaseException:
+            stop.set()
+            raise

@@ -85,7 +85,8 @@ def job(path: str, key: str) -> Iterator[tuple[str, Journal | None]]:
         part = temporary(path)
     start, keep = time.monotonic(), False
     try:
-        yield part, journal
+        with disk.explained(path):
+            yield part, journal
     except BaseException as error:
         keep = journal is not None and time.monotonic() - start > KEEP_SECONDS
         if keep:

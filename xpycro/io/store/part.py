@@ -203,6 +203,8 @@ class Part:
         """
         import h5netcdf
 
+        plain = [slot.stored for slot in self.slots if not slot.filters and not slot.stored.dtype.hasobject]
+        disk.check_room(self.path, sum(stored.nbytes for stored in plain))
         with disk.open_hdf5(self.path, "w") as hdf5:
             with h5netcdf.File(hdf5, "a") as netcdf:
                 for name, value in root_attrs.items():

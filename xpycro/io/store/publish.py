@@ -70,7 +70,8 @@ def staged(path: str) -> Iterator[str]:
     """A part file's path; whatever is still there at the end, for any reason, is removed."""
     part = journal.temporary(path)
     try:
-        yield part
+        with disk.explained(path):
+            yield part
     finally:
         disk.remove(part)
 
