@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 import xpycro as xp
+from tests import pages
 from xpycro.cli import parser
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,9 +63,7 @@ def formats_table() -> str:
 
 def write_formats_table() -> None:
     """Put the table of `xp.formats()` between the markers of docs/formats.md."""
-    before, rest = FORMATS.read_text(encoding="utf-8").split(BEGIN)
-    after = rest.split(END)[1]
-    FORMATS.write_text(f"{before}{BEGIN}\n{formats_table()}\n{END}{after}", encoding="utf-8")
+    pages.write(FORMATS, "formats", formats_table())
 
 
 def called(page: Path) -> str:

@@ -8,20 +8,19 @@ fewer spectra and holds the page against them.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
 
+from tests import pages
 from tests.analysis.loop_accuracy import loop_rows
 from xpycro.analysis import models
 from xpycro.analysis.fit import fit
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "accuracy.md"
+PAGE = pages.DOCS / "accuracy.md"
 X = np.linspace(0.1, 10, 128)
 BAND = np.linspace(300e3, 350e3, 128)
 IMAGE = np.stack([m.ravel() for m in np.meshgrid(np.linspace(0, 5, 28), np.linspace(0, 4, 24))])
@@ -372,20 +371,13 @@ TABLES: dict[str, tuple[list[str], Callable[[int], list[list[str]]], int]] = {
 
 def published(table: str) -> list[list[str]]:
     """The rows of a table of the page."""
-    text = PAGE.read_text(encoding="utf-8")
-    found = re.search(rf"<!-- {table}: begin -->\n(.*?)\n<!-- {table}: end -->", text, re.S)
-    assert found, f"docs/accuracy.md has no table {table}"
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in found[1].splitlines()[2:]]
+    return pages.published(PAGE, table)
 
 
 def write(table: str) -> None:
     """Compute a table in full and put it into the page."""
     head, rows_of, n = TABLES[table]
-    lines = [head, ["---"] * len(head), *rows_of(n)]
-    text = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-    begin, end = f"<!-- {table}: begin -->", f"<!-- {table}: end -->"
-    before, rest = PAGE.read_text(encoding="utf-8").split(begin)
-    PAGE.write_text(f"{before}{begin}\n{text}\n{end}{rest.split(end)[1]}", encoding="utf-8")
+    pages.write(PAGE, table, pages.table(head, rows_of(n)))
 
 
 if __name__ == "__main__":
