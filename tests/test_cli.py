@@ -290,6 +290,17 @@ def test_view_serves_the_explorer_on_this_machine_only(field):
         server.stop()
 
 
+def test_a_port_that_cannot_be_had_is_one_line(field, capsys):
+    import socket
+
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        for port in (other.getsockname()[1], 99_999):
+            assert main(["view", str(field), "--no-show", "--port", str(port)]) == 1
+            assert f"--port {port} cannot be had" in capsys.readouterr().err
+
+
 def test_it_says_its_version_and_each_command_shows_an_example(capsys):
     with pytest.raises(SystemExit) as ended:
         main(["--version"])

@@ -213,7 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             run_replay(**parsed)
         else:
-            from xpycro.cli.table import run as run_formats
+            from xpycro.cli.formats import run as run_formats
 
             run_formats(**parsed)
     except BrokenPipeError:  # the reader, such as head, has seen enough

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -72,15 +73,24 @@ def _held(file: str, group: str | None, variable: str | None, options: Mapping[s
 
 def run(file: str, *, port: int = 0, show: bool = True, **chosen: Any) -> None:
     """Serve the explorer until the user interrupts."""
-    if port == 0:
-        import socket
-
-        with socket.socket() as probe:  # a free port, so that the address can be printed
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
+    port = _port(port)
     server = serve(file, port=port, show=show, **chosen)
     print(f"{file}: http://127.0.0.1:{port} (Ctrl+C ends it)", flush=True)
     try:
         server.join()
     except KeyboardInterrupt:
         server.stop()
+
+
+def _port(asked: int) -> int:
+    """The port asked for if it can be had, or a free one for 0: so that its address can be printed."""
+    import socket
+
+    with socket.socket() as probe:
+        if os.name != "nt":  # one that a server before has just left may be used, as the server to come does
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", asked))
+        except (OSError, OverflowError) as error:
+            raise ValueError(f"--port {asked} cannot be had ({error}): leave it out and a free one is taken") from error
+        return int(probe.getsockname()[1])
