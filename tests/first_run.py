@@ -32,6 +32,7 @@ CHAINS = (
 )  # fmt: skip
 
 
+OTHER = (".csv", ".json", ".md", ".npy", ".gz", ".zip", ".ibd", ".raw")
 # `info` and `translate` as the shell runs them, without the import that each would begin with
 EVERY = """
 import contextlib, io, sys, time, warnings
@@ -115,7 +116,7 @@ def installed(folder: Path) -> list[tuple[str, Step]]:
 
 def chain(page: Path) -> str:
     """The Python blocks of the ten-minute start as one script that says what each took."""
-    text = re.sub(r"<!-- not run -->\n```python.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    text = re.sub(r"<!-- not run[^>]*-->\s*```python.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     lines = ["import time; _start = time.perf_counter()"]
     took = "round(time.process_time(), 1), round(time.perf_counter() - _start, 1), '|', sep=' | ', flush=True"
     for section in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
@@ -127,10 +128,10 @@ def chain(page: Path) -> str:
 
 
 def files(data: Path) -> list[Path]:
-    """One file of each family: the first that is not a reader's reference table."""
+    """One file of each family: the first that is no reader's reference table, archive, or numbers beside a header."""
     found = []
     for family in sorted(p for p in data.iterdir() if p.is_dir()):
-        inside = sorted(p for p in family.iterdir() if p.suffix not in (".csv", ".json", ".md", ".npy"))
+        inside = sorted(p for p in family.iterdir() if p.suffix not in OTHER)
         if inside:
             found.append(inside[0])
     return found
@@ -185,7 +186,8 @@ def _timed(asked: argparse.Namespace, folder: Path) -> None:
     for again in ("the first time", "once more"):
         (once,) = show(f"docs/start.md, {again}", [python, folder / "start.py"], repeat=1)
         print(*[line for line in once.out.splitlines() if line.startswith("| to")], sep="\n", flush=True)
-    show("`xpycro demo`", [xpycro, "demo", "--output", "here"], repeat=1)
+    for again in ("the first time", "once more"):
+        show(f"`xpycro demo`, {again}", [xpycro, "demo", "--output", "here"], repeat=1)
     if asked.data is None:
         return
     data = asked.data.absolute()

@@ -38,6 +38,24 @@ def test_it_asks_for_a_python_and_extras_that_the_package_has():
     assert os.access(BINDER / "postBuild", os.X_OK)
 
 
+@on_demand
+@pytest.mark.skipif(shutil.which("jupyter-repo2docker") is None, reason="jupyter-repo2docker is not installed")
+def test_repo2docker_takes_it(tmp_path):
+    """What it would build, written without Docker: our Python, our requirements, postBuild."""
+    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, names.split("\0")):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    options = ["--no-build", "--debug", "--user-id", "1000", "--user-name", "jovyan"]
+    done = subprocess.run(["jupyter-repo2docker", *options, tmp_path], capture_output=True, text=True, timeout=300)
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said[-2000:]
+    asked = (BINDER / "runtime.txt").read_text().strip().replace("-", "=")
+    for expected in (f"conda environment for {asked}", 'install --no-cache-dir -r "binder/requirements.txt"'):
+        assert expected in said
+    assert "binder/postBuild" in said
+
+
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory):
     """An environment with what binder/ asks for and nothing else; its bin folder."""

@@ -306,16 +306,19 @@ def identify(path: str | os.PathLike[str], format: str | None = None) -> Format:
     named = [f for f in table.values() if suffix in f.suffixes]
     if len(named) == 1:
         return named[0]  # its translator says better than we can what is wrong with the content
+    suffixes = {s for f in table.values() for s in f.suffixes}
+    begins = f"none of the {len(table)} known formats begins with {head[:16]!r}"
+    if not named and (meant := _beside(path, head, suffixes)):
+        raise NotThisFormat(f"{begins}; {meant}", path=path)
     if named:
         said = f"files named {suffix} are read as {' or '.join(f.name for f in named)}, and it is none of these"
     elif suffix:
         said = f"nor has one the suffix {suffix!r}"
     else:
         said = "and it has no suffix"
-    suffixes = {s for f in table.values() for s in f.suffixes}
-    said += _beside(path, head, suffixes) or ("" if named else _near(suffix, suffixes))
+    said += "" if named else _near(suffix, suffixes)
     raise NotThisFormat(
-        f"none of the {len(table)} known formats begins with {head[:16]!r}, {said}. "
+        f"{begins}, {said}. "
         'xp.formats() (in the shell `xpycro formats`) lists them: if it is one of them pass format="..." '
         "(--format ...), else see xp.register_format for how to add one",
         path=path,
@@ -325,11 +328,11 @@ def identify(path: str | os.PathLike[str], format: str | None = None) -> Format:
 def _beside(path: str, head: bytes, suffixes: Container[str]) -> str:
     """What a user probably meant: the header of a pair of files, or what is in an archive."""
     if head.startswith((b"PK\x03\x04", b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!", b"BZh", b"\xfd7zXZ")):
-        return "; it is an archive: unpack it first"
+        return "it is an archive: unpack it first"
     folder, own = os.path.split(path)
     others = [n for n in sorted(os.listdir(folder or ".")) if n != own and suffix_of(n) in suffixes]
     pair = [n for n in others if os.path.splitext(n)[0] == os.path.splitext(own)[0]]
-    return f"; beside it lies {pair[0]!r}, which xp.open reads" if pair else ""
+    return f"beside it lies {pair[0]!r}, which xp.open reads" if pair else ""
 
 
 def _near(word: str, words: Iterable[str]) -> str:
