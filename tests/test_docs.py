@@ -20,7 +20,8 @@ from pathlib import Path
 import pytest
 
 import xpycro as xp
-from tests import pages
+from tests import budget, pages
+from tests.benchmarks import table
 from xpycro.cli import parser
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -128,6 +129,32 @@ def test_formats_table_is_current():
     assert page.count(BEGIN) == page.count(END) == 1
     written = page.split(BEGIN)[1].split(END)[0].strip()
     assert written == formats_table(), "write it anew with: python -m tests.test_docs"
+
+
+def test_the_readme_counts_the_formats_that_there_are():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    kinds = [f.verified for f in xp.formats() if f.verified != "refused"]
+    read, proved, bridged = map(
+        int, re.search(r"(\d+), of which (\d+) proved on real files; (\d+) through", text).groups()
+    )
+    assert (read, proved, bridged) == (len(kinds), kinds.count("real file"), kinds.count("bridge"))
+    lazy = int(re.search(r"the header, for (\d+) formats", text)[1])
+    assert lazy == sum(f.lazy == "block" for f in xp.formats())
+
+
+def test_the_readme_has_the_benchmarks_that_there_are():
+    rows = pages.published(ROOT / "README.md", "benchmarks")
+    assert [[row[0], row[-1]] for row in rows] == [row.cells for row in table.ROWS]
+    for row in table.ROWS:
+        assert (ROOT / "tests" / "benchmarks" / row.file).exists()
+
+
+def test_the_budget_of_the_tests_is_the_one_on_the_page():
+    assert pages.published(DOCS / "contributing.md", "budget") == budget.rows()
+    assert sum(minutes for minutes, _ in budget.PARTS.values()) <= 25
+    assert budget.parts(
+        ["1.50s call     tests/io/test_a.py::test_b[c]", "30.0s setup xpycro/io/cursor.py::xpycro.io.cursor"]
+    )["tests/io"] == pytest.approx(1.5)
 
 
 def test_every_format_is_described():

@@ -53,5 +53,6 @@ def test_lloyd_passes_are_no_slower_than_scikit_learn(benchmark):
 def test_memory_of_a_million_spectra_from_disk(benchmark, tmp_path):
     path = make_file(tmp_path / "spectra.h5", 256, 1.024)
     figures = benchmark.pedantic(run, (KMEANS, path), {"passes": 5}, rounds=1, iterations=1)
+    benchmark.extra_info |= figures
     print(figures)
     assert figures["rss_mb"] < 1000
