@@ -1,6 +1,6 @@
 """Every kind of picture and explorer once, as one would show it: drawn by the tests, looked at by who changes them.
 
-``python -m tests.viz.gallery [FOLDER]`` writes screenshots (a page a kind) and print figures to build/screenshots.
+``python -m tests.viz.gallery [FOLDER]`` writes screenshots and print figures to build/screenshots.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import xarray as xr
 import xpycro as xp
 from tests.viz import samples
 from xpycro.schema import coordinate
-from xpycro.viz import plot
+from xpycro.viz import plot, report
 
 FOLDER = Path(__file__).parents[2] / "build" / "screenshots"
 
@@ -137,19 +137,29 @@ EXPLORERS: dict[str, Callable[[], Any]] = {
 }  # fmt: skip
 
 
-def write_pages(folder: Path, browser: Any, width: int = 1240) -> list[Path]:
-    """Screenshots of every kind, each saved as a page and opened by itself."""
+@functools.cache
+def drawn(name: str) -> Any:
+    """A kind or an explorer, made once for its page and its print figure."""
+    return {**PICTURES, **EXPLORERS}[name]()
+
+
+def write_pages(folder: Path, browser: Any, width: int = 1240, together: int = 8) -> list[Path]:
+    """Screenshots of every kind, each a section of a page that holds several: Bokeh is loaded once a page."""
     folder.mkdir(parents=True, exist_ok=True)
     context = browser.new_context(viewport={"width": width, "height": 600})
     page = context.new_page()
     written = []
-    for name, make in {**PICTURES, **EXPLORERS}.items():
-        path = plot.save(make(), folder / f"{name}.html")
+    names = [*PICTURES, *EXPLORERS]
+    for start in range(0, len(names), together):
+        group = names[start : start + together]
+        sections = [report.Section(name, "", drawn(name)) for name in group]
+        path = report.write(folder / "gallery.html", title="Gallery", sections=sections)
         page.goto(path.as_uri())
         page.wait_for_function("() => Bokeh.documents.length && Bokeh.documents.every(d => d.is_idle)", timeout=60_000)
         page.wait_for_timeout(150)
-        written.append(path.with_suffix(".png"))
-        page.screenshot(path=written[-1], full_page=True)
+        for number, name in enumerate(group):
+            written.append(folder / f"{name}.png")
+            page.locator(f"#s{number}").screenshot(path=written[-1])
         path.unlink()
     context.close()
     return written
@@ -158,7 +168,7 @@ def write_pages(folder: Path, browser: Any, width: int = 1240) -> list[Path]:
 def write_figures(folder: Path) -> list[Path]:
     """Every picture as a print figure."""
     folder.mkdir(parents=True, exist_ok=True)
-    return [plot.save(make(), folder / f"{name}_print.png") for name, make in PICTURES.items()]
+    return [plot.save(drawn(name), folder / f"{name}_print.png") for name in PICTURES]
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def texts(figure):
 def test_print_figures_have_a_journals_size_and_nothing_overlaps(name):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    figure = figures.draw(gallery.PICTURES[name](), dpi=150)
+    figure = figures.draw(gallery.drawn(name), dpi=150)
     FigureCanvasAgg(figure).draw()
     assert figure.get_figwidth() == pytest.approx(85 * MM) or figure.get_figwidth() == pytest.approx(170 * MM)
     assert figure.get_figheight() < 240 * MM  # of a page
@@ -52,7 +52,7 @@ def test_print_figures_have_a_journals_size_and_nothing_overlaps(name):
 
 @pytest.mark.parametrize("suffix", [".svg", ".pdf", ".png"])
 def test_figures_are_written_in_every_format(suffix, tmp_path):
-    path = plot.save(gallery.PICTURES["image"](), tmp_path / f"figure{suffix}", width_mm=120)
+    path = plot.save(gallery.drawn("image"), tmp_path / f"figure{suffix}", width_mm=120)
     content = path.read_bytes()
     assert content[:4] in (b"%PDF", b"\x89PNG", b"<?xm")
     if suffix == ".svg":

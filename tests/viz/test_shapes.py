@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.viz import samples
 from xpycro.errors import DimensionError
 from xpycro.schema import coordinate
-from xpycro.viz import pictures, plot
+from xpycro.viz import planes, plot
 
 KINDS = {
     "image": ("y", "x"),
@@ -113,7 +113,7 @@ def test_a_thousand_million_pixels_are_drawn_from_means_and_the_cost_is_said_bef
     with pytest.warns(UserWarning, match=r"drawing current reads 0\.9 GiB"):
         drawn = plot.image(da)
     shape = drawn.dimension_values(2, flat=False).shape
-    assert np.prod(shape) <= pictures.MAX_PIXELS
+    assert np.prod(shape) <= planes.MAX_PIXELS
     assert "means of 26 × 26 pixels" in hv.Store.lookup_options("bokeh", drawn, "plot").kwargs["title"]
     with pytest.warns(UserWarning, match="GiB"):
         plot.explore(xr.DataArray(dask.ones((1000, 1000, 1000), chunks=500), dims=("y", "x", "energy")))
@@ -134,4 +134,4 @@ def test_planes_of_uneven_axes_are_drawn_of_few_cells():
     x = np.cumsum(np.random.default_rng(1).uniform(0.5, 1.5, 900)) * 1e-9
     da = xr.DataArray(np.ones((500, 900)), {"x": coordinate("x", x)}, ("y", "x"), "current")
     drawn = plot.image(da)
-    assert isinstance(drawn, hv.QuadMesh) and drawn.dimension_values(2).size <= pictures.MAX_CELLS
+    assert isinstance(drawn, hv.QuadMesh) and drawn.dimension_values(2).size <= planes.MAX_CELLS

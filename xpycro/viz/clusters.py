@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from xpycro import schema
-from xpycro.viz import curves, pictures, places, style
+from xpycro.viz import curves, pictures, places, planes, style
 from xpycro.viz.ranks import needs
 
 __all__ = ["clusters", "dendrogram"]
@@ -165,7 +165,7 @@ def _bands(mean: xr.DataArray, deviation: xr.DataArray | None, counts: np.ndarra
     panels = []
     label = str(mean.attrs.get("long_name") or mean.name or "Value").removesuffix(", mean of the cluster")
     mean = mean.assign_attrs(long_name=label)  # that these are means stands in the title
-    parts = pictures.amplitude_phase(mean) if mean.dtype.kind == "c" else [mean]
+    parts = planes.amplitude_phase(mean) if mean.dtype.kind == "c" else [mean]
     for number, part in enumerate(parts):
         values = style.read(part.transpose("cluster", dim))
         shown = style.quantity(part, values)

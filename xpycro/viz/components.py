@@ -11,7 +11,7 @@ import xarray as xr
 
 from xpycro import provenance, schema
 from xpycro.errors import DimensionError, MissingSource
-from xpycro.viz import curves, pictures, style
+from xpycro.viz import curves, pictures, planes, style
 from xpycro.viz.ranks import advised, needs, ranks, scree
 
 __all__ = ["components", "decomposition"]
@@ -78,7 +78,7 @@ def _component_map(result: xr.Dataset, variable: str, number: int, size: int) ->
     da = da.isel({d: 0 for d in da.dims if d not in (schema.plane_dims(da) or da.dims)})
     name = f"Map {number + 1}" if variable == "maps" else f"Component {number + 1}"
     if da.dtype.kind == "c":
-        da = pictures.amplitude_phase(da)[0]
+        da = planes.amplitude_phase(da)[0]
         name += ", amplitude"
     if da.ndim == 1:  # one observation dim: a curve
         ax = style.axis(da, da.dims[0])
@@ -87,8 +87,8 @@ def _component_map(result: xr.Dataset, variable: str, number: int, size: int) ->
         return curves.curve(
             ax, values * shown.factor, shown, frame_width=size, frame_height=int(size * 0.8), title=name
         )
-    dims = pictures.plane_of(da)
-    da, note = pictures.thin(da.transpose(*dims), dims)
+    dims = planes.plane_of(da)
+    da, note = planes.thin(da.transpose(*dims), dims)
     values = style.read(da)
     shown = style.quantity(da, values, label=name)
     x, y = style.plane_axes(da, dims[1], dims[0])

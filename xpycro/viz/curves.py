@@ -1,6 +1,6 @@
-"""Curves: spectra, loops, histograms, and complex data in two real parts.
+"""Curves: spectra, and complex data in two real parts.
 
-May import numpy, xarray, the floors below, viz.style and viz.pictures; HoloViews only inside functions.
+May import numpy, xarray, the floors below, viz.style, viz.planes and viz.pictures; HoloViews only inside functions.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import xarray as xr
 from xpycro import schema
 from xpycro.errors import DimensionError
 from xpycro.viz import style
-from xpycro.viz.pictures import COSTLY, _sizes, amplitude_phase, gather, image, not_empty, titled, where
+from xpycro.viz.pictures import gather, image
+from xpycro.viz.planes import COSTLY, amplitude_phase, not_empty, titled, where
 
-__all__ = ["area", "complex", "curve", "force", "histogram", "loops", "spectrum"]
+__all__ = ["area", "complex", "curve", "spectrum"]
 
 MAX_CURVES = 8
 
@@ -94,7 +95,7 @@ def spectrum(
     :Curve   [energy]   (Counts)
     """
     not_empty(da)
-    dim = _line_dim(da, dim)
+    dim = line_dim(da, dim)
     if da.dtype.kind == "c":
         parts = amplitude_phase(da)
         drawn = [spectrum(p, dim, at=at, spread=spread, width=width, height=int(height * 0.7)) for p in parts]
@@ -132,7 +133,7 @@ def spectrum(
     )
 
 
-def _line_dim(da: xr.DataArray, dim: str | None) -> str:
+def line_dim(da: xr.DataArray, dim: str | None) -> str:
     if dim is not None:
         return schema.resolve_dims(da, dim, ndim=1)[0]
     wide = [str(d) for d in da.dims if da.sizes[d] > 1]
@@ -272,185 +273,3 @@ def complex(
     if sum(n > 1 for n in da.sizes.values()) <= 1 and x is None and y is None and schema.plane_dims(da) is None:
         return gather([spectrum(part, height=180) for part in parts], cols=1)
     return gather([image(part, x, y, size=size) for part in parts], cols=2)
-
-
-def loops(
-    da: xr.DataArray,
-    along: str | None = None,
-    *,
-    by: str | None = None,
-    title: str | None = None,
-    width: int = 380,
-    height: int = 300,
-) -> Any:
-    """Hysteresis loops: the samples in the order they were taken, one curve a cycle, coloured from first to last.
-
-    Parameters
-    ----------
-    da : DataArray
-        One- or two-dimensional; a loop's dim has the swept quantity as a coordinate (``bias(step)``).
-    along : str, optional
-        The coordinate on the horizontal axis; by default what was swept along the signal dim.
-    by : str, optional
-        The dim of the cycles; by default the other one.
-    title : str, optional
-    width, height : int
-        Screen pixels of the frame.
-
-    Returns
-    -------
-    holoviews.Overlay
-
-    Notes
-    -----
-    *Laziness*: reads what it draws.
-
-    Examples
-    --------
-    >>> import numpy as np, xarray as xr
-    >>> bias = xr.DataArray([0.0, 1.0, 0.0, -1.0], dims="step", attrs={"units": "V", "dimension_type": "spectral"})
-    >>> da = xr.DataArray(np.ones((2, 4)), dims=("cycle", "step"), coords={"bias": bias})
-    >>> len(loops(da))
-    2
-    """
-    not_empty(da)
-    hv = style.backend()
-    dim = _line_dim(da, along)
-    rest = [str(d) for d in da.dims if d != dim]
-    if by is not None and by not in rest:
-        raise DimensionError(f"by={by!r}: no such dimension beside {dim!r}; this array has {_sizes(da)}")
-    wide = [d for d in rest if da.sizes[d] > 1 and d != by]
-    if by is None and len(wide) == 1:
-        by = wide.pop()
-    if wide:
-        raise DimensionError(f"loops are drawn for one place; this array also has {wide}: choose with isel")
-    da = da.squeeze([d for d in rest if d != by])
-    ax = style.axis(da, dim, along=along if along not in (None, dim) else None)
-    values = style.read(da.transpose(*([by] if by else []), dim)).reshape(-1, da.sizes[dim])
-    shown = style.quantity(da, values)
-    colours = style.palette("viridis")
-    count = values.shape[0]
-    names = style.axis(da, by) if by else None
-    curves = [
-        curve(
-            ax, row * shown.factor, shown, label=names.text(i) if names else "", name=str(da.name or "value"),
-            color=colours[int(i / max(count - 1, 1) * 215)], frame_width=width, frame_height=height, tools=["hover"],
-        )
-        for i, row in enumerate(values)
-    ]  # fmt: skip
-    return style.dress(
-        hv.Overlay(curves),
-        title=title or titled(shown.label, where(da)),
-        legend_position="right",
-        show_legend=count < 9,
-    )
-
-
-def histogram(
-    da: xr.DataArray, *, bins: int = 128, title: str | None = None, width: int = 380, height: int = 240
-) -> Any:
-    """How often each value occurs; dashed lines mark the 1st and 99th percentile, which pictures are drawn between.
-
-    Parameters
-    ----------
-    da : DataArray
-        Of any dims; complex data by amplitude.
-    bins : int, default 128
-    title : str, optional
-    width, height : int
-        Screen pixels of the frame.
-
-    Returns
-    -------
-    holoviews.Overlay
-
-    Notes
-    -----
-    *Laziness*: reads at most 256 MB, a contiguous piece of what is larger.
-    """
-    not_empty(da)
-    hv = style.backend()
-    if da.nbytes > COSTLY:
-        every = math.ceil((da.nbytes / COSTLY) ** (1 / da.ndim))
-        da = da.isel({d: slice(0, math.ceil(n / every)) for d, n in da.sizes.items()})
-    values = style.read(da)
-    values = np.abs(values) if np.iscomplexobj(values) else values
-    shown = style.quantity(da, values)
-    flat = values[np.isfinite(values)] * shown.factor
-    if flat.size == 0:
-        raise ValueError(f"nothing to count: every value of {da.name or 'this array'} is NaN or infinite")
-    low, high = style.limits(flat)
-    number, edges = np.histogram(flat, bins=bins)
-    bars = hv.Histogram(
-        (edges, number), kdims=hv.Dimension((str(da.name or "value"), shown.label), unit=shown.unit), vdims="Samples"
-    )
-    bars = style.dress(
-        bars, color="#9bb8d3", line_color=None, frame_width=width, frame_height=height, tools=["hover"], padding=0.02
-    )
-    marks = [
-        hv.VLine(v).opts(backend="bokeh", color=style.CURSOR, line_dash="dashed", line_width=1) for v in (low, high)
-    ]
-    return style.dress(hv.Overlay([bars, *marks]), title=title or f"{shown.label}: histogram")
-
-
-def force(
-    da: xr.DataArray, along: str | None = None, *, title: str | None = None, width: int = 420, height: int = 280
-) -> Any:
-    """Force curves: approach and retract in their own colours, against height or separation.
-
-    Parameters
-    ----------
-    da : DataArray
-        The signal dim, and ``segment`` or ``direction`` where both ways were recorded.
-    along : str, optional
-        The coordinate on the horizontal axis, such as ``z`` or ``separation``; by default the first of those that lies
-        along the signal dim.
-    title : str, optional
-    width, height : int
-        Screen pixels of the frame.
-
-    Returns
-    -------
-    holoviews.Overlay
-
-    Raises
-    ------
-    DimensionError
-        If there are further dims.
-
-    Notes
-    -----
-    *Laziness*: reads the curves drawn.
-
-    Examples
-    --------
-    >>> import numpy as np, xarray as xr
-    >>> da = xr.DataArray(np.ones((2, 9)), dims=("direction", "point"), coords={"direction": ["approach", "retract"]})
-    >>> [curve.label for curve in force(da)]
-    ['approach', 'retract']
-    """
-    not_empty(da)
-    hv = style.backend()
-    by = next((d for d in ("segment", "direction") if d in da.dims), None)
-    others = [str(d) for d in da.dims if d != by]
-    wide = [d for d in others if da.sizes[d] > 1] or others[-1:]
-    if len(wide) != 1:
-        raise DimensionError(f"force() draws one place; besides {by!r} this array has {wide}: choose with isel or sel")
-    da = da.squeeze([d for d in da.dims if d not in (by, wide[0])])
-    if along is None:
-        along = next(
-            (c for c in ("separation", "z", "height") if c in da.coords and wide[0] in da.coords[c].dims), None
-        )
-    elif along not in da.coords:
-        raise DimensionError(f"along={along!r}: no such coordinate; this array has {list(da.coords)}")
-    pieces = [da.isel({by: i}) for i in range(da.sizes[by])] if by else [da]
-    shown = style.quantity(da, style.read(da))
-    drawn = []
-    for piece, colour in zip(pieces, (style.CATEGORIES[0], style.CATEGORIES[3], *style.CATEGORIES[1:]), strict=False):
-        ax = style.axis(piece, wide[0], along=along)
-        label = str(piece[by].values) if by and by in piece.coords else ""
-        drawn.append(
-            curve(ax, style.read(piece) * shown.factor, shown, label=label, name=str(da.name or "value"), color=colour,
-                  frame_width=width, frame_height=height, tools=["hover"])
-        )  # fmt: skip
-    return style.dress(hv.Overlay(drawn), title=title or shown.label, legend_position="right")

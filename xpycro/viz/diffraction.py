@@ -17,12 +17,12 @@ from xpycro import schema
 from xpycro.engine import chunked
 from xpycro.errors import DimensionError
 from xpycro.viz import parts as _parts
-from xpycro.viz import pictures, scripts, static, style
+from xpycro.viz import pictures, planes, scripts, static, style
 from xpycro.viz.linking import callback, cursors, linked
 from xpycro.viz.live import amount, attempt, touched
 from xpycro.viz.navigator import Navigator
 from xpycro.viz.packing import packed
-from xpycro.viz.pictures import COSTLY
+from xpycro.viz.planes import COSTLY
 
 __all__ = ["diffraction", "diffraction_explorer"]
 
@@ -31,7 +31,7 @@ SMALL = 8_000_000  # values of the cube that follows a detector while it is drag
 
 def _planes(da: xr.DataArray) -> tuple[tuple[str, str], tuple[str, str]]:
     """The scan's dims and the detector's, both (slow, fast)."""
-    pictures.not_empty(da)
+    planes.not_empty(da)
     reciprocal = [str(d) for d in da.dims if schema.dimension_type(da, d) == "reciprocal"]
     others = [str(d) for d in da.dims if d not in reciprocal and da.sizes[d] > 1]
     spatial = schema.plane_dims(da.isel(dict.fromkeys(reciprocal, 0))) if len(reciprocal) == 2 else None

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xpycro.viz import curves, pictures, places, static, style
+from xpycro.viz import curves, pictures, places, planes, static, style
 from xpycro.viz import parts as _parts
 from xpycro.viz.linking import callback, cursors, linked
 from xpycro.viz.live import Channel, Reader, channels_of, state_cost
@@ -86,7 +86,7 @@ def explore(
     """
     if event not in ("tap", "hover"):
         raise ValueError(f"event={event!r}: pass 'tap' or 'hover'")
-    pictures.not_empty(da)
+    planes.not_empty(da)
     hv = style.backend()
     da = da if background is None else places.within(da, background)
     roles = _parts.resolve(da, nav, sig)
@@ -348,10 +348,10 @@ def stack(
     """
     if clim not in ("global", "frame"):
         raise ValueError(f"clim={clim!r}: pass 'global' or 'frame'")
-    pictures.not_empty(da)
+    planes.not_empty(da)
     if da.dtype.kind == "c":
-        da = pictures.amplitude_phase(da)[0]
-    over, dims = pictures.stacked_over(da, over)
+        da = planes.amplitude_phase(da)[0]
+    over, dims = planes.stacked_over(da, over)
     hv = style.backend()
     ax = style.axis(da, over)
     x, y = style.plane_axes(da, dims[1], dims[0])

@@ -6,17 +6,18 @@ May import numpy, xarray, the floors below and viz; HoloViews and Bokeh only ins
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from xpycro.viz import curves, pictures, scripts, static, style
+from xpycro.viz import pictures, planes, scripts, static, style
 from xpycro.viz.linking import callback, cursors, linked
 from xpycro.viz.packing import PAGE_PIXELS
 
-__all__ = ["hist", "levels_explorer"]
+__all__ = ["hist", "histogram", "levels_explorer"]
 
 
 def hist(
@@ -62,10 +63,10 @@ def hist(
     3
     """
     if not levels:
-        return curves.histogram(da, bins=bins, title=title, width=width, height=height)
-    pictures.not_empty(da)
-    dims = pictures.plane_of(da)
-    plane = pictures.amplitude_phase(da)[0] if da.dtype.kind == "c" else da
+        return histogram(da, bins=bins, title=title, width=width, height=height)
+    planes.not_empty(da)
+    dims = planes.plane_of(da)
+    plane = planes.amplitude_phase(da)[0] if da.dtype.kind == "c" else da
     plane = plane.transpose(..., *dims).squeeze([d for d in da.dims if d not in dims])
     plane = plane.copy(data=style.read(plane))
     shown = style.quantity(plane, plane.values)
@@ -92,7 +93,7 @@ def _leveled(plane: xr.DataArray, _: Any, *, low: float, high: float) -> Any:
 
 def _marked(plane: xr.DataArray, bins: int, width: int, height: int, _: Any, *, low: float, high: float) -> Any:
     hv = style.backend()
-    drawn = curves.histogram(plane, bins=bins, width=width, height=height)
+    drawn = histogram(plane, bins=bins, width=width, height=height)
     bars = drawn.Histogram.I.opts(backend="bokeh", tools=["hover", "xbox_select"])
     marks = [hv.VLine(v).opts(backend="bokeh", color=style.CURSOR, line_width=2) for v in (low, high)]
     return style.dress(hv.Overlay([bars, *marks]), title="Drag a range with the box tool")
@@ -123,13 +124,13 @@ def levels_explorer(da: xr.DataArray, *, bins: int = 128, budget: int = PAGE_PIX
     from bokeh.models import CustomJS
     from bokeh.models.annotations import Span
 
-    dims = pictures.plane_of(da)
-    da, note = pictures.thin(da.transpose(..., *dims).squeeze([d for d in da.dims if d not in dims]), dims, budget)
+    dims = planes.plane_of(da)
+    da, note = planes.thin(da.transpose(..., *dims).squeeze([d for d in da.dims if d not in dims]), dims, budget)
     values = style.read(da)
     shown = style.quantity(da, values)
     axes = list(style.plane_axes(da, dims[1], dims[0]))
     chart = static.draw_map(values * shown.factor, da, axes, np.zeros((2, 0)), shown.title + note, size, shown)
-    counts = static.figure_of(curves.histogram(da, bins=bins))
+    counts = static.figure_of(histogram(da, bins=bins))
     for mark in counts.select({"type": Span}):
         counts.center = [c for c in counts.center if c is not mark]
     counts.renderers = [r for r in counts.renderers if not isinstance(r, Span)]
@@ -144,3 +145,50 @@ def levels_explorer(da: xr.DataArray, *, bins: int = 128, budget: int = PAGE_PIX
     for event in ("tap", "pan"):
         counts.js_on_event(event, action)
     return column(row(chart.figure, counts))
+
+
+def histogram(
+    da: xr.DataArray, *, bins: int = 128, title: str | None = None, width: int = 380, height: int = 240
+) -> Any:
+    """How often each value occurs; dashed lines mark the 1st and 99th percentile, which pictures are drawn between.
+
+    Parameters
+    ----------
+    da : DataArray
+        Of any dims; complex data by amplitude.
+    bins : int, default 128
+    title : str, optional
+    width, height : int
+        Screen pixels of the frame.
+
+    Returns
+    -------
+    holoviews.Overlay
+
+    Notes
+    -----
+    *Laziness*: reads at most 256 MB, a contiguous piece of what is larger.
+    """
+    planes.not_empty(da)
+    hv = style.backend()
+    if da.nbytes > planes.COSTLY:
+        every = math.ceil((da.nbytes / planes.COSTLY) ** (1 / da.ndim))
+        da = da.isel({d: slice(0, math.ceil(n / every)) for d, n in da.sizes.items()})
+    values = style.read(da)
+    values = np.abs(values) if np.iscomplexobj(values) else values
+    shown = style.quantity(da, values)
+    flat = values[np.isfinite(values)] * shown.factor
+    if flat.size == 0:
+        raise ValueError(f"nothing to count: every value of {da.name or 'this array'} is NaN or infinite")
+    low, high = style.limits(flat)
+    number, edges = np.histogram(flat, bins=bins)
+    bars = hv.Histogram(
+        (edges, number), kdims=hv.Dimension((str(da.name or "value"), shown.label), unit=shown.unit), vdims="Samples"
+    )
+    bars = style.dress(
+        bars, color="#9bb8d3", line_color=None, frame_width=width, frame_height=height, tools=["hover"], padding=0.02
+    )
+    marks = [
+        hv.VLine(v).opts(backend="bokeh", color=style.CURSOR, line_dash="dashed", line_width=1) for v in (low, high)
+    ]
+    return style.dress(hv.Overlay([bars, *marks]), title=title or f"{shown.label}: histogram")

@@ -13,7 +13,7 @@ import xarray as xr
 
 from xpycro import schema
 from xpycro.errors import DimensionError
-from xpycro.viz import curves, pictures, scripts, static, style
+from xpycro.viz import curves, pictures, planes, scripts, static, style
 from xpycro.viz.linking import callback, cursors, linked
 from xpycro.viz.packing import packed
 
@@ -21,18 +21,18 @@ __all__ = ["lines", "lines_explorer"]
 
 
 def _prepared(
-    da: xr.DataArray, sig: str | None, pixels: int = pictures.MAX_PIXELS
+    da: xr.DataArray, sig: str | None, pixels: int = planes.MAX_PIXELS
 ) -> tuple[xr.DataArray, style.Axis, style.Axis]:
     """The array as (row, signal) in memory, both axes ascending where they have an order."""
-    pictures.not_empty(da)
+    planes.not_empty(da)
     signal = schema.resolve_dims(da, sig, ndim=1)[0] if sig is not None else style.signal_dims(da)[-1]
     rest = [str(d) for d in da.dims if d != signal]
     wide = [d for d in rest if da.sizes[d] > 1] or rest[:1]
     if len(wide) != 1:
         raise DimensionError(f"lines() draws one dimension of spectra; besides {signal!r} this array has {wide}")
     da = da.squeeze([d for d in rest if d not in wide]).transpose(wide[0], signal)
-    da = pictures.amplitude_phase(da)[0] if da.dtype.kind == "c" else da
-    da, _ = pictures.thin(da, (wide[0], signal), pixels)
+    da = planes.amplitude_phase(da)[0] if da.dtype.kind == "c" else da
+    da, _ = planes.thin(da, (wide[0], signal), pixels)
     da = da.copy(data=style.read(da))
     for dim in (wide[0], signal):
         ax = style.axis(da, dim)

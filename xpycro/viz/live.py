@@ -15,7 +15,7 @@ import xarray as xr
 
 from xpycro.engine import chunked
 from xpycro.viz import parts as _parts
-from xpycro.viz import pictures, style
+from xpycro.viz import planes, style
 from xpycro.viz.navigator import Navigator
 
 __all__ = [
@@ -172,7 +172,7 @@ def state_cost(da: xr.DataArray, roles: _parts.Parts) -> str:
     """Words that say what one action reads, where it is more than 256 MB of lazy data; else nothing."""
     if not chunked.is_lazy(da):
         return ""
-    dear = {name: size for name, size in cost(da, roles).items() if size > pictures.COSTLY}
+    dear = {name: size for name, size in cost(da, roles).items() if size > planes.COSTLY}
     return "; ".join(f"each {name} reads about {amount(size)}" for name, size in dear.items())
 
 
@@ -200,5 +200,5 @@ def channels_of(da: xr.DataArray) -> list[Channel]:
     """What is shown of an array: itself, or amplitude and phase."""
     if da.dtype.kind != "c":
         return [Channel(da, np.asarray)]
-    amplitude, phase = pictures.amplitude_phase(da.isel(dict.fromkeys(da.dims, slice(0, 0))))
+    amplitude, phase = planes.amplitude_phase(da.isel(dict.fromkeys(da.dims, slice(0, 0))))
     return [Channel(amplitude, np.abs), Channel(phase, np.angle)]

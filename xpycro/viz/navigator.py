@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xpycro.viz import pictures, places, style
+from xpycro.viz import pictures, places, planes, style
 
 __all__ = ["Navigator"]
 
@@ -91,8 +91,8 @@ class Navigator:
     def every(self) -> int:
         """Of a map too large for a screen every n-th pixel is drawn."""
         size = math.prod(self.shape)
-        thin = len(self.dims) == 2 and size > pictures.MAX_PIXELS
-        return math.ceil(math.sqrt(size / pictures.MAX_PIXELS)) if thin else 1
+        thin = len(self.dims) == 2 and size > planes.MAX_PIXELS
+        return math.ceil(math.sqrt(size / planes.MAX_PIXELS)) if thin else 1
 
     def draw(
         self, values: np.ndarray, like: xr.DataArray, shown: style.Quantity, *, size: int, title: str,

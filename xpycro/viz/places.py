@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from xpycro import units
-from xpycro.viz import pictures, style
+from xpycro.viz import pictures, planes, style
 
 __all__ = ["frame", "ground", "navigator", "points", "within"]
 
@@ -38,7 +38,7 @@ def navigator(da: xr.DataArray, nav: Sequence[str]) -> tuple[list[style.Axis], n
 
 def within(da: xr.DataArray, background: xr.DataArray) -> xr.DataArray:
     """Positions that are drawn in the units of a picture, which is larger than what they span."""
-    dims = pictures.plane_of(background)
+    dims = planes.plane_of(background)
     axes = dict(zip(("x", "y"), style.plane_axes(background, dims[1], dims[0]), strict=True))
     named = {c: a.unit for c, a in axes.items() if c in da.coords and a.unit not in (None, "pixel")}
     return da.assign_coords({c: da[c].assign_attrs(display_units=unit) for c, unit in named.items()})
@@ -46,8 +46,8 @@ def within(da: xr.DataArray, background: xr.DataArray) -> xr.DataArray:
 
 def ground(background: xr.DataArray, axes: Sequence[style.Axis], size: int, *, colorbar: bool = False) -> Any:
     """A picture in the units of `axes`, in greys, to lay coloured positions over."""
-    dims = pictures.plane_of(background)
-    da, _ = pictures.thin(background.transpose(..., *dims).squeeze([d for d in background.dims if d not in dims]), dims)
+    dims = planes.plane_of(background)
+    da, _ = planes.thin(background.transpose(..., *dims).squeeze([d for d in background.dims if d not in dims]), dims)
     values = style.read(da)
     shown = style.quantity(da, values)
     own = style.plane_axes(da, dims[1], dims[0])

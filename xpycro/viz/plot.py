@@ -14,11 +14,11 @@ import xarray as xr
 
 from xpycro import schema
 from xpycro.errors import DimensionError, MissingExtra
-from xpycro.viz import curves, pictures, report, style
+from xpycro.viz import curves, planes, report, style
 from xpycro.viz import tree as _tree
 from xpycro.viz.clusters import clusters, dendrogram
 from xpycro.viz.components import components, decomposition
-from xpycro.viz.curves import complex, force, loops, spectrum
+from xpycro.viz.curves import complex, spectrum
 from xpycro.viz.diffraction import diffraction
 from xpycro.viz.explore import explore, selection, stack
 from xpycro.viz.filtering import filtered
@@ -28,6 +28,7 @@ from xpycro.viz.lines import lines
 from xpycro.viz.pictures import image, maps
 from xpycro.viz.positions import positions
 from xpycro.viz.ranks import scree
+from xpycro.viz.sweeps import force, loops
 from xpycro.viz.switching import switching
 
 __all__ = [
@@ -167,8 +168,8 @@ def _dataset(ds: xr.Dataset, variable: str | None) -> Any:
         raise DimensionError(
             f"nothing to draw: this Dataset has the variables {list(ds.data_vars)}, none of them numbers"
         )
-    planes = [n for n in names if pictures.is_plane(ds[n])]
-    if len(planes) == len(names) and len(names) > 1:
+    flat = [n for n in names if planes.is_plane(ds[n])]
+    if len(flat) == len(names) and len(names) > 1:
         return style.remember(
             maps(ds, variables=names, cols=3, size=230), choice=f"maps: all variables {names} are planes"
         )
@@ -179,7 +180,7 @@ def _dataset(ds: xr.Dataset, variable: str | None) -> Any:
             maps(first, variables=names, cols=3, size=230),
             choice=f"maps: {names} are planes, of which the first direction",
         )
-    names = [n for n in names if n not in planes] or names
+    names = [n for n in names if n not in flat] or names
     names.sort(key=lambda n: -ds[n].size)  # what was measured most of is what the file is about
     drawn = _array(ds[names[0]])
     others = f" (others: variable= one of {names[1:]})" if len(names) > 1 else ""
@@ -193,7 +194,7 @@ def _two_ways(da: xr.DataArray) -> bool:
 
 
 def _array(da: xr.DataArray) -> Any:
-    pictures.not_empty(da)
+    planes.not_empty(da)
     name = repr(str(da.name or "this array"))
     dims = [str(d) for d in da.dims]
     wide = [d for d in dims if da.sizes[d] > 1]

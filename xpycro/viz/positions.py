@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from xpycro.errors import DimensionError
-from xpycro.viz import curves, pictures, places, scripts, static, style
+from xpycro.viz import curves, pictures, places, planes, scripts, static, style
 from xpycro.viz import parts as _parts
 from xpycro.viz.explore import explore
 
@@ -71,7 +71,7 @@ def positions(
     """
     held = [da] if isinstance(da, xr.DataArray) else list(da)
     for one in held:
-        pictures.not_empty(one)
+        planes.not_empty(one)
         if "position" not in one.dims or not {"x", "y"} <= set(one.coords):
             raise DimensionError(
                 f"positions() needs the dim 'position' with coords x and y; this array has the dims {list(one.dims)} "

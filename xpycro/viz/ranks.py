@@ -15,7 +15,7 @@ import xarray as xr
 from xpycro import schema
 from xpycro.errors import DimensionError
 from xpycro.processing import decompose
-from xpycro.viz import curves, pictures, scripts, static, style
+from xpycro.viz import curves, pictures, planes, scripts, static, style
 from xpycro.viz import parts as _parts
 from xpycro.viz.linking import callback, cursors, linked
 from xpycro.viz.live import attempt
@@ -194,7 +194,7 @@ class Ranks:
         self.axes, self.places, self.names = self.over.axes, self.over.places, self.over.names
         self.scores = self.maps.values.reshape(self.maps.shape[0], -1)
         self.map_scale = style.quantity(self.maps, self.maps.values[:1], label="Map")
-        self.parts = [self.data] if self.data.dtype.kind != "c" else pictures.amplitude_phase(self.data)[:1]
+        self.parts = [self.data] if self.data.dtype.kind != "c" else planes.amplitude_phase(self.data)[:1]
         self.real = np.abs if self.data.dtype.kind == "c" else np.real
 
     @functools.cached_property

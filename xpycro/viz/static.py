@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xpycro.viz import curves, pictures, scripts, style
+from xpycro.viz import curves, pictures, planes, scripts, style
 from xpycro.viz import parts as _parts
 from xpycro.viz.packing import packed, single
 from xpycro.viz.places import ground, navigator, points, within
@@ -127,7 +127,7 @@ def caption(text: str) -> Any:
 
 
 def _channels(da: xr.DataArray) -> list[xr.DataArray]:
-    return pictures.amplitude_phase(da) if da.dtype.kind == "c" else [da]
+    return planes.amplitude_phase(da) if da.dtype.kind == "c" else [da]
 
 
 def _start(da: xr.DataArray, axis: int, *, reduce: Any = np.nanmax) -> int:
@@ -183,7 +183,7 @@ def explorer(
     from bokeh.layouts import column, row
     from bokeh.models import ColumnDataSource, CustomJS
 
-    pictures.not_empty(da)
+    planes.not_empty(da)
     da = da if background is None else within(da, background)
     roles = _parts.resolve(da, nav, sig)
     small = _parts.cube(da, roles, budget=budget)
@@ -291,7 +291,7 @@ def slider(da: xr.DataArray, over: str, *, budget: int = BUDGET, size: int = 330
     from bokeh.models import CustomJS
     from bokeh.models.widgets import Slider, Toggle
 
-    over, dims = pictures.stacked_over(da, over)
+    over, dims = planes.stacked_over(da, over)
     small = _parts.cube(da, _parts.Parts(dims, over, ()), budget=budget)
     axes, places, _ = navigator(small.data, dims)
     ax = style.axis(small.data, over)

@@ -93,7 +93,9 @@ def value_text(value: float, error: float | None, unit: str | None, some: bool) 
     """A value with its error; without one where `some` others have theirs, it lies at its bound."""
     if not np.isfinite(value):
         return "–"
-    text = f"{value:.4g}" if error is None or not np.isfinite(error) else f"{value:.4g} ± {error:.2g}"
+    text = f"{value:.4g}"
+    if error is not None and np.isfinite(error):
+        text += f" ± {error:.0f}" if 100 <= error < 1e6 else f" ± {error:.2g}"  # 120, not 1.2e+02
     bound = " (at its bound)" if some and error is not None and not np.isfinite(error) else ""
     return f"{text} {unit or ''}".rstrip() + bound
 

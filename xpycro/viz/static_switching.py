@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xpycro.viz import pictures, scripts, static, style
+from xpycro.viz import planes, scripts, static, style
 from xpycro.viz.packing import packed
 from xpycro.viz.static_fit import data_and_fit, same_pixels
 from xpycro.viz.switching import OSCILLATOR, called, levels_of, oscillator
@@ -62,21 +62,21 @@ def switching_explorer(
     places, measured, fitted = levels.over.places[:, index], levels.loops[index], levels.fitted[index]
     i, k = int(np.argmin(np.abs(index - levels.start))), 0
 
-    planes, titles = [], []
+    drawn_maps, titles = [], []
     for name in levels.names:
         values = np.asarray(levels.maps[name].values, dtype=float)
         shown = style.quantity(levels.maps[name], values, label=called(name))
-        planes.append(values * shown.factor)
+        drawn_maps.append(values * shown.factor)
         titles.append(shown.title)
     first = levels.names.index("switching_bias_positive")
     da = levels.maps[levels.names[first]]
-    chart = static.draw_map(planes[first], da, levels.over.axes, levels.over.places, titles[first], size)
+    chart = static.draw_map(drawn_maps[first], da, levels.over.axes, levels.over.places, titles[first], size)
     cursor = ColumnDataSource({"x": [places[0, i]], "y": [places[1, i]], "i": [i], "k": [k]})
     static.rings([chart.figure], cursor)
     loop, dots, line, mark = _loop_figure(
         levels.bias, levels.shown, measured[i], fitted[i], k, levels.over.where(int(index[i]))
     )
-    amplitude_like, phase_like = pictures.amplitude_phase(levels.data.isel({d: slice(0, 1) for d in levels.data.dims}))
+    amplitude_like, phase_like = planes.amplitude_phase(levels.data.isel({d: slice(0, 1) for d in levels.data.dims}))
     axis = style.axis(levels.data, "frequency")
     shown = style.quantity(amplitude_like, np.abs(spectra))
     frequency = levels.data["frequency"].values.astype(float)
@@ -123,7 +123,7 @@ def switching_explorer(
                 **common, "parameters": levels.names, "titles": titles, "figure": chart.figure, "picture": chart.source,
                 "field": chart.field, "order": None if chart.order is None else chart.order.tolist(),
                 "mapper": chart.mapper, "sequential": style.palette("viridis"), "diverging": style.palette("CET_D1A"),
-                "planes": ColumnDataSource({"values": np.stack(planes).astype(np.float32).reshape(-1)}),
+                "planes": ColumnDataSource({"values": np.stack(drawn_maps).astype(np.float32).reshape(-1)}),
             },
             code=scripts.SWITCH_MAP,
         ),

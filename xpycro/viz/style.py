@@ -226,6 +226,8 @@ def colours(
     counts = str(da.attrs.get("units")) == "counts"
     kind = "signed" if signed else "height" if height else "counts" if counts else "sequential"
     chosen = palette(_MAPS[kind] if kind != "sequential" else "viridis") if cmap is None else cmap
+    if kind == "counts" and cmap is None:
+        chosen = chosen[:236]  # its last colours are the white of the page, which would be taken for a hole
     return Colours(kind, palette(chosen) if isinstance(chosen, str) else list(chosen), (low, high))
 
 

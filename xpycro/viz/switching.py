@@ -14,7 +14,7 @@ import xarray as xr
 
 from xpycro.engine import results as _results
 from xpycro.errors import DimensionError
-from xpycro.viz import curves, pictures, static_fit, style
+from xpycro.viz import curves, pictures, planes, static_fit, style
 from xpycro.viz import parts as _parts
 from xpycro.viz.linking import callback, cursors, linked
 from xpycro.viz.live import attempt
@@ -158,7 +158,7 @@ def levels_of(result: xr.Dataset, loops: xr.Dataset, sho: xr.Dataset, data: xr.D
         raise DimensionError(f"data= are the spectra, over 'frequency'; this has {list(map(str, data.dims))}")
     dim = str(result.attrs["loop_dim"])
     r2 = result["r2"]
-    nav = pictures.plane_of(r2)
+    nav = planes.plane_of(r2)
     view, _ = _parts.first(result, [str(d) for d in r2.dims if d not in nav])
     view = _parts.ascending(view.transpose(*nav, ...), nav)
     names = [*static_fit.fit_parameters(result), "r2"]
@@ -250,7 +250,7 @@ def _spectrum(levels: Levels, part: int, _: Any, *, pixel: int, step: int) -> An
     raw, problem = attempt(lambda: style.read(levels.data.isel(at)), [frequency.size])
     parameters = np.array([style.read(levels.sho[n].isel(at)) for n in OSCILLATOR], dtype=float)
     values, model = ((np.abs if part == 0 else np.angle)(z) for z in (raw, oscillator(frequency, parameters)))
-    like = pictures.amplitude_phase(levels.data.isel({d: slice(0, 1) for d in levels.data.dims}))[part]
+    like = planes.amplitude_phase(levels.data.isel({d: slice(0, 1) for d in levels.data.dims}))[part]
     shown = style.quantity(like, values)
     ax = style.axis(levels.data, "frequency")
     kdim, vdim = hv.Dimension((ax.dim, ax.label), unit=ax.unit), hv.Dimension(("value", shown.label), unit=shown.unit)

@@ -17,7 +17,7 @@ import xarray as xr
 
 from xpycro import provenance, schema
 from xpycro.errors import DimensionError, MissingSource
-from xpycro.viz import pictures, static, style
+from xpycro.viz import planes, static, style
 from xpycro.viz.curves import MAX_CURVES
 from xpycro.viz.positions import positions
 
@@ -121,10 +121,10 @@ def _ground(nodes: dict[str, xr.Dataset], da: xr.DataArray) -> tuple[xr.DataArra
     """The image that covers most of the positions, the smallest such, and the node it is from."""
     best: tuple[tuple[int, float], xr.DataArray, xr.Dataset] | None = None
     for ds in nodes.values():
-        planes = [v for v in ds.data_vars.values() if pictures.is_plane(v) and {"x", "y"} <= set(v.dims)]
-        if not planes or not {"x", "y"} <= set(ds.coords):
+        flat = [v for v in ds.data_vars.values() if planes.is_plane(v) and {"x", "y"} <= set(v.dims)]
+        if not flat or not {"x", "y"} <= set(ds.coords):
             continue
-        image = next((v for v in planes if style.is_height(v)), planes[0])
+        image = next((v for v in flat if style.is_height(v)), flat[0])
         inside = int(_inside(_in_frame(da, ds), ds).sum())
         rank = (-inside, float(np.ptp(ds["x"].values) * np.ptp(ds["y"].values)))
         if inside and (best is None or rank < best[0]):
