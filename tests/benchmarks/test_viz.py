@@ -82,6 +82,7 @@ def measure(path: str) -> dict[str, Any]:
     hv.renderer("bokeh").get_plot(layout)
     first = time.perf_counter() - started
     state, rng = layout._pycro_state, np.random.default_rng(1)
+    state.event(whole=True)  # a map of more than 256 MB waits for that
     found: dict[str, Any] = {"file_gb": da.nbytes / 2**30, "chunks": chunks, "built_bytes": built, "first_s": first}
     block = da.dtype.itemsize * math.prod(chunks.values())  # chunks at the edges are stored whole
     number = {d: -(-da.sizes[d] // n) for d, n in chunks.items()}

@@ -28,6 +28,10 @@ const find = (name) => {
 """
 
 
+class NoFigure(AssertionError):
+    """The page has no figure of that name, or not yet."""
+
+
 class Page:
     """A browser page with Bokeh figures, found by their name."""
 
@@ -56,14 +60,24 @@ class Page:
             + "return views().some(v => v.frame?.bbox.width > 1) }",
             timeout=60_000,
         )
-        self.settle()
+        places, before = "return JSON.stringify(views().map(v => v.frame && v.el.getBoundingClientRect()))", ""
+        while before != (now := self.evaluate(places)):  # the layout has come to rest
+            before = now
+            self.page.wait_for_timeout(80)
 
     def settle(self) -> None:
         """Wait until what was sent to the page has been drawn there."""
         self.page.evaluate("() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
 
     def evaluate(self, expression: str, argument: Any = None) -> Any:
-        return self.page.evaluate("(argument) => {" + _VIEW + expression + "}", argument)
+        from playwright.sync_api import Error
+
+        try:
+            return self.page.evaluate("(argument) => {" + _VIEW + expression + "}", argument)
+        except Error as error:
+            if "no figure" in str(error):
+                raise NoFigure(str(error)) from None
+            raise
 
     def place(self, name: str, x: float, y: float) -> tuple[float, float]:
         """Where a place of a figure, in its own coordinates, lies on the screen."""
@@ -77,9 +91,8 @@ class Page:
         )
 
     def tap(self, name: str, x: float, y: float) -> None:
-        at = self.place(name, x, y)
         self.page.wait_for_timeout(max(0.0, 350 - 1e3 * (time.monotonic() - self.tapped)))  # two would be a double tap
-        self.page.mouse.click(*at)
+        self.page.mouse.click(*self.place(name, x, y))
         self.tapped = time.monotonic()
         self.settle()
 

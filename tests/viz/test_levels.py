@@ -25,6 +25,19 @@ def test_levels_in_a_file(report_page):
     assert low == pytest.approx(ends[0] + 5, abs=1) and high == ends[1]
 
 
+@pytest.mark.browser
+def test_served_levels(served):
+    page = served(lambda: plot.hist(plane(), levels=True))
+    ends = "const m = find('Current (pA)').model.renderers[0].glyph.color_mapper; return [m.low, m.high]"
+    before = page.evaluate(ends)
+    page.take("Drag a range", "BoxSelectTool")
+    page.drag("Drag a range", (45.0, 1), (60.0, 1))
+    until(lambda: np.round(page.evaluate(ends)), np.array([45.0, 60.0]))
+    assert before != page.evaluate(ends)
+    marks = "return find('Drag a range').model.renderers.filter(r => r.type == 'Span').map(r => Math.round(r.location))"
+    until(lambda: np.array(page.evaluate(marks)), np.array([45, 60]))
+
+
 def test_levels_follow_the_state():
     layout = plot.hist(plane(), levels=True)
     picture, counts = list(layout)

@@ -78,8 +78,8 @@ MOVES: dict[str, tuple[Callable[[], Any], list[dict[str, Any]]]] = {
     "uneven": (lambda: plot.explore(whole(uneven())), [{"pixel": 9}, {"low": 15, "high": 15}]),
     "complex": (lambda: plot.explore(samples.response()), [{"pixel": 14}, {"low": 30, "high": 30}]),
     "positions": (lambda: plot.positions(SCATTERED, gallery.topography()), [{"pixel": 3}, {"low": 90, "high": 90}]),
-    "fit": (lambda: plot.fit(*samples.line_fit()), [{"pixel": 14}]),
-    "ranks": (lambda: plot.decomposition(*samples.decomposition()), [{"number": 1}, {"pixel": 14}]),
+    "fit": (lambda: plot.fit(*samples.line_fit()), [{"pixel": 14}, {"sample": 7}]),
+    "ranks": (lambda: plot.decomposition(*samples.decomposition()), [{"number": 1}, {"pixel": 14}, {"sample": 7}]),
     "diffraction": (
         lambda: plot.diffraction(samples.patterns(), log=False),
         [{"pixel": 3}, {"x": 0.3, "y": -0.2}, {"outer": 0.5}],

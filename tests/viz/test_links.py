@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from tests.viz import samples
 from tests.viz.test_diffraction import summed
 from tests.viz.test_switching import chain, expected
 from xpycro.engine import results
-from xpycro.viz import diffraction, explore, fits, levels, lines, plot, ranks, switching
+from xpycro.viz import diffraction, explore, fits, levels, lines, pictures, plot, ranks, switching
 
 
 def point(drawn: Any, panel: int, stream: str, *at: Any) -> None:
@@ -111,6 +112,59 @@ def tapped_score() -> None:
     same(curve(drawn, 3, number="II"), result.maps[0, 1, 5] * result.components[0] * 1e12)
 
 
+def tapped_component() -> None:
+    """The map shows what the components up to the tapped one make of that bias, until the scree is tapped."""
+    result, data = samples.decomposition()
+    drawn = plot.decomposition(result, data)
+    point(drawn, 0, "Tap", 2.2, 1)
+    point(drawn, 2, "Tap", 0.5, 0)
+    same(picture(drawn, 1), sum(result.maps[i] * result.components[i, 15] for i in (0, 1)) * 1e12)
+    point(drawn, 0, "Tap", 2.2, 1)
+    same(picture(drawn, 1), result.maps[1] * 1e12)
+
+
+def dragged_reconstruction() -> None:
+    result, data = samples.decomposition()
+    drawn = plot.decomposition(result, data)
+    point(drawn, 0, "Tap", 8, 1)
+    point(drawn, 3, "Drag", -0.3, 0, 0.5, 0, False)
+    same(picture(drawn, 1), sum(result.maps[i] * result.components[i, 7] for i in range(8)) * 1e12)
+
+
+def tapped_data() -> None:
+    """The last map shows the data at the tapped bias, until a double tap."""
+    fit, data = samples.line_fit()
+    drawn = plot.fit(fit, data)
+    point(drawn, 3, "Tap", 0.5, 0)
+    same(picture(drawn, 2), data.isel(bias=15) * 1e12)
+
+
+def dragged_data() -> None:
+    fit, data = samples.line_fit()
+    drawn = plot.fit(fit, data)
+    point(drawn, 3, "Drag", -0.3, 0, 0.5, 0, False)
+    same(picture(drawn, 2), data.isel(bias=7) * 1e12)
+
+
+def twice_tapped_data() -> None:
+    fit, data = samples.line_fit()
+    drawn = plot.fit(fit, data)
+    drawn._pycro_state.event(sample=7)
+    point(drawn, 3, "DoubleTap", 0, 0)
+    same(picture(drawn, 2), fit.r2)
+
+
+def twice_tapped_spectrum() -> None:
+    """A map that is dear to read is a sample of the pixels until the user wants the whole."""
+    da = CURRENT.fillna(0).chunk({"y": 2, "x": 3, "bias": 7})
+    with mock.patch.object(pictures, "COSTLY", 1500), pytest.warns(UserWarning, match="each plane reads"):
+        drawn = plot.explore(da)
+        drawn._pycro_state.event(low=15, high=15)
+        same(picture(drawn, 0), da[::4, ::6, 15] * 1e12)
+        point(drawn, 1, "DoubleTap", 0, 0)
+        same(picture(drawn, 0), da[:, :, 15] * 1e12)
+
+
 def tapped_position() -> None:
     da = samples.patterns()
     drawn = plot.diffraction(da, log=False)
@@ -175,6 +229,12 @@ LINKS = [
     Link(tapped_parameter, fits, 1, "Tap"),
     Link(tapped_scree, ranks, 0, "Tap"),
     Link(tapped_score, ranks, 1, "Tap"),
+    Link(tapped_component, ranks, 2, "Tap"),
+    Link(dragged_reconstruction, ranks, 3, "Drag"),
+    Link(tapped_data, fits, 3, "Tap"),
+    Link(dragged_data, fits, 3, "Drag"),
+    Link(twice_tapped_data, fits, 3, "DoubleTap"),
+    Link(twice_tapped_spectrum, explore, 1, "DoubleTap"),
     Link(tapped_position, diffraction, 0, "Tap"),
     Link(dragged_detector, diffraction, 1, "Drag"),
     Link(tapped_line, lines, 0, "Tap"),

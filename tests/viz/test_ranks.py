@@ -27,6 +27,10 @@ def test_live_and_in_a_file(served, report_page):
     until(lambda: page.image("Map"), result.maps[2].values * 1e12)
     page.tap("Map", 10, 4)
     until(lambda: page.lines("Data (grey)")[1], made(3, 2, 5))
+    page.tap("Component 3", 0.5, 0)  # from the signal back to the map
+    until(lambda: page.image("First 3 at"), np.vectorize(lambda y, x: made(3, y, x)[15])(*np.indices((6, 9))))
+    page.tap("Scree", 2, 1)
+    until(lambda: page.image("Map 2"), result.maps[1].values * 1e12)
     page = report_page(plot.decomposition(result, data))
     page.tap("map 0", 10, 4)
     np.testing.assert_allclose(page.lines("spectrum 0")[0], data[2, 5].values * 1e12, rtol=1e-5)

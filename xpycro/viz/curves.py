@@ -37,6 +37,13 @@ def curve(
     return style.dress(element, **{"frame_width": 420, "frame_height": 260, "padding": 0.03, **sized, **options})
 
 
+def cursor(ax: style.Axis, sample: int) -> Any:
+    """A dashed line at a sample; nowhere where that is negative."""
+    place = float(ax.values[sample]) if sample >= 0 else math.nan
+    look: dict[str, Any] = {"color": style.CURSOR, "line_dash": "dashed", "line_width": 1.5}
+    return style.backend().VLine(place).opts(backend="bokeh", **look)
+
+
 def loading(ax: style.Axis, values: np.ndarray, **options: Any) -> list[Any]:
     """A component over its axis: one curve, of complex numbers the real part and the imaginary one."""
     shown, colours = style.Quantity("Loading", None, 1.0), style.CATEGORIES[:4:3]

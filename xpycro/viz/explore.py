@@ -17,7 +17,7 @@ import xarray as xr
 from xpycro.viz import curves, pictures, places, planes, static, style
 from xpycro.viz import parts as _parts
 from xpycro.viz.linking import callback, cursors, linked
-from xpycro.viz.live import Channel, Reader, channels_of, state_cost
+from xpycro.viz.live import Channel, Reader, amount, channels_of, state_cost
 
 __all__ = ["explore", "selection", "stack"]
 
@@ -46,7 +46,9 @@ def explore(
     """A map and a spectrum linked both ways: tap or drag on the map for the spectrum there, and the reverse.
 
     The box and lasso tools of the map draw regions, whose mean spectra appear in their colours (`selection` reads
-    them, a double tap removes them); the box tool of the spectrum drags a band, whose mean the map shows.
+    them, a double tap removes them); the box tool of the spectrum drags a band, whose mean the map shows. A map that
+    would read more than 256 MB of a file shows some of its pixels at first, and says what all would cost; a double tap
+    on the spectrum reads them, there and from then on.
 
     Parameters
     ----------
@@ -93,7 +95,7 @@ def explore(
     reader = Reader(da, roles)
     ground = None if background is None else places.ground(background, reader.over.axes, size)
     start = reader.over.middle
-    state = cursors(pixel=start, low=PEAK, high=PEAK, regions=())
+    state = cursors(pixel=start, low=PEAK, high=PEAK, regions=(), whole=False)
     kdims = [hv.Dimension((a.dim, a.label), unit=a.unit, values=list(map(float, a.values))) for a in reader.rest]
     channels = channels_of(da)
     panels, lines = [], []
@@ -114,7 +116,12 @@ def explore(
             callback(_spectrum, reader, channel),
             kdims,
             state,
-            {"Tap": _to_sample(state, reader), "Drag": _to_sample(state, reader), "BoundsX": _to_band(state, reader)},
+            {
+                "Tap": _to_sample(state, reader),
+                "Drag": _to_sample(state, reader),
+                "BoundsX": _to_band(state, reader),
+                "DoubleTap": _to_whole(state),
+            },
         )
         panels += [chart, line] if len(channels) == 1 else [chart]
         lines.append(line)
@@ -173,6 +180,10 @@ def _to_region(state: Any) -> Callable[[Any], None]:
     return move
 
 
+def _to_whole(state: Any) -> Callable[[float, float], None]:
+    return lambda x, y: state.event(whole=True)
+
+
 def _clear(state: Any) -> Callable[[float, float], None]:
     return lambda x, y: state.event(regions=())
 
@@ -183,23 +194,27 @@ def _indices(reader: Reader, rest: Sequence[float]) -> list[int]:
 
 def _map(
     reader: Reader, channel: Channel, ground: Any, size: int, rest: Sequence[float], *, pixel: int, low: int, high: int,
-    regions: Any,
+    regions: Any, whole: bool,
 ) -> Any:  # fmt: skip
     hv = style.backend()
     index = _indices(reader, rest)
     low, high = (reader.first(index) if k == PEAK else k for k in (low, high))
-    raw = reader.plane(low, high, index)
+    steps, dear = reader.steps(low, high, index, whole)
+    raw = reader.plane(low, high, index, steps)
     values, shown = channel.apply(raw)
     title = f"{shown.title} at {reader.signal.text(low)}"
     if high > low:
         first, last = reader.signal.values[low], reader.signal.values[high]
         span = f"{first:.4g} to {last:.4g} {reader.signal.unit or ''}".replace("-", "−").rstrip()
         title = f"{shown.title}, mean of {reader.signal.label} {span}"
-    note = f", every {reader.over.every}th pixel" if reader.over.every > 1 else ""
-    title = reader.problem or title + note
+    if max(steps) > 1:
+        title += f"\none of {' × '.join(map(str, steps))} pixels"
+    if dear:
+        title += f"; double tap the spectrum to read all, {amount(dear)} a map"
+    title = reader.problem or title
     drawn = reader.element(
-        ("map", id(channel), low, high, *index),
-        lambda: reader.over.draw(values, channel.like, shown, size=size, title=title).opts(
+        ("map", id(channel), low, high, *steps, *index),
+        lambda: reader.over.draw(values, channel.like, shown, size=size, title=title, steps=steps).opts(
             backend="bokeh", tools=["hover", "box_select", "lasso_select"]
         ),
     )
@@ -222,7 +237,15 @@ def _outline(outline: np.ndarray, kdims: Sequence[Any], number: int) -> Any:
 
 
 def _spectrum(
-    reader: Reader, channel: Channel, rest: Sequence[float], *, pixel: int, low: int, high: int, regions: Any
+    reader: Reader,
+    channel: Channel,
+    rest: Sequence[float],
+    *,
+    pixel: int,
+    low: int,
+    high: int,
+    regions: Any,
+    whole: bool,
 ) -> Any:
     hv = style.backend()
     index = _indices(reader, rest)
@@ -241,10 +264,10 @@ def _spectrum(
     for i in range(REGIONS):
         if i < len(regions):
             outline = regions[i]
-            key, mean = outline.tobytes(), functools.partial(_mean, reader, channel, outline, index)
+            key, mean = outline.tobytes(), functools.partial(_mean, reader, channel, outline, index, whole)
         else:
             key, mean = b"", functools.partial(np.full, values.shape, np.nan)
-        drawn.append(line(("region", i, key), mean, REGION_COLOURS[i]))
+        drawn.append(line(("region", i, key, whole), mean, REGION_COLOURS[i]))
     first, last = float(reader.signal.values[low]), float(reader.signal.values[high])
     look: dict[str, Any] = {"backend": "bokeh", "color": style.CURSOR}
     band = reader.element(("band", id(channel), low, high), lambda: hv.VSpan(first, last).opts(alpha=0.12, **look))
@@ -259,8 +282,8 @@ def _spectrum(
     )
 
 
-def _mean(reader: Reader, channel: Channel, outline: np.ndarray, index: Sequence[int]) -> np.ndarray:
-    return channel.apply(reader.region(outline, index))[0]
+def _mean(reader: Reader, channel: Channel, outline: np.ndarray, index: Sequence[int], whole: bool) -> np.ndarray:
+    return channel.apply(reader.region(outline, index, whole))[0]
 
 
 def _panel_curve(reader: Reader, values: np.ndarray, shown: style.Quantity, color: str, title: str) -> Any:

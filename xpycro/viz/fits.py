@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import html
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,15 +18,18 @@ from xpycro import provenance, schema
 from xpycro.viz import curves, pictures, static_fit, style
 from xpycro.viz import parts as _parts
 from xpycro.viz.linking import callback, cursors, linked
-from xpycro.viz.live import Channel, attempt, channels_of
+from xpycro.viz.live import Channel, attempt, channels_of, coarse
 from xpycro.viz.navigator import Navigator
-from xpycro.viz.ranks import needs
+from xpycro.viz.ranks import NONE, needs
 
 __all__ = ["comparison", "fit"]
 
 
 def fit(result: xr.Dataset, data: xr.DataArray | None = None, *, size: int = 200, cols: int = 3) -> Any:
-    """Parameter maps and r²; tap a pixel for its data, its fitted curve, and its values with errors.
+    """Parameter maps and r²; tap a pixel for its data, its fitted curve, and its values with errors, and the reverse.
+
+    A tap on the data puts a cursor there: the last map shows the data at that place of the signal instead of r², until
+    a double tap removes it. Where that reads more than 256 MB, it shows some of the pixels.
 
     Parameters
     ----------
@@ -83,18 +87,35 @@ def fit(result: xr.Dataset, data: xr.DataArray | None = None, *, size: int = 200
     measured = static_fit.around(result, measured.isel(dict.fromkeys(rest, 0)).transpose(*nav, *signal))
     names = [*static_fit.fit_parameters(result), "r2"]
     over = Navigator.of(view["r2"], nav)
-    state = cursors(pixel=over.middle)
+    state = cursors(pixel=over.middle, sample=NONE)
 
     def to_pixel(x: float, y: float, *_: Any) -> None:
         state.event(pixel=over.nearest(x, y))
 
+    ax = style.axis(measured, signal[0])
+
+    def to_sample(x: float, y: float, *_: Any) -> None:
+        state.event(sample=ax.nearest(x))
+
+    channels = channels_of(measured)
+    slices = functools.partial(_slice, measured, ax, channels[0], over, size)
     maps = [
-        linked(callback(_parameter_map, view, name, over, size), [], state, {"Tap": to_pixel, "Drag": to_pixel})
+        linked(
+            callback(
+                _parameter_map,
+                functools.cache(functools.partial(_drawn, view, name, over, size)),
+                over,
+                functools.lru_cache(8)(slices) if name == "r2" else None,
+            ),
+            [],
+            state,
+            {"Tap": to_pixel, "Drag": to_pixel},
+        )
         for name in names
     ]
-    channels = channels_of(measured)
+    along = {"Tap": to_sample, "Drag": to_sample, "DoubleTap": lambda x, y: state.event(sample=NONE)}
     panels = [
-        linked(callback(_fitted, view, measured, signal[0], channel, over, names), [], state, {})
+        linked(callback(_fitted, view, measured, signal[0], channel, over, names), [], state, along)
         for channel in channels
     ]
     gaps = [hv.Empty() for _ in range(-len(maps) % cols)]  # what is tall starts a row of its own
@@ -157,22 +178,42 @@ def comparison(result: xr.Dataset, *, size: int = 200) -> Any:
     return style.remember(layout, choice=f"comparison: the likeliest of {names}, and the weight of each")
 
 
-def _parameter_map(view: xr.Dataset, name: str, over: Navigator, size: int, _: Any, pixel: int) -> Any:
-    hv = style.backend()
+def _drawn(view: xr.Dataset, name: str, over: Navigator, size: int) -> tuple[Any, str]:
+    """The map of a parameter, and its title."""
     da = view[name].transpose(*over.dims)
     values = style.read(da)
     shown = style.quantity(da, values, label="r²" if name == "r2" else None)
-    drawn = over.draw(values * shown.factor, da, shown, size=size, title=shown.title)
-    return style.dress(
-        hv.Overlay([drawn, over.ring(pixel, drawn.kdims)]),
-        title=shown.title,
-        hooks=[style.roomy],
-    )
+    return over.draw(values * shown.factor, da, shown, size=size, title=shown.title), shown.title
+
+
+def _slice(
+    measured: xr.DataArray, ax: style.Axis, channel: Channel, over: Navigator, size: int, sample: int
+) -> tuple[Any, str]:
+    """The map of the data at one sample of the signal, and its title."""
+    steps = coarse(measured, over.dims, {ax.dim: sample})
+    steps = tuple(max(n, over.every) for n in steps)
+    thin = {d: slice(None, None, n) for d, n in zip(over.dims, steps, strict=True)}
+    plane = measured.isel({ax.dim: sample, **thin})
+    raw, problem = attempt(lambda: style.read(plane), plane.shape)
+    values, shown = channel.apply(raw)
+    title = f"{shown.title} at {ax.text(sample)}"
+    title += f", one of {' × '.join(map(str, steps))} pixels" if max(steps) > 1 else ""
+    return over.draw(values, channel.like, shown, size=size, title=title, steps=steps), problem or title
+
+
+def _parameter_map(
+    draw: Callable[[], tuple[Any, str]], over: Navigator, cut: Callable[[int], tuple[Any, str]] | None, _: Any, *,
+    pixel: int, sample: int,
+) -> Any:  # fmt: skip
+    hv = style.backend()
+    drawn, title = draw() if sample == NONE or cut is None else cut(sample)
+    layers = [drawn, over.ring(pixel, drawn.kdims)]
+    return style.dress(hv.Overlay(layers), title=title, hooks=[style.roomy])
 
 
 def _fitted(
     view: xr.Dataset, measured: xr.DataArray, signal: str, channel: Channel, over: Navigator, names: list[str], _: Any,
-    pixel: int,
+    pixel: int, sample: int,
 ) -> Any:  # fmt: skip
     at, count = over.at(pixel), measured.sizes[signal]
     one = view.isel({d: slice(i, i + 1) for d, i in at.items()})
@@ -180,9 +221,11 @@ def _fitted(
     model = style.read(static_fit.fit_curve(one, measured).transpose(*over.dims, signal)).reshape(-1)
     values, shown = channel.apply(raw)
     curve, _ = channel.apply(model)
-    drawn = _data_and_curve(style.axis(measured, signal), values, curve, shown)
+    ax = style.axis(measured, signal)
+    drawn = _data_and_curve(ax, values, curve, shown) * curves.cursor(ax, sample)
     words = problem or html.unescape(_describe(one, names))
-    return style.dress(drawn, title=f"{shown.label} at {over.where(pixel)}\n{words}")
+    title = f"{shown.label} at {over.where(pixel)}\n{words}"
+    return style.dress(drawn, title=title, **_CURVES)
 
 
 def _data_and_curve(ax: style.Axis, values: np.ndarray, curve: np.ndarray, shown: style.Quantity) -> Any:
@@ -192,7 +235,10 @@ def _data_and_curve(ax: style.Axis, values: np.ndarray, curve: np.ndarray, shown
         backend="bokeh", color="#7f7f7f", size=5 if values.size < 300 else 3, alpha=0.7
     )
     line = curves.curve(ax, curve, shown, label="fit", color=style.CATEGORIES[3], framewise=True)
-    return style.dress(hv.Overlay([dots, line]), show_legend=False, frame_width=300, frame_height=230, padding=0.05)
+    return style.dress(hv.Overlay([dots, line]), **_CURVES)
+
+
+_CURVES: dict[str, Any] = {"show_legend": False, "frame_width": 300, "frame_height": 230, "padding": 0.05}
 
 
 def _describe(one: xr.Dataset, names: list[str]) -> str:

@@ -172,6 +172,8 @@ class _View:
             if new is not old:
                 _put(layer, new)
                 layer.handles["previous_id"] = None  # what HoloViews drew last is no longer what is shown
+        if type(after[0]).__name__ == "Image" and before[0].bounds != after[0].bounds:
+            _frame(plot.state, before[0].bounds.lbrt(), after[0].bounds.lbrt())
         options = _options(overlay)
         plot.state.title.text = options.get("title", "")
         if type(after[0]).__name__ in ("Curve", "Scatter") and not options.get("logy"):
@@ -227,6 +229,14 @@ def _recolour(mapper: Any, element: Any) -> None:
     palette = _options(element, "style")["cmap"]
     if list(mapper.palette) != list(palette):
         mapper.palette = palette
+
+
+def _frame(figure: Any, before: Sequence[float], after: Sequence[float]) -> None:
+    """Ranges of another picture, where they were those of the picture before."""
+    for number, span in enumerate((figure.x_range, figure.y_range)):
+        if np.allclose([span.start, span.end], before[number::2]):
+            low, high = after[number::2]
+            span.update(start=low, end=high, reset_start=low, reset_end=high)
 
 
 def _fit(figure: Any, before: Sequence[Any], after: Sequence[Any], options: Mapping[str, Any]) -> None:

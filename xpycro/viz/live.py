@@ -19,7 +19,7 @@ from xpycro.viz import planes, style
 from xpycro.viz.navigator import Navigator
 
 __all__ = [
-    "Channel", "Reader", "amount", "attempt", "channels_of", "cost", "state_cost", "touched",
+    "Channel", "Reader", "amount", "attempt", "channels_of", "coarse", "cost", "state_cost", "touched",
 ]  # fmt: skip
 
 _KEPT = 8  # planes and spectra remembered, so that moving one cursor does not read again what the other shows
@@ -50,8 +50,6 @@ class Reader:
         self.over = Navigator.of(self.da, roles.nav)
         self.signal = style.axis(self.da, roles.signal)
         self.rest = [style.axis(da, d) for d in roles.rest]
-        every = self.over.every
-        self._drawn = self.da.isel({d: slice(None, None, every) for d in roles.nav}) if every > 1 else self.da
         self.problem = ""
         self._first: int | None = None
         self._kept: OrderedDict[tuple[Any, ...], np.ndarray] = OrderedDict()
@@ -72,16 +70,28 @@ class Reader:
     def _rest(self, rest: Sequence[int]) -> dict[str, int]:
         return dict(zip(self.roles.rest, map(int, rest), strict=True))
 
-    def plane(self, low: int, high: int, rest: Sequence[int]) -> np.ndarray:
-        """The map at one sample of the signal, or the mean of those between two; of a large one what is drawn."""
-        at, signal = self._rest(rest), self.roles.signal
+    def steps(self, low: int, high: int, rest: Sequence[int], whole: bool) -> tuple[tuple[int, ...], int]:
+        """Of how many pixels a map shows one, and the bytes that one of all pixels would read; 0 where it does.
+
+        What reads more than 256 MB waits until the user wants the `whole`.
+        """
+        index: dict[str, int | slice] = {self.roles.signal: slice(low, high + 1), **self._rest(rest)}
+        steps = coarse(self.da, self.roles.nav, index)
+        if whole or max(steps) == 1:
+            return (self.over.every,) * len(self.roles.nav), 0
+        return tuple(max(n, self.over.every) for n in steps), touched(self.da, index)
+
+    def plane(self, low: int, high: int, rest: Sequence[int], steps: Sequence[int]) -> np.ndarray:
+        """The map at one sample of the signal, or the mean of those between two, of every n-th pixel (`steps`)."""
+        at, signal, nav = self._rest(rest), self.roles.signal, self.roles.nav
+        drawn = self.da.isel({d: slice(None, None, n) for d, n in zip(nav, steps, strict=True) if n > 1})
 
         def make() -> xr.DataArray:
             if low == high:
-                return self._drawn.isel({signal: low, **at})
-            return chunked.lazily(self._drawn.isel({signal: slice(low, high + 1), **at})).mean(signal)
+                return drawn.isel({signal: low, **at})
+            return chunked.lazily(drawn.isel({signal: slice(low, high + 1), **at})).mean(signal)
 
-        return self._read(("plane", low, high, *rest), make, [self._drawn.sizes[d] for d in self.roles.nav])
+        return self._read(("plane", low, high, *steps, *rest), make, [drawn.sizes[d] for d in nav])
 
     def first(self, rest: Sequence[int]) -> int:
         """The sample to begin with: where the middle pixel's spectrum is largest, or the middle where it has none."""
@@ -91,19 +101,21 @@ class Reader:
             self._first = int(np.argmax(np.where(valid, values, -1))) if valid.any() else values.size // 2
         return self._first
 
-    def region(self, outline: np.ndarray, rest: Sequence[int]) -> np.ndarray:
-        """The mean spectrum of the pixels inside an outline."""
+    def region(self, outline: np.ndarray, rest: Sequence[int], whole: bool) -> np.ndarray:
+        """The mean spectrum of the pixels inside an outline; a sample of them where more than 256 MB would be read."""
+        mask, nav = self.inside(outline), self.roles.nav
+        window = {
+            d: slice(int(found.min()), int(found.max()) + 1) if found.size else slice(0, 0)
+            for d, found in zip(nav, np.nonzero(mask.values), strict=True)
+        }
+        cut, mask = self.da.isel(window | self._rest(rest)), mask.isel(window)
+        steps = (1,) * len(nav) if whole else coarse(cut, nav, {})
+        thin = {d: slice(n // 2 if n < cut.sizes[d] else 0, None, n) for d, n in zip(nav, steps, strict=True)}
 
         def make() -> xr.DataArray:
-            mask = self.inside(outline)
-            window = {
-                d: slice(int(found.min()), int(found.max()) + 1) if found.size else slice(0, 0)
-                for d, found in zip(self.roles.nav, np.nonzero(mask.values), strict=True)
-            }
-            cut = chunked.lazily(self.da.isel(window | self._rest(rest)))
-            return cut.where(mask.isel(window)).mean(self.roles.nav)
+            return chunked.lazily(cut.isel(thin)).where(mask.isel(thin)).mean(nav)
 
-        return self._read(("region", outline.tobytes(), *rest), make, [self.signal.values.size])
+        return self._read(("region", outline.tobytes(), *steps, *rest), make, [self.signal.values.size])
 
     def spectrum(self, pixel: int, rest: Sequence[int]) -> np.ndarray:
         """The spectrum at one pixel."""
@@ -135,24 +147,46 @@ class Reader:
         return xr.DataArray(hit.reshape([self.da.sizes[d] for d in nav]), dims=nav, coords=coords)
 
 
-def touched(da: xr.DataArray, index: Mapping[str, int | slice]) -> int:
-    """About how many bytes of its file reading ``da.isel(index)`` touches, from the chunks of the file or of dask."""
+def _blocks(da: xr.DataArray) -> dict[str, int]:
+    """What is read at once along each dim: a chunk of the file, or of dask."""
     stored = da.encoding.get("preferred_chunks") or dict(
         zip(map(str, da.dims), da.encoding.get("chunksizes") or (), strict=False)
     )
     blocks = {str(d): max(c) if isinstance(c, tuple | list) else int(c) for d, c in (stored or {}).items()}
     if not blocks and da.chunks is not None:
         blocks = {str(d): max(c) for d, c in da.chunksizes.items()}
+    return {str(d): max(1, min(blocks.get(str(d), size), size)) for d, size in da.sizes.items()}
+
+
+def touched(da: xr.DataArray, index: Mapping[str, int | slice]) -> int:
+    """About how many bytes of its file reading ``da.isel(index)`` touches, from the chunks of the file or of dask."""
     total = da.dtype.itemsize
-    for dim, size in da.sizes.items():
-        block = max(1, min(blocks.get(str(dim), size), size))
-        at = index.get(str(dim), slice(None))
+    for dim, block in _blocks(da).items():
+        size = da.sizes[dim]
+        at = index.get(dim, slice(None))
         wanted = range(at, at + 1) if isinstance(at, int) else range(*at.indices(size))
         if len(wanted) == 0:
             return 0
         count = -(-(wanted[-1] + 1) // block) - wanted[0] // block
         total *= min(min(count, len(wanted)) * block, size)
     return total
+
+
+def coarse(da: xr.DataArray, dims: Sequence[str], index: Mapping[str, int | slice]) -> tuple[int, ...]:
+    """Of how many pixels along `dims` one is read, so that ``da.isel(index)`` touches at most 256 MB of a lazy array.
+
+    A block of the file is read for a single pixel of it: what is left out are whole blocks.
+    """
+    ones = (1,) * len(dims)
+    if not chunked.is_lazy(da) or touched(da, index) <= pictures.COSTLY:
+        return ones
+    steps, blocks = ones, _blocks(da)
+    for times in range(1, max(da.sizes[d] for d in dims) + 1):
+        steps = tuple(min(blocks[d] * times, da.sizes[d]) for d in dims)
+        thinned = {d: slice(None, None, n) for d, n in zip(dims, steps, strict=True)}
+        if touched(da, {**index, **thinned}) <= pictures.COSTLY:
+            break
+    return steps
 
 
 def amount(size: int) -> str:

@@ -19,6 +19,10 @@ from xpycro.viz import pictures, places, planes, style
 __all__ = ["Navigator"]
 
 
+def _thinned(ax: style.Axis, n: int) -> style.Axis:
+    return replace(ax, values=ax.values[::n], width=float(np.ptp(ax.edges))) if n > 1 else ax
+
+
 @dataclass(frozen=True, eq=False)
 class Navigator:
     """The pixels of a map, counted through in the order of its dims.
@@ -96,14 +100,14 @@ class Navigator:
 
     def draw(
         self, values: np.ndarray, like: xr.DataArray, shown: style.Quantity, *, size: int, title: str,
-        colour: style.Colours | None = None,
+        colour: style.Colours | None = None, steps: Sequence[int] | None = None,
     ) -> Any:  # fmt: skip
         """The element of the map: a picture of a plane or of a line, coloured points of scattered positions.
 
         Parameters
         ----------
         values : ndarray
-            A value a pixel, in display units; of every n-th where `every` says so.
+            A value a pixel, in display units; of every n-th where `steps` say so.
         like : DataArray
             What the values are, for their colours.
         shown : Quantity
@@ -111,13 +115,15 @@ class Navigator:
             Screen pixels of the longer side.
         title : str
         colour : Colours, optional
+        steps : sequence of int, optional
+            Of how many pixels along each dim one is drawn; by default as `every` says.
         """
         colour = colour or style.colours(like, values)
         x, y = self.axes
+        *down, across = steps or (self.every,) * len(self.dims)
         if self._scattered is not None and self.names is None:
-            return places.points(values, (x, y), self._scattered, colour, shown, size=size, title=title)
-        if self.every > 1:
-            x, y = (replace(a, values=a.values[:: self.every]) for a in (x, y))
+            return places.points(values, (x, y), self._scattered[:, ::across], colour, shown, size=size, title=title)
+        x, y = _thinned(x, across), _thinned(y, down[0] if down else 1)
         drawn = pictures.mesh(values if values.ndim == 2 else values[None], x, y, colour, shown, size=size)
         return drawn.opts(backend="bokeh", title=title)
 

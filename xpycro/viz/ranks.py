@@ -25,6 +25,9 @@ from xpycro.viz.packing import packed
 __all__ = ["advised", "needs", "ranks", "ranks_explorer", "scree"]
 
 
+NONE = -1  # no sample of the signal is chosen
+
+
 def needs(result: xr.Dataset, kind: str) -> None:
     """Refuse what is not a result of `kind`."""
     found = schema.result_kind(result)
@@ -206,6 +209,12 @@ class Ranks:
         """What the first `rank` components make of a pixel."""
         return self.real(self.mean + self.scores[:rank, pixel] @ self.components[:rank])
 
+    def slice(self, sample: int, rank: int) -> np.ndarray:
+        """What the first `rank` components make of a sample of the signal, as a picture in display units."""
+        values = self.real(self.mean[sample] + self.components[:rank, sample] @ self.scores[:rank]) * self.scale.factor
+        values = values.reshape(self.maps.shape[1:])
+        return values if len(self.nav) == 2 or self.names is None else values[None]
+
     def measured(self, pixel: int) -> np.ndarray:
         """The pixel's spectrum."""
         return self.real(style.read(self.data.isel(self.over.at(pixel))))
@@ -217,7 +226,10 @@ class Ranks:
 
 
 def ranks(result: xr.Dataset, data: xr.DataArray, *, size: int = 300) -> Any:
-    """Tap the scree for a component and the reconstruction up to it; tap the map for a pixel.
+    """Tap the scree for a component and the reconstruction up to it, the map for a pixel, and the reverse.
+
+    A tap on a component or a spectrum puts a cursor there: the map shows the reconstruction at that place of the
+    signal, until the scree is tapped again.
 
     Parameters
     ----------
@@ -244,19 +256,23 @@ def ranks(result: xr.Dataset, data: xr.DataArray, *, size: int = 300) -> Any:
     """
     needs(result, "decomposition")
     held = Ranks(result, data)
-    state = cursors(number=0, pixel=held.over.middle)
+    state = cursors(number=0, pixel=held.over.middle, sample=NONE)
 
     def to_rank(x: float, y: float, *_: Any) -> None:
-        state.event(number=int(np.clip(round(x) - 1, 0, held.scores.shape[0] - 1)))
+        state.event(number=int(np.clip(round(x) - 1, 0, held.scores.shape[0] - 1)), sample=NONE)
 
     def to_pixel(x: float, y: float, *_: Any) -> None:
         state.event(pixel=held.over.nearest(x, y))
 
+    def to_sample(x: float, y: float, *_: Any) -> None:
+        state.event(sample=held.signal.nearest(x))
+
+    along = {"Tap": to_sample, "Drag": to_sample}
     panels = [
         linked(callback(_scree_panel, result, advised(result), size), [], state, {"Tap": to_rank, "Drag": to_rank}),
         linked(callback(_map_panel, held, size), [], state, {"Tap": to_pixel, "Drag": to_pixel}),
-        linked(callback(_component_panel, held), [], state, {}),
-        linked(callback(_spectrum_panel, held), [], state, {}),
+        linked(callback(_component_panel, held), [], state, along),
+        linked(callback(_spectrum_panel, held), [], state, along),
     ]
     layout = pictures.gather(panels, cols=2)
     layout._pycro_state = state
@@ -267,7 +283,9 @@ def ranks(result: xr.Dataset, data: xr.DataArray, *, size: int = 300) -> Any:
     )
 
 
-def _scree_panel(result: xr.Dataset, rank: xr.Dataset | None, size: int, _: Any, *, number: int, pixel: int) -> Any:
+def _scree_panel(
+    result: xr.Dataset, rank: xr.Dataset | None, size: int, _: Any, *, number: int, pixel: int, sample: int
+) -> Any:
     hv = style.backend()
     drawn = scree(result, rank=rank, width=380, height=int(size * 0.8))
     mark = hv.VLine(number + 1).opts(backend="bokeh", color=style.CURSOR, line_dash="dashed", line_width=1.5)
@@ -275,10 +293,14 @@ def _scree_panel(result: xr.Dataset, rank: xr.Dataset | None, size: int, _: Any,
     return style.dress(hv.Overlay([*drawn, mark]), title=title, hooks=[style.roomy], logy=True)
 
 
-def _map_panel(held: Ranks, size: int, _: Any, *, number: int, pixel: int) -> Any:
+def _map_panel(held: Ranks, size: int, _: Any, *, number: int, pixel: int, sample: int) -> Any:
     hv = style.backend()
-    title = f"Map {number + 1}" + (f" ({held.map_scale.unit})" if held.map_scale.unit else "")
-    drawn = held.over.draw(held.map(number), held.maps.rename("score"), held.map_scale, size=size, title=title)
+    values, like, shown = held.map(number), held.maps.rename("score"), held.map_scale
+    title = f"Map {number + 1}" + (f" ({shown.unit})" if shown.unit else "")
+    if sample != NONE:
+        values, like, shown = held.slice(sample, number + 1), held.parts[0], held.scale
+        title = f"First {number + 1} at {held.signal.text(sample)}" + (f" ({shown.unit})" if shown.unit else "")
+    drawn = held.over.draw(values, like, shown, size=size, title=title)
     return style.dress(
         hv.Overlay([drawn, held.over.ring(pixel, drawn.kdims)]),
         title=title,
@@ -286,14 +308,15 @@ def _map_panel(held: Ranks, size: int, _: Any, *, number: int, pixel: int) -> An
     )
 
 
-def _component_panel(held: Ranks, _: Any, *, number: int, pixel: int) -> Any:
+def _component_panel(held: Ranks, _: Any, *, number: int, pixel: int, sample: int = NONE) -> Any:
     hv = style.backend()
     drawn = curves.loading(held.signal, held.components[number], framewise=True)
     title = f"Component {number + 1}" + (": Re blue, Im orange" if len(drawn) > 1 else "")
+    drawn.append(curves.cursor(held.signal, sample))
     return style.dress(hv.Overlay(drawn), title=title, hooks=[style.roomy], show_legend=False)
 
 
-def _spectrum_panel(held: Ranks, _: Any, *, number: int, pixel: int) -> Any:
+def _spectrum_panel(held: Ranks, _: Any, *, number: int, pixel: int, sample: int = NONE) -> Any:
     hv = style.backend()
     factor = held.scale.factor
     raw, problem = attempt(lambda: held.measured(pixel), [held.signal.values.size])
@@ -306,7 +329,8 @@ def _spectrum_panel(held: Ranks, _: Any, *, number: int, pixel: int) -> Any:
         framewise=True,
     )
     title = problem or f"Data (grey), first {number + 1} (orange) at {held.over.where(pixel)}"
-    return style.dress(hv.Overlay([measured, made]), title=title, hooks=[style.roomy], show_legend=False)
+    mark = curves.cursor(held.signal, sample)
+    return style.dress(hv.Overlay([measured, made, mark]), title=title, hooks=[style.roomy], show_legend=False)
 
 
 def ranks_explorer(result: xr.Dataset, data: xr.DataArray, *, budget: int = static.BUDGET, size: int = 300) -> Any:
@@ -346,7 +370,9 @@ def ranks_explorer(result: xr.Dataset, data: xr.DataArray, *, budget: int = stat
     spectrum = static.figure_of(_spectrum_panel(held, (), number=0, pixel=start))
     travels = pixels * held.components.shape[1] <= budget
     cube = held.real(style.read(held.data)).reshape(pixels, -1) * held.scale.factor if travels else np.zeros((0, 0))
-    lines = [[r for r in f.renderers if type(r.glyph).__name__ == "Line"] for f in (loading, spectrum)]
+    lines = [
+        [r for r in f.renderers if type(getattr(r, "glyph", None)).__name__ == "Line"] for f in (loading, spectrum)
+    ]
     ratio = held.scale.factor / held.map_scale.factor
     for figure, name in zip(
         (steps, chart.figure, loading, spectrum), ("scree", "map 0", "component", "spectrum 0"), strict=True
