@@ -17,7 +17,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import xarray as xr
 
 import xpycro as xp
 from tests import budget, pages
@@ -189,6 +191,30 @@ def test_names_and_links_exist(page):
     for target in re.findall(r"\]\(([^)#\s]+)", text):
         if "://" not in target and not target.endswith(".rst"):  # those are written by the build
             assert (page.parent / target).exists(), f"{page.name}: no {target}"
+
+
+def test_every_call_of_the_tables_for_newcomers_runs(tmp_path, monkeypatch):
+    """docs/coming_from.md, in its order: what stands in the column *here* and is a call of ours."""
+    monkeypatch.chdir(tmp_path)
+    values = np.arange(16) * 1e-9
+    place = {d: (d, values, {"units": "m"}) for d in ("y", "x")}
+    energy = xr.Variable("energy", np.linspace(50, 250, 64), {"units": "eV"})
+    counts = np.random.default_rng(0).poisson(50 + 90 * np.exp(-(((energy.values - 150) / 20) ** 2)), (16, 16, 64))
+    da = xr.DataArray(counts * 1.0, {**place, "energy": energy}, ("y", "x", "energy"), "counts", {"units": "counts"})
+    frames = xr.concat([da[..., 0].pycro.image.fourier_filter(low_pass=3e-9)] * 2, "frame")
+    ds = da.to_dataset().assign_attrs(original_metadata="{}")
+    ds["response"] = xp.simulate.band_excitation((4, 4), 32).response.rename(y="y2", x="x2")
+    names = {"xp": xp, "xr": xr, "da": da, "ds": ds, "frames": frames, "values": values, "array": values[None], "n": 3}
+    names |= {"path": "file.h5", "a": 60, "b": 100, "svd": da.pycro.decompose.svd(n_components=6)}
+    exec("from functools import partial\nfrom sklearn import decomposition\nNMF = partial(decomposition.NMF, tol=0.1)\ndef f(energy, a, b): return a + b * energy", names)
+    xp.save(da.to_dataset(), "file.h5")
+    tried = 0
+    for row in re.findall(r"^\| `.*", (DOCS / "coming_from.md").read_text(encoding="utf-8"), re.MULTILINE):
+        for code in re.findall(r"`([^`]+)`", row.split(" | ")[1]):
+            if re.match(r"(?:\w+ = )?(?:xp|xr|da|ds|svd|frames)[.(\[]", code) and "save(ds," not in code:
+                exec(code, names)
+                tried += 1
+    assert tried > 40
 
 
 def test_functions_are_not_hidden_by_modules_of_their_name():
