@@ -178,13 +178,13 @@ def coarse(da: xr.DataArray, dims: Sequence[str], index: Mapping[str, int | slic
     A block of the file is read for a single pixel of it: what is left out are whole blocks.
     """
     ones = (1,) * len(dims)
-    if not chunked.is_lazy(da) or touched(da, index) <= pictures.COSTLY:
+    if not chunked.is_lazy(da) or touched(da, index) <= planes.COSTLY:
         return ones
     steps, blocks = ones, _blocks(da)
     for times in range(1, max(da.sizes[d] for d in dims) + 1):
         steps = tuple(min(blocks[d] * times, da.sizes[d]) for d in dims)
         thinned = {d: slice(None, None, n) for d, n in zip(dims, steps, strict=True)}
-        if touched(da, {**index, **thinned}) <= pictures.COSTLY:
+        if touched(da, {**index, **thinned}) <= planes.COSTLY:
             break
     return steps
 
