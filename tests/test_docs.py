@@ -206,7 +206,10 @@ def test_every_call_of_the_tables_for_newcomers_runs(tmp_path, monkeypatch):
     ds["response"] = xp.simulate.band_excitation((4, 4), 32).response.rename(y="y2", x="x2")
     names = {"xp": xp, "xr": xr, "da": da, "ds": ds, "frames": frames, "values": values, "array": values[None], "n": 3}
     names |= {"path": "file.h5", "a": 60, "b": 100, "svd": da.pycro.decompose.svd(n_components=6)}
-    exec("from functools import partial\nfrom sklearn import decomposition\nNMF = partial(decomposition.NMF, tol=0.1)\ndef f(energy, a, b): return a + b * energy", names)
+    exec(
+        "from functools import partial\nfrom sklearn import decomposition\nNMF = partial(decomposition.NMF, tol=0.1)\ndef f(energy, a, b): return a + b * energy",
+        names,
+    )
     xp.save(da.to_dataset(), "file.h5")
     tried = 0
     for row in re.findall(r"^\| `.*", (DOCS / "coming_from.md").read_text(encoding="utf-8"), re.MULTILINE):

@@ -14,7 +14,7 @@ from tests.viz import samples
 from tests.viz.test_diffraction import summed
 from tests.viz.test_switching import chain, expected
 from xpycro.engine import results
-from xpycro.viz import diffraction, explore, fits, levels, lines, pictures, plot, ranks, switching
+from xpycro.viz import diffraction, explore, fits, levels, lines, planes, plot, ranks, switching
 
 
 def point(drawn: Any, panel: int, stream: str, *at: Any) -> None:
@@ -157,7 +157,7 @@ def twice_tapped_data() -> None:
 def twice_tapped_spectrum() -> None:
     """A map that is dear to read is a sample of the pixels until the user wants the whole."""
     da = CURRENT.fillna(0).chunk({"y": 2, "x": 3, "bias": 7})
-    with mock.patch.object(pictures, "COSTLY", 1500), pytest.warns(UserWarning, match="each plane reads"):
+    with mock.patch.object(planes, "COSTLY", 1500), pytest.warns(UserWarning, match="each plane reads"):
         drawn = plot.explore(da)
         drawn._pycro_state.event(low=15, high=15)
         same(picture(drawn, 0), da[::4, ::6, 15] * 1e12)
