@@ -33,7 +33,7 @@ GALLERY = sorted(DOCS.glob("gallery/*.md"))
 FORMATS = DOCS / "formats.md"
 BEGIN, END = "<!-- formats: begin -->", "<!-- formats: end -->"
 NOT_RUN = re.compile(r"<!-- not run: \S.* -->")
-REAL_FILE = re.compile(r"<!-- real file: (\S+) as (\S+) -->")
+REAL_FILE = re.compile(r"<!-- real file: (.+?) as (\S+) -->")
 
 
 def blocks(page: str) -> list[tuple[int, str]]:

@@ -224,3 +224,12 @@ def test_tree_has_a_tab_for_each_node(report_page):
         plot.tree(xr.DataTree())
     with pytest.raises(TypeError, match="DataTree"):
         plot.tree(result)
+
+
+def test_compared_models_are_named_and_their_weights_on_one_scale():
+    best = xr.DataArray(np.zeros((2, 2)), dims=("y", "x"), attrs={"flag_values": [0, 1], "flag_meanings": "step none"})
+    assert style.colours(best, best.values).ticks == {0: "step"}
+    weight = xr.DataArray(np.full((2, 2), 0.9999), dims=("y", "x"), attrs={"units": "1", "valid_range": (0.0, 1.0)})
+    assert style.colours(weight, weight.values).clim == (0.0, 1.0)
+    counts = weight.assign_attrs(units="counts")  # a detector's range says nothing of what was counted
+    assert style.colours(counts, counts.values).clim != (0.0, 1.0)

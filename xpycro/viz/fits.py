@@ -173,7 +173,7 @@ def comparison(result: xr.Dataset, *, size: int = 200) -> Any:
     drawn = {"best": result["best"].where(result["best"] >= 0).assign_attrs(result["best"].attrs)}
     for name in names:
         weight = result["weight"].sel(model=name, drop=True)
-        drawn[f"weight {name}"] = weight.assign_attrs(long_name=f"Weight of {name}")
+        drawn[f"weight {name}"] = weight.assign_attrs(long_name=f"Weight of {name}", valid_range=(0.0, 1.0))
     layout = pictures.maps(xr.Dataset(drawn), cols=3, size=size)
     return style.remember(layout, choice=f"comparison: the likeliest of {names}, and the weight of each")
 
@@ -268,6 +268,7 @@ def _one_fit(result: xr.Dataset, measured: xr.DataArray, signal: str) -> Any:
         values, shown = channel.apply(raw)
         curve, _ = channel.apply(model)
         drawn = _data_and_curve(style.axis(measured, signal), values, curve, shown)
-        panels.append(style.dress(drawn, title=f"{shown.label}\n{_describe(result, names)}"))
+        said = f"{shown.label}\n{_describe(result, names)}"  # two values a line need more than a picture's width
+        panels.append(style.dress(drawn, title=said, frame_width=600))
     drawn = panels[0] if len(panels) == 1 else pictures.gather(panels, cols=1)
     return style.remember(drawn, choice="fit: data and fitted curve")

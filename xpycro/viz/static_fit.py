@@ -101,7 +101,7 @@ def value_text(value: float, error: float | None, unit: str | None, some: bool) 
 
 
 def fit_explorer(
-    fit: xr.Dataset, data: xr.DataArray | None = None, *, budget: int = FIT_BUDGET, size: int = 215, cols: int = 3
+    fit: xr.Dataset, data: xr.DataArray | None = None, *, budget: int = FIT_BUDGET, size: int = 192, cols: int = 3
 ) -> Any:
     """Parameter maps of a fit; tap a pixel for its data, its fitted curve and its values with errors.
 
@@ -157,6 +157,7 @@ def fit_explorer(
     maps_ = _parts.ascending(maps_.transpose(*nav), nav)
     axes, places, place_names = navigator(small.data, nav)
     full_axes, full_places, _ = navigator(maps_["r2"], nav)
+    size = size if len(nav) == 2 else round(0.8 * size)  # a line of pixels is drawn wider than high
     signal = style.axis(small.data, roles.signal)
     charts, heads = [], []
     for name in [*names, "r2"]:
@@ -200,7 +201,7 @@ def fit_explorer(
             curve[i],
             shown,
             f"{shown.label} at {where}",
-            1020 // len(pairs) - 190 // len(pairs),
+            1000 // len(pairs) - 190 // len(pairs),
         )
         figure.name = f"spectrum {len(spectra)}"
         spectra.append(figure)
@@ -211,7 +212,7 @@ def fit_explorer(
         arguments["curves"].append(line.data_source)
         arguments["curve_fields"].append(line.glyph.y)
         arguments["labels"].append(shown.label)
-    readout = Div(name="readout", text=said.text(i), styles={"font": f"13px {style.FONT}"}, width=1050)
+    readout = Div(name="readout", text=said.text(i), styles={"font": f"13px {style.FONT}"}, width=1020)
     callback = CustomJS(
         args={
             **arguments, "cursor": cursor, "place": ColumnDataSource({"x": places[0], "y": places[1]}),
@@ -223,6 +224,8 @@ def fit_explorer(
     )  # fmt: skip
     for number, chart in enumerate(charts):
         chart.figure.name = f"map {number}"
+        chart.figure.yaxis.visible = len(nav) == 2  # across a line of pixels there is nothing to measure
+        chart.figure.min_border_left = 60  # so that maps stand in columns, whatever their labels need
         for event in ("tap", "pan"):
             chart.figure.js_on_event(event, callback)
     text = "Tap or drag on a map for the data (dots) and the fit (line) there."
@@ -233,7 +236,9 @@ def fit_explorer(
         text += " Grey: no data, or not converged." if fitted.any() else " No pixel converged."
     figures = [c.figure for c in charts]
     grid = [row(*figures[j : j + cols]) for j in range(0, len(figures), cols)]
-    return column(*grid, row(*spectra), readout, caption(text))
+    foot = caption(text)
+    foot.width = readout.width  # wider would make the page scroll sideways
+    return column(*grid, row(*spectra), readout, foot)
 
 
 def same_pixels(whole: xr.DataArray, part: xr.DataArray, nav: Sequence[str]) -> np.ndarray:
@@ -315,7 +320,7 @@ def _readouts(
             value_text(v, None if error is None else error[i], shown.unit, bool(some[i]))
             for i, v in enumerate(values[name])
         ]
-        columns.append([html.escape(text).replace(" -", " −") for text in said])
+        columns.append([html.escape(text).replace("-", "−") for text in said])
     first, _ = _parts.first(fit[[n for n in ("r2", "converged", "status") if n in fit]], roles.rest)
     verdicts = outcome(_parts.ascending(first.transpose(*roles.nav), roles.nav)).reshape(-1)[index]
     names = ["r²" if name == "r2" else html.escape(name.replace("_", " ")) for name, _ in heads]

@@ -192,7 +192,8 @@ def colours(
     cmap : str or list of str, optional
         Chosen by hand.
     clim : (low, high), "robust", "full" or None
-        Limits in display units; None and ``"robust"`` are the 1st to 99th percentile, ``"full"`` all.
+        Limits in display units; ``"robust"`` is the 1st to 99th percentile, ``"full"`` all; None is the attribute
+        ``valid_range`` of a pure number, else as ``"robust"``.
     symmetric : bool, optional
         Whether zero lies in the middle of a diverging map; None decides by the values, heights excepted.
 
@@ -206,13 +207,17 @@ def colours(
         valid = finite(values)
         count = int(valid.max()) + 1 if valid.size else 1
         count = max(count, 2) if da.dtype.kind == "b" else max(count, 1)
-        meanings = str(da.attrs.get("flag_meanings", "")).split()
+        meanings = str(da.attrs.get("flag_meanings", "")).split()[:count]
         names = (
             meanings if len(meanings) == count else ["no", "yes"] if da.dtype.kind == "b" else map(str, range(count))
         )
         return Colours("labels", _categories(count), (-0.5, count - 0.5), dict(enumerate(names)))
     if _is_phase(da, values) and cmap is None and clim is None and symmetric is None:
         return _period(finite(values), str(da.attrs["units"]))
+    of_numbers = da.attrs.get("units") == "1" and np.size(da.attrs.get("valid_range", ())) == 2
+    if clim is None and of_numbers:  # CF: what it can be at all
+        lowest, highest = da.attrs["valid_range"]
+        clim = (float(lowest), float(highest))
     low, high = limits(values, robust=clim != "full")
     height = is_height(da)
     signed = (
@@ -300,6 +305,7 @@ def polish(plot: Any, element: Any) -> None:
         if bar.formatter == "auto" and "Log" not in type(bar.color_mapper).__name__:
             bar.formatter = BasicTickFormatter()
         _plain_numbers(bar.formatter)
+        _few_digits(bar)
         bar.major_label_text_font, bar.major_label_text_font_size = FONT, "11px"
         bar.major_label_text_color, bar.title = INK, None
         bar.major_tick_line_color, bar.bar_line_color = "#888888", None
@@ -316,6 +322,16 @@ def _plain_numbers(formatter: Any) -> None:
     """No powers of ten below a million."""
     if hasattr(formatter, "power_limit_high"):
         formatter.power_limit_high = 6
+
+
+def _few_digits(bar: Any) -> None:
+    """Powers of ten with no more digits than tell the ends of a bar apart."""
+    low, high = getattr(bar.color_mapper, "low", None), getattr(bar.color_mapper, "high", None)
+    if low is None or high is None or not hasattr(bar.formatter, "precision"):
+        return
+    largest = max(abs(low), abs(high))
+    if math.isfinite(largest) and largest >= 1e6 and high > low:
+        bar.formatter.precision = min(3, max(1, math.ceil(math.log10(5 * largest / (high - low)))))
 
 
 def roomy(plot: Any, element: Any) -> None:
