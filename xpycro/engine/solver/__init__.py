@@ -127,23 +127,29 @@ def solve_harmonic(
         return solution
 
     from xpycro.engine.solver.parallel import each_slice
-    from xpycro.engine.solver.sho import fit_sho, split
+    from xpycro.engine.solver.sho import COUNT, ROWS, fit_sho, split
 
     axis = np.ascontiguousarray(np.ravel(x), dtype=np.float64)
+    reference = float(np.mean(axis))
+    axis = axis / reference
     statistics = np.empty((len(y), 4))
 
     def work(part: slice) -> None:
         values = np.ascontiguousarray(y[part], dtype=np.complex64 if y.dtype.char == "F" else np.complex128)
-        rows = np.empty((len(values), 2 * values.shape[1]))
+        rows = np.empty((-(-len(values) // COUNT), 2, values.shape[1], COUNT))
         split(values.view(values.real.dtype), rows)
         fit_sho(
             axis,
+            axis * axis,
+            reference,
             rows,
             weight[part] if weight.shape[0] > 1 else weight,
             begin[part] if begin.shape[0] > 1 else begin,
             problem.absolute_sigma,
             problem.max_iterations,
             problem.tolerance,
+            np.empty((axis.size, COUNT)),
+            np.empty((ROWS, COUNT)),
             solution.parameters[part],
             solution.errors[part],
             solution.covariance[part] if problem.covariance else solution.covariance,

@@ -1,7 +1,8 @@
 """Simple harmonic oscillator: starts and variable projection in closed form, the fastest path of all.
 
-H(w) = C / (w^2 - i a w - b) with a = w0/Q, b = w0^2 and the complex C = A e^{i phi} w0^2 eliminated. Compiled; may
-import numba, numpy and this folder's compiled modules. Bounds and fixed parameters take the general kernel.
+H(w) = C / (w^2 - i a w - b) with a = w0/Q, b = w0^2 and the complex C = A e^{i phi} w0^2 eliminated. Pixels are fitted
+side by side, one in each lane of a vector. Compiled; may import numba, numpy and this folder's compiled modules. Bounds
+and fixed parameters take the general kernel.
 
 References: Levy, IRE Trans. Autom. Control 4, 37 (1959); Sanathanan and Koerner, ibid. 8, 56 (1963); Kaufman, BIT 15,
 49 (1975).
@@ -11,392 +12,352 @@ from __future__ import annotations
 
 import numpy as np
 
-from xpycro.engine.solver.jit import channel_helper, kernel, wide
+from xpycro.engine.solver.jit import channel_helper, kernel
+from xpycro.engine.solver.lanes import COUNT, any_less, load, root, spread, store, where_less
 from xpycro.engine.solver.problem import Status
+from xpycro.engine.solver.sho_start import linear_start, linear_sums, second_start
 
-__all__ = ["fit_sho", "split"]
+__all__ = ["COUNT", "ROWS", "fit_sho", "split"]
 
 MAX_ITERATIONS, CONVERGED, SMALL_STEP, NO_DATA, TOO_FEW, CONSTANT, SINGULAR, NO_SIGNAL, CONJUGATED = map(
     int,
     (Status.MAX_ITERATIONS, Status.COST, Status.STEP, Status.NO_DATA, Status.TOO_FEW, Status.CONSTANT,
      Status.SINGULAR, Status.NO_SIGNAL, Status.CONJUGATED),
 )  # fmt: skip
+ROUGH = 1e-4  # of the power: a cost below it, told by a difference, lacks the digits that a comparison needs
+ROWS = 27  # of the table between `_fit` and `fit_sho`: 5 given, 22 found
 
 
 @channel_helper
-def _sweep(u, re, im, w2, a, b):  # type: ignore[no-untyped-def]
+def _sweep(u, u2, re, im, w2, a, b):  # type: ignore[no-untyped-def]
     """All that a step needs of the channels, in one pass and free of the coefficient.
 
-    With F = 1/(u^2 - i a u - b): the sums of w |F|^2, w F* Z, w F*^2 Z, w u F*^2 Z, w |F|^2 F, w u |F|^2 F, w |F|^4 and
-    w u^2 |F|^4.
+    With D = d - i a u, d = u^2 - b, and F = 1/D: the sums of w |F|^2, of w F*^2 Z times 1, u, d, and of w |F|^4
+    times 1, u, d, u d.
     """
-    wide()
-    norm = pr = pi = sr = si = vr = vi = tr = ti = xr = xi = quartic = moment = 0.0
+    norm = sr = si = vr = vi = tr = ti = p0 = p1 = q0 = q1 = spread(0.0)
+    twice = 2.0 * a
     for i in range(u.size):
-        v, x, y = u[i], re[i], im[i]
-        dr, di = v * v - b, a * v
-        inverse = 1.0 / (dr * dr + di * di)
-        f, g = dr * inverse, di * inverse
-        w = w2[i]
-        wf, wg, size = w * f, w * g, w * inverse
-        norm += size
-        pr += wf * x + wg * y
-        pi += wf * y - wg * x
-        qr, qi = wf * f - wg * g, 2.0 * wf * g
-        zr, zi = qr * x + qi * y, qr * y - qi * x
+        v, x, y = u[i], load(re, i), load(im, i)
+        d, e = u2[i] - b, v * a
+        d2, e2 = d * d, e * e
+        size = d2 + e2
+        inverse = 1.0 / size
+        w = load(w2, i) * (inverse * inverse)
+        f, g = d2 - e2, d * (v * twice)  # |F|^4 times these is F*^2
+        x, y = w * x, w * y
+        zr, zi = f * x + g * y, f * y - g * x
         sr += zr
         si += zi
         vr += v * zr
         vi += v * zi
-        br, bi = wf * inverse, wg * inverse
-        tr += br
-        ti += bi
-        xr += v * br
-        xi += v * bi
-        size *= inverse
-        quartic += size
-        moment += v * v * size
-    return norm, pr, pi, sr, si, vr, vi, tr, ti, xr, xi, quartic, moment
+        tr += d * zr
+        ti += d * zi
+        norm += w * size
+        p0 += w
+        q0 += d * w
+        w = v * w
+        p1 += w
+        q1 += d * w
+    return norm, sr, si, vr, vi, tr, ti, p0, p1, q0, q1
 
 
 @channel_helper
-def _squares(u, re, im, w2, a, b, cr, ci):  # type: ignore[no-untyped-def]
+def _squares(u, u2, re, im, w2, a, b, cr, ci):  # type: ignore[no-untyped-def]
     """Squares of the residual, weighted and as they are."""
-    wide()
-    weighted = plain = 0.0
+    weighted = plain = zero = spread(0.0)
     for i in range(u.size):
-        dr, di = u[i] * u[i] - b, a * u[i]
-        inverse = 1.0 / (dr * dr + di * di)
-        x = re[i] - (cr * dr - ci * di) * inverse
-        y = im[i] - (cr * di + ci * dr) * inverse
+        d, e = u2[i] - b, u[i] * a
+        inverse = 1.0 / (d * d + e * e)
+        x = load(re, i) - (cr * d - ci * e) * inverse
+        y = load(im, i) - (cr * e + ci * d) * inverse
         size = x * x + y * y
-        plain += size
-        weighted += w2[i] * size
+        w = load(w2, i)
+        weighted += w * size
+        plain += where_less(zero, w, size, zero)
     return weighted, plain
 
 
 @channel_helper
-def _point(u, re, im, w2, a, b, power):  # type: ignore[no-untyped-def]
-    """Coefficient and cost at (a, b); projected normal matrix and gradient; what joins them to the coefficient."""
-    norm, pr, pi, sr, si, vr, vi, tr, ti, xr, xi, quartic, moment = _sweep(u, re, im, w2, a, b)
-    cr, ci = pr / norm, pi / norm
-    cost = 0.5 * (power - (pr * pr + pi * pi) / norm)
-    if cost < 1e-4 * power:  # the difference loses digits that the comparison of costs needs
-        cost = 0.5 * _squares(u, re, im, w2, a, b, cr, ci)[0]
+def _point(u, u2, re, im, w2, a, b, power):  # type: ignore[no-untyped-def]
+    """Cost, projected normal matrix and gradient at (a, b); what joins them to the coefficient; the coefficient."""
+    norm, sr, si, vr, vi, tr, ti, p0, p1, q0, q1 = _sweep(u, u2, re, im, w2, a, b)
+    inverse = 1.0 / norm
+    pr, pi = tr - a * vi, ti + a * vr  # the sum of F* Z, for F* = F*^2 (d + i a u)
+    cr, ci = pr * inverse, pi * inverse
+    cost = 0.5 * (power - (pr * pr + pi * pi) * inverse)
+    if any_less(cost, ROUGH * power):
+        exact = 0.5 * _squares(u, u2, re, im, w2, a, b, cr, ci)[0]
+        cost = where_less(cost, ROUGH * power, exact, cost)
+    # sums of |F|^2 F and u |F|^2 F, for |F|^2 F = |F|^4 (d + i a u); and of u^2 |F|^4
+    moment = q0 + b * p0
+    tr, ti, xr, xi = q0, a * p1, q1, a * moment
     # d/da = i u C F^2, d/db = C F^2, orthogonal but for the projection; the gradient is C* times these, turned
     er, ei = sr - (cr * tr + ci * ti), si - (ci * tr - cr * ti)
     hr, hi = vr - (cr * xr + ci * xi), vi - (ci * xr - cr * xi)
     ga, gb = cr * hi - ci * hr, cr * er + ci * ei
-    xar, xai = -(cr * xi + ci * xr), cr * xr - ci * xi
+    xar, xai = 0.0 - (cr * xi + ci * xr), cr * xr - ci * xi
     xbr, xbi = cr * tr - ci * ti, cr * ti + ci * tr
     magnitude = cr * cr + ci * ci
-    saa = magnitude * moment - (xar * xar + xai * xai) / norm
-    sbb = magnitude * quartic - (xbr * xbr + xbi * xbi) / norm
-    sab = -(xar * xbr + xai * xbi) / norm
+    saa = magnitude * moment - (xar * xar + xai * xai) * inverse
+    sbb = magnitude * p0 - (xbr * xbr + xbi * xbi) * inverse
+    sab = 0.0 - (xar * xbr + xai * xbi) * inverse
     return cost, saa, sab, sbb, ga, gb, xar, xai, xbr, xbi, cr, ci, norm
 
 
 @channel_helper
-def _projected_cost(u, re, im, w2, a, b):  # type: ignore[no-untyped-def]
-    """What the best coefficient leaves."""
-    wide()
-    norm = pr = pi = power = 0.0
-    for i in range(u.size):
-        dr, di = u[i] * u[i] - b, a * u[i]
-        inverse = w2[i] / (dr * dr + di * di)
-        norm += inverse
-        pr += inverse * (dr * re[i] + di * im[i])
-        pi += inverse * (dr * im[i] - di * re[i])
-        power += w2[i] * (re[i] * re[i] + im[i] * im[i])
-    return 0.5 * (power - (pr * pr + pi * pi) / norm)
+def _fit(u, u2, re, im, w2, sums, reference, weighted, absolute, max_iterations, tolerance, table):  # type: ignore[no-untyped-def]
+    """Fit the lanes of `re` and `im` (channel, lane) that `table` says to; what is found goes into its other rows."""
+    zero, one, infinity = spread(0.0), spread(1.0), spread(np.inf)
+    power, sw, mr, mi = sums[6], sums[8], sums[0], sums[1]
+    active, told, n = load(table, 0), load(table, 1), load(table, 2)
+    near_a, near_b = linear_start(u, u2, re, im, w2, sums)
+    near_a, near_b = where_less(zero, told, load(table, 3), near_a), where_less(zero, told, load(table, 4), near_b)
+    wants = where_less(zero, near_a, where_less(zero, near_b, zero, active), active)  # another start
 
+    cost = conjugated = infinity
+    a = b = saa = sab = sbb = ga = gb = xar = xai = xbr = xbi = cr = ci = norm = zero
+    iterations = last = promise = zero
+    code, damping, growth, predicted, fresh = spread(float(SINGULAR)), spread(1e-4), spread(2.0), one, one
+    while any_less(zero, active):
+        if any_less(zero, wants):
+            other_a, other_b, opposite = second_start(u, u2, re, im, w2, n, near_a, near_b, power)
+            near_a, near_b = where_less(zero, wants, other_a, near_a), where_less(zero, wants, other_b, near_b)
+            conjugated = where_less(zero, wants, opposite, conjugated)
+            told = where_less(zero, wants, one, told)
+        here, maa, mab, mbb, da, db, yar, yai, ybr, ybi, kr, ki, size = _point(
+            u, u2, re, im, w2, near_a, near_b, power
+        )
+        first = fresh * active
+        # 60 % of the power explained: no other valley is deeper
+        wants = first * where_less(here, 0.2 * power, zero, one - told)
+        better = where_less(here, cost, where_less(zero, predicted, active - first, zero), zero)
+        better = where_less(1e-4 * predicted, cost - here, better, zero)
+        worse = active - first - better
+        bend = 2.0 * (cost - here) / predicted - 1.0
+        bend = 1.0 - bend * bend * bend
+        softer = damping * where_less(bend, spread(0.05), spread(0.05), bend)
+        damping = where_less(zero, better, where_less(softer, spread(1e-12), spread(1e-12), softer), damping)
+        stuck = where_less(1e-14 * cost, predicted, zero, where_less(spread(1e3), damping, worse, zero))
+        damping = where_less(zero, worse, damping * growth, damping)
+        growth = where_less(zero, worse, 2.0 * growth, spread(2.0))
+        stuck = where_less(damping, spread(1e14), stuck, worse)
+        small = spread(float(SMALL_STEP))
+        code = where_less(zero, stuck, where_less(1e-6 * cost, promise, spread(float(SINGULAR)), small), code)
+        active -= stuck
 
-@channel_helper
-def _linear_fit(u, re, im, w2, a, b, reweighted):  # type: ignore[no-untyped-def]
-    """Linear fit of Z (u^2 - i a u - b) = C, weighted by 1/|D|^2 at (a, b) if asked; b < 0 where there is none."""
-    wide()
-    # weighted means take C out, two real unknowns are left
-    sw = zr = zi = vr = vi = tr = ti = zz = vv = 0.0
-    for i in range(u.size):
-        w, x, y, v = w2[i], re[i], im[i], u[i]
-        if reweighted:
-            dr, di = v * v - b, a * v
-            w /= dr * dr + di * di
-        wx, wy = w * x, w * y
-        size = wx * x + wy * y
-        sw += w
-        zr += wx
-        zi += wy
-        vr += v * wx
-        vi += v * wy
-        tr += v * v * wx
-        ti += v * v * wy
-        zz += size
-        vv += size * v * v
-    # columns: i u Z and Z; target: u^2 Z; the mean taken off each
-    maa = vv - (vr * vr + vi * vi) / sw
-    mbb = zz - (zr * zr + zi * zi) / sw
-    mab = -(vr * zi - vi * zr) / sw
-    ta = -(vr * ti - vi * tr) / sw
-    tb = vv - (zr * tr + zi * ti) / sw
-    det = maa * mbb - mab * mab
-    if not det > 1e-14 * maa * mbb:
-        return 0.0, -1.0
-    return (ta * mbb - tb * mab) / det, (tb * maa - ta * mab) / det
+        accepted = better + first - wants
+        fresh = where_less(zero, accepted, zero, fresh)
+        a, b = where_less(zero, accepted, near_a, a), where_less(zero, accepted, near_b, b)
+        cost, norm = where_less(zero, accepted, here, cost), where_less(zero, accepted, size, norm)
+        saa, sab = where_less(zero, accepted, maa, saa), where_less(zero, accepted, mab, sab)
+        sbb = where_less(zero, accepted, mbb, sbb)
+        ga, gb = where_less(zero, accepted, da, ga), where_less(zero, accepted, db, gb)
+        xar, xai = where_less(zero, accepted, yar, xar), where_less(zero, accepted, yai, xai)
+        xbr, xbi = where_less(zero, accepted, ybr, xbr), where_less(zero, accepted, ybi, xbi)
+        cr, ci = where_less(zero, accepted, kr, cr), where_less(zero, accepted, ki, ci)
 
+        da, db = 1.0 / root(saa), 1.0 / root(sbb)
+        r, ha, hb = sab * da * db, ga * da, gb * db
+        det = 1.0 - r * r
+        promise = 0.5 * (ha * ha - 2.0 * r * ha * hb + hb * hb) / det
+        done = where_less(promise, tolerance * cost, accepted, zero)
+        done = where_less(cost, 1e-30 * power, accepted, done)
+        code = where_less(zero, done, spread(float(CONVERGED)), code)
+        active, accepted = active - done, accepted - done
+        done = where_less(promise, 1e-22 * power, accepted, zero)
+        code = where_less(zero, done, small, code)
+        active, accepted = active - done, accepted - done
+        done = where_less(iterations, spread(float(max_iterations)), zero, accepted)
+        code = where_less(zero, done, spread(float(MAX_ITERATIONS)), code)
+        active, accepted = active - done, accepted - done
+        iterations += accepted
+        # steps shrink so fast that one more, undamped, arrives: it need not be looked at
+        done = where_less(promise, 1e-7 * cost, accepted, zero)
+        done = where_less(promise * promise, tolerance * cost * last, done, zero)
+        step_a = where_less(zero, done, (ha - r * hb) / det * da, zero)
+        step_b = where_less(zero, done, (hb - r * ha) / det * db, zero)
+        a, b, cost = a + step_a, b + step_b, cost - where_less(zero, done, promise, zero)
+        step_a, step_b = where_less(zero, done, step_a / norm, zero), where_less(zero, done, step_b / norm, zero)
+        cr, ci = cr - (xar * step_a + xbr * step_b), ci - (xai * step_a + xbi * step_b)
+        code = where_less(zero, done, spread(float(CONVERGED)), code)
+        active -= done
+        last = where_less(zero, accepted, promise, last)
 
-@channel_helper
-def _linear_start(u, re, im, w2):  # type: ignore[no-untyped-def]
-    """A linear fit, and another one with the weights that it tells."""
-    a, b = _linear_fit(u, re, im, w2, 0.0, 0.0, False)
-    if b > 0.0:
-        a, b = _linear_fit(u, re, im, w2, a, b, True)
-    return a, b
+        d = 1.0 + damping
+        det = d * d - r * r
+        step_a, step_b = (d * ha - r * hb) / det * da, (d * hb - r * ha) / det * db
+        # a and b stay positive: never more than nine tenths of the way to zero
+        least_a, least_b = -0.9 * a, -0.9 * b
+        step_a, step_b = where_less(step_a, least_a, least_a, step_a), where_less(step_b, least_b, least_b, step_b)
+        za, zb = step_a / da, step_b / db
+        predicted = za * ha + zb * hb - 0.5 * (za * za + 2.0 * r * za * zb + zb * zb)
+        near_a = where_less(zero, wants, near_a, a + step_a)
+        near_b = where_less(zero, wants, near_b, b + step_b)
 
-
-@channel_helper
-def _second_start(u, re, im, w2, a, b):  # type: ignore[no-untyped-def]
-    """(a, b, conjugated): the better of the linear fit's (a, b) and the maximum of the magnitude.
-
-    `conjugated` is what the opposite sign of the damping would cost.
-    """
-    n = u.size
-    low, high = u[0], u[0]
-    top, place = 0.0, 0
-    for i in range(n):
-        low, high = min(low, u[i]), max(high, u[i])
-        size = w2[i] * (re[i] * re[i] + im[i] * im[i])
-        if size > top:
-            top, place = size, i
-    # second start: the largest magnitude, its width from where half the power is
-    half = 0.5 * (re[place] * re[place] + im[place] * im[place])
-    above = 0
-    for i in range(n):
-        if re[i] * re[i] + im[i] * im[i] > half:
-            above += 1
-    width = (high - low) / n * max(above, 1)
-    best_a, best_b, best = 0.05, 1.0, np.inf
-    conjugated = np.inf
-    for attempt in range(5):
-        own_a, own_b = a, b
-        if attempt > 0:
-            own_a, own_b = (0.5 if attempt < 3 else 1.5) * width, u[place] * u[place]
-            if attempt % 2 == 0:
-                own_a = -own_a
-        elif not (low * low <= b and b <= high * high):
-            continue
-        cost = _projected_cost(u, re, im, w2, own_a, own_b)
-        if own_a < 0.0:
-            conjugated = min(conjugated, cost)
-        elif own_a > 0.0 and cost < best:
-            best_a, best_b, best = own_a, own_b, cost
-    return best_a, best_b, conjugated
-
-
-@channel_helper
-def _sums(re, im):  # type: ignore[no-untyped-def]
-    """Power and sums of the quadratures; not finite where a channel is not."""
-    wide()
-    power = mr = mi = 0.0
-    for i in range(re.size):
-        power += re[i] * re[i] + im[i] * im[i]
-        mr += re[i]
-        mi += im[i]
-    return power, mr, mi
-
-
-@channel_helper
-def _weighted_sums(re, im, w2):  # type: ignore[no-untyped-def]
-    """The same, weighted, and the sum of the weights."""
-    wide()
-    power = sw = mr = mi = 0.0
-    for i in range(re.size):
-        power += w2[i] * (re[i] * re[i] + im[i] * im[i])
-        sw += w2[i]
-        mr += w2[i] * re[i]
-        mi += w2[i] * im[i]
-    return power, sw, mr, mi
+    total = 2.0 * cost
+    if weighted:
+        total = _squares(u, u2, re, im, w2, a, b, cr, ci)[1]
+    spread_ = power - (mr * mr + mi * mi) / sw
+    r2 = where_less(zero, spread_, 1.0 - 2.0 * cost / spread_, spread(np.nan))
+    # (a, b, C) in scaled frequency to (A, w0, Q, phi)
+    magnitude, turn = cr * cr + ci * ci, root(b)
+    amplitude = root(magnitude) / b
+    freedom = 2.0 * n - 4.0
+    variance = one if absolute else 2.0 * cost / where_less(zero, freedom, freedom, spread(np.nan))
+    det = variance / (saa * sbb - sab * sab)
+    vaa, vab, vbb = sbb * det, 0.0 - sab * det, saa * det
+    # how the parameters follow a and b, through the logarithm of the coefficient too; and what that varies by itself
+    scale = -1.0 / (norm * magnitude)
+    own = 0.0 - variance * scale
+    a0, b0 = amplitude * scale * (cr * xar + ci * xai), amplitude * (scale * (cr * xbr + ci * xbi) - 1.0 / b)
+    b1 = 0.5 * reference / turn
+    a2, b2 = 0.0 - turn / (a * a), 0.5 / (turn * a)
+    a3, b3 = scale * (cr * xai - ci * xar), scale * (cr * xbi - ci * xbr)
+    ca0, cb0 = a0 * vaa + b0 * vab, a0 * vab + b0 * vbb
+    ca2, cb2 = a2 * vaa + b2 * vab, a2 * vab + b2 * vbb
+    ca3, cb3 = a3 * vaa + b3 * vab, a3 * vab + b3 * vbb
+    found = (
+        code, iterations, power, conjugated, cost, total, r2, amplitude, turn * reference, turn / a, cr, ci,
+        ca0 * a0 + cb0 * b0 + own * amplitude * amplitude, b1 * vbb * b1, ca2 * a2 + cb2 * b2, ca3 * a3 + cb3 * b3 + own,
+        cb0 * b1, ca0 * a2 + cb0 * b2, ca0 * a3 + cb0 * b3, cb2 * b1, cb3 * b1, ca2 * a3 + cb2 * b3,
+    )  # fmt: skip
+    for row, value in enumerate(found):
+        store(table, 5 + row, value)
 
 
 @kernel
 def split(values, out):  # type: ignore[no-untyped-def]
-    """Rows of real and imaginary parts in turn to rows of real, then imaginary parts."""
-    n = out.shape[1] // 2
-    for row in range(out.shape[0]):
-        for i in range(n):
-            out[row, i] = values[row, 2 * i]
-            out[row, n + i] = values[row, 2 * i + 1]
+    """Rows of real and imaginary parts in turn to lanes: (group of rows, part, channel, lane), the last row repeated."""
+    for group in range(out.shape[0]):
+        for lane in range(out.shape[3]):
+            row = group * out.shape[3] + lane
+            if row >= values.shape[0]:
+                row = values.shape[0] - 1
+            for i in range(out.shape[2]):
+                out[group, 0, i, lane] = values[row, 2 * i]
+                out[group, 1, i, lane] = values[row, 2 * i + 1]
+
+
+@channel_helper
+def _choose(re, im, w2, weight, first):  # type: ignore[no-untyped-def]
+    """Squares of the weights; none of a channel that is left out, which becomes zero."""
+    for lane in range(COUNT):
+        row = first + lane if first + lane < weight.shape[0] else weight.shape[0] - 1
+        for i in range(w2.shape[0]):
+            w = weight[row, i] if weight.shape[1] > 0 else 1.0
+            w2[i, lane] = w * w if w > 0.0 and w < np.inf else 0.0
+            if not (abs(re[i, lane]) < np.inf and abs(im[i, lane]) < np.inf):
+                w2[i, lane] = re[i, lane] = im[i, lane] = 0.0
+
+
+@channel_helper
+def _verdict(re, im, w2, lane, n):  # type: ignore[no-untyped-def]
+    """What is the matter with a pixel that shows no power beside its mean; nothing is told by -1."""
+    if n < 2.0:
+        return TOO_FEW if n > 0.0 else NO_DATA
+    known = -1
+    for i in range(w2.shape[0]):
+        if w2[i, lane] > 0.0:
+            if known < 0:
+                known = i
+            if re[i, lane] != re[known, lane] or im[i, lane] != im[known, lane]:
+                return -1
+    return CONSTANT
+
+
+@channel_helper
+def _write(table, lane, status, iterations, parameters, variances, statistics, covariance):  # type: ignore[no-untyped-def]
+    """What a lane of the table says to where the pixel's results go."""
+    n = table[2, lane]
+    for j in range(4):
+        parameters[j] = variances[j] = statistics[j] = np.nan
+        for k in range(4 if covariance.shape[0] > 0 else 0):
+            covariance[0, j, k] = np.nan
+    statistics[3] = 2.0 * n
+    iterations[0] = 0
+    if table[0, lane] == 0.0:
+        return
+    code, iterations[0], power = int(table[5, lane]), int(table[6, lane]), table[7, lane]
+    conjugated, cost = table[8, lane], table[9, lane]
+    for j in range(3):
+        statistics[j] = table[9 + j, lane]
+    if code == CONVERGED or code == SMALL_STEP:
+        noise = 2.0 * cost / (2.0 * n - 4.0 if n > 2.0 else 1.0)
+        if conjugated < cost * (1.0 - 1e-6) and power - 2.0 * conjugated > 40.0 * noise:
+            code = CONJUGATED
+        elif power - 2.0 * cost < noise * (2.0 * np.log(2.0 * n) + 14.0):
+            code = NO_SIGNAL
+    elif conjugated < cost:
+        code = CONJUGATED
+    status[0] = code
+    if code != CONVERGED and code != SMALL_STEP:
+        return
+    for j in range(3):
+        parameters[j] = table[12 + j, lane]
+    parameters[3] = np.arctan2(table[16, lane], table[15, lane])
+    for j in range(4):
+        variances[j] = table[17 + j, lane]
+    if covariance.shape[0] > 0:
+        row = 21
+        for j in range(4):
+            covariance[0, j, j] = variances[j]
+            for k in range(j + 1, 4):
+                covariance[0, j, k] = covariance[0, k, j] = table[row, lane]
+                row += 1
 
 
 @kernel
 def fit_sho(  # type: ignore[no-untyped-def]
-    x, y, weight, start, absolute, max_iterations, tolerance, parameters, variances, covariance, statistics, status,
-    iterations,
+    u, u2, reference, y, weight, start, absolute, max_iterations, tolerance, w2, table, parameters, variances,
+    covariance, statistics, status, iterations,
 ):  # fmt: skip
-    """Fit every row of `y` (real parts, then imaginary): amplitude, resonance frequency, quality factor, phase."""
-    n_channels = x.size
-    keep_all = covariance.shape[0] > 0
-    weighted = weight.shape[1] > 0
-    reference = np.mean(x)
-    scaled, ones = x / reference, np.ones(n_channels)
-    u_memory, w2_memory = np.empty(n_channels), np.ones(n_channels)
-    re_memory, im_memory = np.empty(n_channels), np.empty(n_channels)
-    slope = np.zeros((4, 2))  # of the four parameters by a and b
-    for pixel in range(y.shape[0]):
-        for j in range(4):
-            parameters[pixel, j] = variances[pixel, j] = statistics[pixel, j] = np.nan
-            for k in range(4 if keep_all else 0):
-                covariance[pixel, j, k] = np.nan
-        iterations[pixel] = 0
-        n, sw = n_channels, float(n_channels)
-        u, re, im, w2 = scaled, y[pixel, :n_channels], y[pixel, n_channels:], ones
-        power, mr, mi = _sums(re, im)
-        if weighted or not np.isfinite(power):  # some channels are left out: copy the others
-            n = 0
-            source = weight[pixel if weight.shape[0] > 1 else 0]
-            for i in range(n_channels):
-                good = np.isfinite(re[i]) and np.isfinite(im[i])
-                if good and weighted:
-                    good = source[i] > 0.0 and np.isfinite(source[i])
-                if good:
-                    u_memory[n], re_memory[n], im_memory[n] = scaled[i], re[i], im[i]
-                    if weighted:
-                        w2_memory[n] = source[i] * source[i]
-                    n += 1
-            u, re, im, w2 = u_memory[:n], re_memory[:n], im_memory[:n], w2_memory[:n]
-            power, sw, mr, mi = _weighted_sums(re, im, w2)
-        statistics[pixel, 3] = 2 * n
-        if n == 0:
-            status[pixel] = NO_DATA
-            continue
-        if 2 * n < 4:
-            status[pixel] = TOO_FEW
-            continue
-        constant = True
-        for i in range(n):
-            if re[i] != re[0] or im[i] != im[0]:
-                constant = False
-                break
-        if constant:
-            status[pixel] = CONSTANT
-            continue
-        begin = start[pixel if start.shape[0] > 1 else 0]
-        told = np.isfinite(begin[1]) and np.isfinite(begin[2])
-        a = b = 0.0
-        if told:
-            b = (begin[1] / reference) ** 2
-            a = begin[1] / reference / begin[2]
-        else:
-            a, b = _linear_start(u, re, im, w2)
-        conjugated = np.inf
-        for attempt in range(2):
-            if attempt > 0 or not (a > 0.0 and b > 0.0):
-                a, b, conjugated = _second_start(u, re, im, w2, a, b)
-            cost, saa, sab, sbb, ga, gb, xar, xai, xbr, xbi, cr, ci, norm = _point(u, re, im, w2, a, b, power)
-            if (
-                told or conjugated < np.inf or cost < 0.2 * power
-            ):  # 60 % of the power explained: no other valley is deeper
-                break
+    """Fit what `split` made of the rows: amplitude, resonance frequency, quality factor, phase.
 
-        damping, growth, last = 1e-4, 2.0, 0.0
-        code = MAX_ITERATIONS
-        iteration = 0
-        while True:
-            da, db = 1.0 / np.sqrt(saa), 1.0 / np.sqrt(sbb)
-            r = sab * da * db
-            ha, hb = ga * da, gb * db
-            det = 1.0 - r * r
-            promise = 0.5 * (ha * ha - 2.0 * r * ha * hb + hb * hb) / det
-            if promise <= tolerance * cost or cost <= 1e-30 * power:
-                code = CONVERGED
+    `u` is the axis by its mean `reference`, `u2` its square; `w2` (channel, lane) and `table` are room to work.
+    """
+    weighted, changed = weight.shape[1] > 0, True
+    for group in range(y.shape[0]):
+        first = group * COUNT
+        re, im = y[group, 0], y[group, 1]
+        if changed:
+            for i in range(u.size):
+                for lane in range(COUNT):
+                    w2[i, lane] = 1.0
+            changed = False
+        choosing = weighted
+        for _ in range(2):
+            if choosing:
+                _choose(re, im, w2, weight, first)
+                changed = True
+            sums = linear_sums(u, u2, re, im, w2, spread(0.0), spread(0.0), False)
+            choosing = any_less(spread(0.0), where_less(sums[6], spread(np.inf), spread(0.0), spread(1.0)))
+            if not choosing:
                 break
-            if promise <= 1e-22 * power:
-                code = SMALL_STEP
-                break
-            if iteration == max_iterations:
-                break
-            iteration += 1
-            # steps shrink so fast that one more, undamped, arrives: it need not be looked at
-            if promise <= 1e-7 * cost and promise * promise <= tolerance * cost * last:
-                step_a, step_b = (ha - r * hb) / det * da, (hb - r * ha) / det * db
-                a, b = a + step_a, b + step_b
-                cr -= (xar * step_a + xbr * step_b) / norm
-                ci -= (xai * step_a + xbi * step_b) / norm
-                cost -= promise
-                code = CONVERGED
-                break
-            last = promise
-            accepted = False
-            while damping < 1e14:
-                d = 1.0 + damping
-                det = d * d - r * r
-                za, zb = (d * ha - r * hb) / det, (d * hb - r * ha) / det
-                step_a, step_b = za * da, zb * db
-                # a and b stay positive: never more than nine tenths of the way to zero
-                step_a, step_b = max(step_a, -0.9 * a), max(step_b, -0.9 * b)
-                za, zb = step_a / da, step_b / db
-                predicted = za * ha + zb * hb - 0.5 * (za * za + 2.0 * r * za * zb + zb * zb)
-                sums = _point(u, re, im, w2, a + step_a, b + step_b, power)
-                ratio = (cost - sums[0]) / predicted if predicted > 0.0 else 0.0
-                if sums[0] < cost and ratio > 1e-4:
-                    a, b = a + step_a, b + step_b
-                    cost, saa, sab, sbb, ga, gb, xar, xai, xbr, xbi, cr, ci, norm = sums
-                    damping = max(damping * max(0.05, 1.0 - (2.0 * ratio - 1.0) ** 3), 1e-12)
-                    growth = 2.0
-                    accepted = True
-                    break
-                if predicted <= 1e-14 * cost and damping > 1e3:
-                    break
-                damping *= growth
-                growth *= 2.0
-            if not accepted:
-                code = SMALL_STEP if promise <= 1e-6 * cost else SINGULAR
-                break
-        iterations[pixel] = iteration
-
-        total = 2.0 * cost
-        if weighted:
-            total = _squares(u, re, im, w2, a, b, cr, ci)[1]
-        spread = power - (mr * mr + mi * mi) / sw
-        statistics[pixel, 0] = cost
-        statistics[pixel, 1] = total
-        statistics[pixel, 2] = 1.0 - 2.0 * cost / spread if spread > 0.0 else np.nan
-        if code == CONVERGED or code == SMALL_STEP:
-            noise = 2.0 * cost / max(2 * n - 4, 1)
-            if conjugated < cost * (1.0 - 1e-6) and power - 2.0 * conjugated > 40.0 * noise:
-                code = CONJUGATED
-            elif power - 2.0 * cost < noise * (2.0 * np.log(2.0 * n) + 14.0):
-                code = NO_SIGNAL
-        elif conjugated < cost:
-            code = CONJUGATED
-        status[pixel] = code
-        if code != CONVERGED and code != SMALL_STEP:
-            continue
-        # (a, b, C) in scaled frequency to (A, w0, Q, phi)
-        magnitude2, root = cr * cr + ci * ci, np.sqrt(b)
-        amplitude = np.sqrt(magnitude2) / b
-        parameters[pixel, 0] = amplitude
-        parameters[pixel, 1] = root * reference
-        parameters[pixel, 2] = root / a
-        parameters[pixel, 3] = np.arctan2(ci, cr)
-        variance = 1.0 if absolute else (2.0 * cost / (2 * n - 4) if n > 2 else np.nan)
-        det = saa * sbb - sab * sab
-        vaa, vab, vbb = variance * sbb / det, -variance * sab / det, variance * saa / det
-        # how the logarithm of the coefficient follows a and b, and what it varies by itself
-        scale = -1.0 / (norm * magnitude2)
-        slope[0, 0] = amplitude * scale * (cr * xar + ci * xai)
-        slope[0, 1] = amplitude * (scale * (cr * xbr + ci * xbi) - 1.0 / b)
-        slope[3, 0], slope[3, 1] = scale * (cr * xai - ci * xar), scale * (cr * xbi - ci * xbr)
-        slope[1, 1] = 0.5 * reference / root
-        slope[2, 0], slope[2, 1] = -root / (a * a), 0.5 / (root * a)
-        for j in range(4):
-            across_a = slope[j, 0] * vaa + slope[j, 1] * vab
-            across_b = slope[j, 0] * vab + slope[j, 1] * vbb
-            own = across_a * slope[j, 0] + across_b * slope[j, 1]
-            if j == 0:
-                own -= variance * scale * amplitude * amplitude
-            elif j == 3:
-                own -= variance * scale
-            variances[pixel, j] = own
-            for k in range(4 if keep_all else 0):
-                covariance[pixel, j, k] = own if j == k else across_a * slope[k, 0] + across_b * slope[k, 1]
+        power, sw, mr, mi = sums[6], sums[8], sums[0], sums[1]
+        store(table, 0, 1e-12 * power - (power - (mr * mr + mi * mi) / sw))
+        for lane in range(COUNT):
+            pixel, n = first + lane, float(u.size)
+            if changed:
+                n = 0.0
+                for i in range(u.size):
+                    n += 1.0 if w2[i, lane] > 0.0 else 0.0
+            known = pixel >= status.size  # what is repeated need not be fitted
+            if not known and (n < 2.0 or not table[0, lane] < 0.0):
+                verdict = _verdict(re, im, w2, lane, n)
+                known = verdict >= 0
+                if known:
+                    status[pixel] = verdict
+            row = pixel if pixel < start.shape[0] else start.shape[0] - 1
+            frequency, quality = start[row, 1] / reference, start[row, 2]
+            told = abs(frequency) < np.inf and abs(quality) < np.inf
+            table[0, lane], table[1, lane], table[2, lane] = 0.0 if known else 1.0, 1.0 if told else 0.0, n
+            table[3, lane], table[4, lane] = frequency / quality, frequency * frequency
+        _fit(u, u2, re, im, w2, sums, reference, weighted, absolute, max_iterations, tolerance, table)
+        for lane in range(COUNT):
+            pixel = first + lane
+            if pixel < status.size:
+                _write(
+                    table, lane, status[pixel : pixel + 1], iterations[pixel : pixel + 1], parameters[pixel],
+                    variances[pixel], statistics[pixel], covariance[pixel : pixel + 1],
+                )  # fmt: skip

@@ -1,0 +1,154 @@
+"""Numbers side by side: a compiled type that holds one number of each of several pixels in a processor's vector.
+
+Arithmetic by the usual signs acts on all lanes alike, so a formula written for one number does the work of eight, and
+no lane knows of its neighbours: a pixel's result does not depend on who travels with it, nor on how many do. May import
+numba and llvmlite; must not know any model.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.typeconv import Conversion
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, lower_cast, models, register_model
+
+__all__ = ["COUNT", "any_less", "load", "root", "spread", "store", "where_less"]
+
+# As many as one vector of the processor holds; where vectors are shorter still, LLVM takes several.
+COUNT = 8 if llvm.get_host_cpu_features().get("avx512f") else 4
+
+
+class Lanes(types.Type):
+    """The type; a plain number stands for itself in every lane."""
+
+    def __init__(self) -> None:
+        super().__init__(name=f"lanes({COUNT})")
+
+    def can_convert_from(self, typingctx: Any, other: types.Type) -> Conversion | None:
+        """Real numbers are spread."""
+        return Conversion.safe if isinstance(other, types.Float | types.Integer) else None
+
+
+LANES = Lanes()
+_VECTOR = ir.VectorType(ir.DoubleType(), COUNT)
+
+
+@register_model(Lanes)
+class _Model(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: types.Type) -> None:
+        super().__init__(manager, kind, _VECTOR)
+
+
+def _spread(builder: ir.IRBuilder, number: ir.Value) -> ir.Value:
+    one = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), number, ir.Constant(ir.IntType(32), 0))
+    places = ir.Constant(ir.VectorType(ir.IntType(32), COUNT), [0] * COUNT)
+    return builder.shuffle_vector(one, ir.Constant(_VECTOR, ir.Undefined), places)
+
+
+@lower_cast(types.Float, Lanes)
+@lower_cast(types.Integer, Lanes)
+def _cast(context: Any, builder: ir.IRBuilder, given: types.Type, wanted: types.Type, value: ir.Value) -> ir.Value:
+    return _spread(builder, context.cast(builder, value, given, types.float64))
+
+
+def _arithmetic(sign: Any, inplace: Any, instruction: str) -> None:
+    for either in (sign, inplace):
+
+        @infer_global(either)
+        class Typing(AbstractTemplate):
+            def generic(self, arguments: tuple[types.Type, ...], named: Any) -> Any:
+                """Lanes with lanes, or with a number."""
+                if LANES in arguments and all(LANES.can_convert_from(None, a) or a == LANES for a in arguments):
+                    return signature(LANES, LANES, LANES)
+                return None
+
+        @lower_builtin(either, LANES, LANES)
+        def lower(context: Any, builder: ir.IRBuilder, sig: Any, arguments: Any) -> ir.Value:
+            return getattr(builder, instruction)(*arguments, flags=("contract", "nsz"))
+
+
+for _signs in (
+    (operator.add, operator.iadd, "fadd"),
+    (operator.sub, operator.isub, "fsub"),
+    (operator.mul, operator.imul, "fmul"),
+    (operator.truediv, operator.itruediv, "fdiv"),
+):
+    _arithmetic(*_signs)
+
+
+@intrinsic
+def spread(typingctx, number):  # type: ignore[no-untyped-def]
+    """A number in every lane."""
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return _spread(builder, arguments[0])
+
+    return LANES(types.float64), codegen
+
+
+def _place(context, builder, kind, array, row):  # type: ignore[no-untyped-def]
+    """Where a row of an array (row, lane) begins."""
+    data = context.make_array(kind)(context, builder, array).data
+    start = builder.gep(data, [builder.mul(row, ir.Constant(row.type, COUNT))])
+    return builder.bitcast(start, _VECTOR.as_pointer())
+
+
+@intrinsic
+def load(typingctx, array, row):  # type: ignore[no-untyped-def]
+    """A row of a contiguous array (row, lane)."""
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.load(_place(context, builder, signature.args[0], *arguments), align=8)
+
+    return LANES(array, types.intp), codegen
+
+
+@intrinsic
+def store(typingctx, array, row, value):  # type: ignore[no-untyped-def]
+    """Write a row of a contiguous array (row, lane)."""
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        builder.store(arguments[2], _place(context, builder, signature.args[0], *arguments[:2]), align=8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, LANES), codegen
+
+
+@intrinsic
+def root(typingctx, value):  # type: ignore[no-untyped-def]
+    """Square root."""
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        kind = ir.FunctionType(_VECTOR, [_VECTOR])
+        name = f"llvm.sqrt.v{COUNT}f64"
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
+
+    return LANES(LANES), codegen
+
+
+@intrinsic
+def where_less(typingctx, low, high, there, elsewhere):  # type: ignore[no-untyped-def]
+    """`there` in the lanes where low < high, `elsewhere` in the others (and where one of them is NaN)."""
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        low, high, there, elsewhere = arguments
+        return builder.select(builder.fcmp_ordered("<", low, high), there, elsewhere)
+
+    return LANES(LANES, LANES, LANES, LANES), codegen
+
+
+@intrinsic
+def any_less(typingctx, low, high):  # type: ignore[no-untyped-def]
+    """Whether low < high in any lane."""
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        mask = builder.bitcast(builder.fcmp_ordered("<", *arguments), ir.IntType(COUNT))
+        return builder.icmp_unsigned("!=", mask, ir.Constant(mask.type, 0))
+
+    return types.boolean(LANES, LANES), codegen
