@@ -18,7 +18,7 @@ from numba.core.typeconv import Conversion
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, lower_cast, models, register_model
 
-__all__ = ["COUNT", "any_less", "load", "root", "spread", "store", "where_less"]
+__all__ = ["COUNT", "any_less", "load", "number", "root", "spread", "store", "where_less"]
 
 # As many as one vector of the processor holds; where vectors are shorter still, LLVM takes several.
 COUNT = 8 if llvm.get_host_cpu_features().get("avx512f") else 4
@@ -92,32 +92,39 @@ def spread(typingctx, number):  # type: ignore[no-untyped-def]
     return LANES(types.float64), codegen
 
 
-def _place(context, builder, kind, array, row):  # type: ignore[no-untyped-def]
-    """Where a row of an array (row, lane) begins."""
-    data = context.make_array(kind)(context, builder, array).data
-    start = builder.gep(data, [builder.mul(row, ir.Constant(row.type, COUNT))])
-    return builder.bitcast(start, _VECTOR.as_pointer())
+def _place(builder, address, index, kind):  # type: ignore[no-untyped-def]
+    return builder.gep(builder.inttoptr(address, kind.as_pointer()), [index])
 
 
 @intrinsic
-def load(typingctx, array, row):  # type: ignore[no-untyped-def]
-    """A row of a contiguous array (row, lane)."""
+def number(typingctx, address, index):  # type: ignore[no-untyped-def]
+    """One number of an array of them, of which the address is told: a view of an array would be counted, and slow."""
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        return builder.load(_place(context, builder, signature.args[0], *arguments), align=8)
+        return builder.load(_place(builder, *arguments, ir.DoubleType()))
 
-    return LANES(array, types.intp), codegen
+    return types.float64(types.intp, types.intp), codegen
 
 
 @intrinsic
-def store(typingctx, array, row, value):  # type: ignore[no-untyped-def]
-    """Write a row of a contiguous array (row, lane)."""
+def load(typingctx, address, row):  # type: ignore[no-untyped-def]
+    """A row of an array (row, lane)."""
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        builder.store(arguments[2], _place(context, builder, signature.args[0], *arguments[:2]), align=8)
+        return builder.load(_place(builder, *arguments, _VECTOR), align=8)
+
+    return LANES(types.intp, types.intp), codegen
+
+
+@intrinsic
+def store(typingctx, address, row, value):  # type: ignore[no-untyped-def]
+    """Write a row of an array (row, lane)."""
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        builder.store(arguments[2], _place(builder, *arguments[:2], _VECTOR), align=8)
         return context.get_dummy_value()
 
-    return types.void(array, types.intp, LANES), codegen
+    return types.void(types.intp, types.intp, LANES), codegen
 
 
 @intrinsic

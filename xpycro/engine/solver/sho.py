@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from xpycro.engine.solver.jit import channel_helper, kernel
-from xpycro.engine.solver.lanes import COUNT, any_less, load, root, spread, store, where_less
+from xpycro.engine.solver.lanes import COUNT, any_less, load, number, root, spread, store, where_less
 from xpycro.engine.solver.problem import Status
 from xpycro.engine.solver.sho_start import linear_start, linear_sums, second_start
 
@@ -29,7 +29,7 @@ ROWS = 27  # of the table between `_fit` and `fit_sho`: 5 given, 22 found
 
 
 @channel_helper
-def _sweep(u, u2, re, im, w2, a, b):  # type: ignore[no-untyped-def]
+def _sweep(n_channels, u, u2, re, im, w2, a, b):  # type: ignore[no-untyped-def]
     """All that a step needs of the channels, in one pass and free of the coefficient.
 
     With D = d - i a u, d = u^2 - b, and F = 1/D: the sums of w |F|^2, of w F*^2 Z times 1, u, d, and of w |F|^4
@@ -37,9 +37,9 @@ def _sweep(u, u2, re, im, w2, a, b):  # type: ignore[no-untyped-def]
     """
     norm = sr = si = vr = vi = tr = ti = p0 = p1 = q0 = q1 = spread(0.0)
     twice = 2.0 * a
-    for i in range(u.size):
-        v, x, y = u[i], load(re, i), load(im, i)
-        d, e = u2[i] - b, v * a
+    for i in range(n_channels):
+        v, x, y = number(u, i), load(re, i), load(im, i)
+        d, e = number(u2, i) - b, v * a
         d2, e2 = d * d, e * e
         size = d2 + e2
         inverse = 1.0 / size
@@ -63,11 +63,11 @@ def _sweep(u, u2, re, im, w2, a, b):  # type: ignore[no-untyped-def]
 
 
 @channel_helper
-def _squares(u, u2, re, im, w2, a, b, cr, ci):  # type: ignore[no-untyped-def]
+def _squares(n_channels, u, u2, re, im, w2, a, b, cr, ci):  # type: ignore[no-untyped-def]
     """Squares of the residual, weighted and as they are."""
     weighted = plain = zero = spread(0.0)
-    for i in range(u.size):
-        d, e = u2[i] - b, u[i] * a
+    for i in range(n_channels):
+        d, e = number(u2, i) - b, number(u, i) * a
         inverse = 1.0 / (d * d + e * e)
         x = load(re, i) - (cr * d - ci * e) * inverse
         y = load(im, i) - (cr * e + ci * d) * inverse
@@ -79,15 +79,15 @@ def _squares(u, u2, re, im, w2, a, b, cr, ci):  # type: ignore[no-untyped-def]
 
 
 @channel_helper
-def _point(u, u2, re, im, w2, a, b, power):  # type: ignore[no-untyped-def]
+def _point(n_channels, u, u2, re, im, w2, a, b, power):  # type: ignore[no-untyped-def]
     """Cost, projected normal matrix and gradient at (a, b); what joins them to the coefficient; the coefficient."""
-    norm, sr, si, vr, vi, tr, ti, p0, p1, q0, q1 = _sweep(u, u2, re, im, w2, a, b)
+    norm, sr, si, vr, vi, tr, ti, p0, p1, q0, q1 = _sweep(n_channels, u, u2, re, im, w2, a, b)
     inverse = 1.0 / norm
     pr, pi = tr - a * vi, ti + a * vr  # the sum of F* Z, for F* = F*^2 (d + i a u)
     cr, ci = pr * inverse, pi * inverse
     cost = 0.5 * (power - (pr * pr + pi * pi) * inverse)
     if any_less(cost, ROUGH * power):
-        exact = 0.5 * _squares(u, u2, re, im, w2, a, b, cr, ci)[0]
+        exact = 0.5 * _squares(n_channels, u, u2, re, im, w2, a, b, cr, ci)[0]
         cost = where_less(cost, ROUGH * power, exact, cost)
     # sums of |F|^2 F and u |F|^2 F, for |F|^2 F = |F|^4 (d + i a u); and of u^2 |F|^4
     moment = q0 + b * p0
@@ -106,12 +106,12 @@ def _point(u, u2, re, im, w2, a, b, power):  # type: ignore[no-untyped-def]
 
 
 @channel_helper
-def _fit(u, u2, re, im, w2, sums, reference, weighted, absolute, max_iterations, tolerance, table):  # type: ignore[no-untyped-def]
+def _fit(n_channels, u, u2, re, im, w2, sums, reference, weighted, absolute, max_iterations, tolerance, table):  # type: ignore[no-untyped-def]
     """Fit the lanes of `re` and `im` (channel, lane) that `table` says to; what is found goes into its other rows."""
     zero, one, infinity = spread(0.0), spread(1.0), spread(np.inf)
     power, sw, mr, mi = sums[6], sums[8], sums[0], sums[1]
     active, told, n = load(table, 0), load(table, 1), load(table, 2)
-    near_a, near_b = linear_start(u, u2, re, im, w2, sums)
+    near_a, near_b = linear_start(n_channels, u, u2, re, im, w2, sums)
     near_a, near_b = where_less(zero, told, load(table, 3), near_a), where_less(zero, told, load(table, 4), near_b)
     wants = where_less(zero, near_a, where_less(zero, near_b, zero, active), active)  # another start
 
@@ -121,12 +121,12 @@ def _fit(u, u2, re, im, w2, sums, reference, weighted, absolute, max_iterations,
     code, damping, growth, predicted, fresh = spread(float(SINGULAR)), spread(1e-4), spread(2.0), one, one
     while any_less(zero, active):
         if any_less(zero, wants):
-            other_a, other_b, opposite = second_start(u, u2, re, im, w2, n, near_a, near_b, power)
+            other_a, other_b, opposite = second_start(n_channels, u, u2, re, im, w2, n, near_a, near_b, power)
             near_a, near_b = where_less(zero, wants, other_a, near_a), where_less(zero, wants, other_b, near_b)
             conjugated = where_less(zero, wants, opposite, conjugated)
             told = where_less(zero, wants, one, told)
         here, maa, mab, mbb, da, db, yar, yai, ybr, ybi, kr, ki, size = _point(
-            u, u2, re, im, w2, near_a, near_b, power
+            n_channels, u, u2, re, im, w2, near_a, near_b, power
         )
         first = fresh * active
         # 60 % of the power explained: no other valley is deeper
@@ -197,7 +197,7 @@ def _fit(u, u2, re, im, w2, sums, reference, weighted, absolute, max_iterations,
 
     total = 2.0 * cost
     if weighted:
-        total = _squares(u, u2, re, im, w2, a, b, cr, ci)[1]
+        total = _squares(n_channels, u, u2, re, im, w2, a, b, cr, ci)[1]
     spread_ = power - (mr * mr + mi * mi) / sw
     r2 = where_less(zero, spread_, 1.0 - 2.0 * cost / spread_, spread(np.nan))
     # (a, b, C) in scaled frequency to (A, w0, Q, phi)
@@ -240,19 +240,19 @@ def split(values, out):  # type: ignore[no-untyped-def]
 
 
 @channel_helper
-def _choose(re, im, w2, weight, first):  # type: ignore[no-untyped-def]
+def _choose(y, group, w2, weight):  # type: ignore[no-untyped-def]
     """Squares of the weights; none of a channel that is left out, which becomes zero."""
     for lane in range(COUNT):
-        row = first + lane if first + lane < weight.shape[0] else weight.shape[0] - 1
+        row = min(group * COUNT + lane, weight.shape[0] - 1)
         for i in range(w2.shape[0]):
             w = weight[row, i] if weight.shape[1] > 0 else 1.0
             w2[i, lane] = w * w if w > 0.0 and w < np.inf else 0.0
-            if not (abs(re[i, lane]) < np.inf and abs(im[i, lane]) < np.inf):
-                w2[i, lane] = re[i, lane] = im[i, lane] = 0.0
+            if not (abs(y[group, 0, i, lane]) < np.inf and abs(y[group, 1, i, lane]) < np.inf):
+                w2[i, lane] = y[group, 0, i, lane] = y[group, 1, i, lane] = 0.0
 
 
 @channel_helper
-def _verdict(re, im, w2, lane, n):  # type: ignore[no-untyped-def]
+def _verdict(y, group, w2, lane, n):  # type: ignore[no-untyped-def]
     """What is the matter with a pixel that shows no power beside its mean; nothing is told by -1."""
     if n < 2.0:
         return TOO_FEW if n > 0.0 else NO_DATA
@@ -261,50 +261,52 @@ def _verdict(re, im, w2, lane, n):  # type: ignore[no-untyped-def]
         if w2[i, lane] > 0.0:
             if known < 0:
                 known = i
-            if re[i, lane] != re[known, lane] or im[i, lane] != im[known, lane]:
+            if y[group, 0, i, lane] != y[group, 0, known, lane] or y[group, 1, i, lane] != y[group, 1, known, lane]:
                 return -1
     return CONSTANT
 
 
 @channel_helper
-def _write(table, lane, status, iterations, parameters, variances, statistics, covariance):  # type: ignore[no-untyped-def]
-    """What a lane of the table says to where the pixel's results go."""
-    n = table[2, lane]
-    for j in range(4):
-        parameters[j] = variances[j] = statistics[j] = np.nan
-        for k in range(4 if covariance.shape[0] > 0 else 0):
-            covariance[0, j, k] = np.nan
-    statistics[3] = 2.0 * n
-    iterations[0] = 0
-    if table[0, lane] == 0.0:
-        return
-    code, iterations[0], power = int(table[5, lane]), int(table[6, lane]), table[7, lane]
-    conjugated, cost = table[8, lane], table[9, lane]
-    for j in range(3):
-        statistics[j] = table[9 + j, lane]
-    if code == CONVERGED or code == SMALL_STEP:
-        noise = 2.0 * cost / (2.0 * n - 4.0 if n > 2.0 else 1.0)
-        if conjugated < cost * (1.0 - 1e-6) and power - 2.0 * conjugated > 40.0 * noise:
-            code = CONJUGATED
-        elif power - 2.0 * cost < noise * (2.0 * np.log(2.0 * n) + 14.0):
-            code = NO_SIGNAL
-    elif conjugated < cost:
-        code = CONJUGATED
-    status[0] = code
-    if code != CONVERGED and code != SMALL_STEP:
-        return
-    for j in range(3):
-        parameters[j] = table[12 + j, lane]
-    parameters[3] = np.arctan2(table[16, lane], table[15, lane])
-    for j in range(4):
-        variances[j] = table[17 + j, lane]
-    if covariance.shape[0] > 0:
-        row = 21
+def _write(table, first, status, iterations, parameters, variances, statistics, covariance):  # type: ignore[no-untyped-def]
+    """What the lanes of the table say to where the pixels' results go."""
+    for lane in range(min(COUNT, status.size - first)):
+        pixel = first + lane
+        n = table[2, lane]
         for j in range(4):
-            covariance[0, j, j] = variances[j]
-            for k in range(j + 1, 4):
-                covariance[0, j, k] = covariance[0, k, j] = table[row, lane]
-                row += 1
+            parameters[pixel, j] = variances[pixel, j] = statistics[pixel, j] = np.nan
+            for k in range(4 if covariance.shape[0] > 0 else 0):
+                covariance[pixel, j, k] = np.nan
+        statistics[pixel, 3] = 2.0 * n
+        iterations[pixel] = 0
+        if table[0, lane] == 0.0:
+            continue
+        code, iterations[pixel], power = int(table[5, lane]), int(table[6, lane]), table[7, lane]
+        conjugated, cost = table[8, lane], table[9, lane]
+        for j in range(3):
+            statistics[pixel, j] = table[9 + j, lane]
+        if code == CONVERGED or code == SMALL_STEP:
+            noise = 2.0 * cost / (2.0 * n - 4.0 if n > 2.0 else 1.0)
+            if conjugated < cost * (1.0 - 1e-6) and power - 2.0 * conjugated > 40.0 * noise:
+                code = CONJUGATED
+            elif power - 2.0 * cost < noise * (2.0 * np.log(2.0 * n) + 14.0):
+                code = NO_SIGNAL
+        elif conjugated < cost:
+            code = CONJUGATED
+        status[pixel] = code
+        if code != CONVERGED and code != SMALL_STEP:
+            continue
+        for j in range(3):
+            parameters[pixel, j] = table[12 + j, lane]
+        parameters[pixel, 3] = np.arctan2(table[16, lane], table[15, lane])
+        for j in range(4):
+            variances[pixel, j] = table[17 + j, lane]
+        if covariance.shape[0] > 0:
+            row = 21
+            for j in range(4):
+                covariance[pixel, j, j] = variances[pixel, j]
+                for k in range(j + 1, 4):
+                    covariance[pixel, j, k] = covariance[pixel, k, j] = table[row, lane]
+                    row += 1
 
 
 @kernel
@@ -319,7 +321,7 @@ def fit_sho(  # type: ignore[no-untyped-def]
     weighted, changed = weight.shape[1] > 0, True
     for group in range(y.shape[0]):
         first = group * COUNT
-        re, im = y[group, 0], y[group, 1]
+        places = u.ctypes.data, u2.ctypes.data, y[group, 0].ctypes.data, y[group, 1].ctypes.data, w2.ctypes.data
         if changed:
             for i in range(u.size):
                 for lane in range(COUNT):
@@ -328,14 +330,14 @@ def fit_sho(  # type: ignore[no-untyped-def]
         choosing = weighted
         for _ in range(2):
             if choosing:
-                _choose(re, im, w2, weight, first)
+                _choose(y, group, w2, weight)
                 changed = True
-            sums = linear_sums(u, u2, re, im, w2, spread(0.0), spread(0.0), False)
+            sums = linear_sums(u.size, *places, spread(0.0), spread(0.0), False)
             choosing = any_less(spread(0.0), where_less(sums[6], spread(np.inf), spread(0.0), spread(1.0)))
             if not choosing:
                 break
         power, sw, mr, mi = sums[6], sums[8], sums[0], sums[1]
-        store(table, 0, 1e-12 * power - (power - (mr * mr + mi * mi) / sw))
+        store(table.ctypes.data, 0, 1e-12 * power - (power - (mr * mr + mi * mi) / sw))
         for lane in range(COUNT):
             pixel, n = first + lane, float(u.size)
             if changed:
@@ -344,7 +346,7 @@ def fit_sho(  # type: ignore[no-untyped-def]
                     n += 1.0 if w2[i, lane] > 0.0 else 0.0
             known = pixel >= status.size  # what is repeated need not be fitted
             if not known and (n < 2.0 or not table[0, lane] < 0.0):
-                verdict = _verdict(re, im, w2, lane, n)
+                verdict = _verdict(y, group, w2, lane, n)
                 known = verdict >= 0
                 if known:
                     status[pixel] = verdict
@@ -353,11 +355,5 @@ def fit_sho(  # type: ignore[no-untyped-def]
             told = abs(frequency) < np.inf and abs(quality) < np.inf
             table[0, lane], table[1, lane], table[2, lane] = 0.0 if known else 1.0, 1.0 if told else 0.0, n
             table[3, lane], table[4, lane] = frequency / quality, frequency * frequency
-        _fit(u, u2, re, im, w2, sums, reference, weighted, absolute, max_iterations, tolerance, table)
-        for lane in range(COUNT):
-            pixel = first + lane
-            if pixel < status.size:
-                _write(
-                    table, lane, status[pixel : pixel + 1], iterations[pixel : pixel + 1], parameters[pixel],
-                    variances[pixel], statistics[pixel], covariance[pixel : pixel + 1],
-                )  # fmt: skip
+        _fit(u.size, *places, sums, reference, weighted, absolute, max_iterations, tolerance, table.ctypes.data)
+        _write(table, first, status, iterations, parameters, variances, statistics, covariance)
