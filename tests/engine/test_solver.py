@@ -163,3 +163,20 @@ def test_the_session_that_compiles_gives_the_same_bits_as_those_that_load(tmp_pa
     ]
     assert len(seen[0].strip()) == 64
     assert seen[0] == seen[1]
+
+
+def test_an_oscillator_does_not_know_who_is_fitted_beside_it():
+    model = models.HarmonicOscillator()
+    rng = np.random.default_rng(4)
+    x = np.linspace(300e3, 340e3, 21)  # neither channels nor pixels fill their last vector
+    clean = model.evaluate(x, 1e-3, rng.uniform(310e3, 330e3, (19, 1)), rng.uniform(50, 200, (19, 1)), 0.5)
+    y = clean + 2e-3 * (rng.normal(size=clean.shape) + 1j * rng.normal(size=clean.shape))
+    y[1], y[4], y[5, 3], y[9, ::2] = np.nan, 2.0, np.nan, 1e3
+    y[12] = rng.normal(size=21) + 1j * rng.normal(size=21)
+    for kind in ("c8", "c16"):
+        problem, data = problem_of(model), y.astype(kind)
+        together = solve_harmonic(problem, x, data)
+        for i in range(19):
+            alone = solve_harmonic(problem, x, data[i : i + 1])
+            for name in ("parameters", "errors", "cost", "status", "iterations"):
+                np.testing.assert_array_equal(getattr(together, name)[i : i + 1], getattr(alone, name))

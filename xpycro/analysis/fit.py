@@ -286,7 +286,9 @@ def _result(made: Mapping[str, xr.DataArray], task: Task, axes: Sequence[xr.Data
         "n_points": len(task.x[0]) * problem.quadratures,
         "parameters": json.dumps(names),
     }
-    return schema.new_result("fit", made, coords, attrs)
+    # all come from one evaluation: there is nothing to align
+    coords = {**{str(name): coord for name, coord in next(iter(made.values())).coords.items()}, **coords}
+    return schema.new_result("fit", {name: each.variable for name, each in made.items()}, coords, attrs)
 
 
 @results.register("fit", "extrapolate")

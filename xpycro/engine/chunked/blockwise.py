@@ -102,4 +102,6 @@ def apply(
 
 def _labelled(da: xr.DataArray, attrs: Mapping[Any, Mapping[str, Any]]) -> xr.DataArray:
     """`da` with its coordinates' attributes as in the inputs."""
+    if not da.coords:
+        return da
     return da.assign_coords({n: c.variable._replace(attrs=dict(attrs.get(n, c.attrs))) for n, c in da.coords.items()})

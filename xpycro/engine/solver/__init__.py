@@ -127,7 +127,7 @@ def solve_harmonic(
         return solution
 
     from xpycro.engine.solver.parallel import each_slice
-    from xpycro.engine.solver.sho import COUNT, ROWS, fit_sho, split
+    from xpycro.engine.solver.sho import COUNT, ROWS, fit_sho
 
     axis = np.ascontiguousarray(np.ravel(x), dtype=np.float64)
     reference = float(np.mean(axis))
@@ -136,19 +136,18 @@ def solve_harmonic(
 
     def work(part: slice) -> None:
         values = np.ascontiguousarray(y[part], dtype=np.complex64 if y.dtype.char == "F" else np.complex128)
-        rows = np.empty((-(-len(values) // COUNT), 2, values.shape[1], COUNT))
-        split(values.view(values.real.dtype), rows)
         fit_sho(
+            values.ctypes.data,
+            values.dtype.char == "F",
             axis,
             axis * axis,
             reference,
-            rows,
             weight[part] if weight.shape[0] > 1 else weight,
             begin[part] if begin.shape[0] > 1 else begin,
             problem.absolute_sigma,
             problem.max_iterations,
             problem.tolerance,
-            np.empty((axis.size, COUNT)),
+            np.empty((3, axis.size, COUNT)),
             np.empty((ROWS, COUNT)),
             solution.parameters[part],
             solution.errors[part],
@@ -158,7 +157,7 @@ def solve_harmonic(
             solution.iterations[part],
         )
 
-    each_slice(work, len(y), _slice_size(y))
+    each_slice(work, len(y), COUNT * -(-2 * _slice_size(y) // COUNT))
     return _finished(solution, statistics)
 
 

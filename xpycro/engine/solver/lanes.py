@@ -18,7 +18,7 @@ from numba.core.typeconv import Conversion
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, lower_cast, models, register_model
 
-__all__ = ["COUNT", "any_less", "load", "number", "root", "spread", "store", "where_less"]
+__all__ = ["COUNT", "any_less", "load", "number", "root", "single", "spread", "store", "turn", "where_less"]
 
 # As many as one vector of the processor holds; where vectors are shorter still, LLVM takes several.
 COUNT = 8 if llvm.get_host_cpu_features().get("avx512f") else 4
@@ -34,6 +34,8 @@ class Lanes(types.Type):
         """Real numbers are spread."""
         return Conversion.safe if isinstance(other, types.Float | types.Integer) else None
 
+
+_in_compiled_code: Any = intrinsic  # called there only, without the typing context
 
 LANES = Lanes()
 _VECTOR = ir.VectorType(ir.DoubleType(), COUNT)
@@ -82,7 +84,7 @@ for _signs in (
     _arithmetic(*_signs)
 
 
-@intrinsic
+@_in_compiled_code
 def spread(typingctx, number):  # type: ignore[no-untyped-def]
     """A number in every lane."""
 
@@ -96,38 +98,80 @@ def _place(builder, address, index, kind):  # type: ignore[no-untyped-def]
     return builder.gep(builder.inttoptr(address, kind.as_pointer()), [index])
 
 
-@intrinsic
+@_in_compiled_code
 def number(typingctx, address, index):  # type: ignore[no-untyped-def]
     """One number of an array of them, of which the address is told: a view of an array would be counted, and slow."""
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        return builder.load(_place(builder, *arguments, ir.DoubleType()))
+        return builder.load(_place(builder, arguments[0], arguments[1], ir.DoubleType()))
 
     return types.float64(types.intp, types.intp), codegen
 
 
-@intrinsic
+@_in_compiled_code
+def single(typingctx, address, index):  # type: ignore[no-untyped-def]
+    """The same of an array of float32."""
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.fpext(builder.load(_place(builder, arguments[0], arguments[1], ir.FloatType())), ir.DoubleType())
+
+    return types.float64(types.intp, types.intp), codegen
+
+
+@_in_compiled_code
 def load(typingctx, address, row):  # type: ignore[no-untyped-def]
     """A row of an array (row, lane)."""
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        return builder.load(_place(builder, *arguments, _VECTOR), align=8)
+        return builder.load(_place(builder, arguments[0], arguments[1], _VECTOR), align=8)
 
     return LANES(types.intp, types.intp), codegen
 
 
-@intrinsic
+@_in_compiled_code
 def store(typingctx, address, row, value):  # type: ignore[no-untyped-def]
     """Write a row of an array (row, lane)."""
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        builder.store(arguments[2], _place(builder, *arguments[:2], _VECTOR), align=8)
+        builder.store(arguments[2], _place(builder, arguments[0], arguments[1], _VECTOR), align=8)
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp, LANES), codegen
 
 
-@intrinsic
+@_in_compiled_code
+def turn(typingctx, source, stride, real, imaginary):  # type: ignore[no-untyped-def]
+    """As many complex64 of as many rows, `stride` numbers apart, to rows of their parts (number, lane)."""
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        source, stride, *targets = arguments
+        kind, half = ir.VectorType(ir.IntType(64), COUNT), ir.VectorType(ir.IntType(32), COUNT)
+        source = builder.inttoptr(source, ir.IntType(64).as_pointer())
+        rows = []
+        for k in range(COUNT):
+            place = builder.gep(source, [builder.mul(stride, ir.Constant(stride.type, k))])
+            rows.append(builder.load(builder.bitcast(place, kind.as_pointer()), align=4))
+        step = 1
+        while step < COUNT:  # exchanges squares of `step` beside the diagonal
+            low = [k if not k & step else COUNT + k - step for k in range(COUNT)]
+            high = [k + step if not k & step else COUNT + k for k in range(COUNT)]
+            low, high = (ir.Constant(ir.VectorType(ir.IntType(32), COUNT), m) for m in (low, high))
+            for k in range(COUNT):
+                if not k & step:
+                    pair = rows[k], rows[k + step]
+                    rows[k], rows[k + step] = builder.shuffle_vector(*pair, low), builder.shuffle_vector(*pair, high)
+            step *= 2
+        for shift, target in zip((0, 32), targets, strict=True):
+            for k, row in enumerate(rows):
+                bits = builder.trunc(builder.lshr(row, ir.Constant(kind, [shift] * COUNT)), half)
+                value = builder.fpext(builder.bitcast(bits, ir.VectorType(ir.FloatType(), COUNT)), _VECTOR)
+                builder.store(value, _place(builder, target, ir.Constant(ir.IntType(64), k), _VECTOR), align=8)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.intp, types.intp), codegen
+
+
+@_in_compiled_code
 def root(typingctx, value):  # type: ignore[no-untyped-def]
     """Square root."""
 
@@ -139,7 +183,7 @@ def root(typingctx, value):  # type: ignore[no-untyped-def]
     return LANES(LANES), codegen
 
 
-@intrinsic
+@_in_compiled_code
 def where_less(typingctx, low, high, there, elsewhere):  # type: ignore[no-untyped-def]
     """`there` in the lanes where low < high, `elsewhere` in the others (and where one of them is NaN)."""
 
@@ -150,7 +194,7 @@ def where_less(typingctx, low, high, there, elsewhere):  # type: ignore[no-untyp
     return LANES(LANES, LANES, LANES, LANES), codegen
 
 
-@intrinsic
+@_in_compiled_code
 def any_less(typingctx, low, high):  # type: ignore[no-untyped-def]
     """Whether low < high in any lane."""
 

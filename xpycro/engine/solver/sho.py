@@ -13,11 +13,11 @@ from __future__ import annotations
 import numpy as np
 
 from xpycro.engine.solver.jit import channel_helper, kernel
-from xpycro.engine.solver.lanes import COUNT, any_less, load, number, root, spread, store, where_less
+from xpycro.engine.solver.lanes import COUNT, any_less, load, number, root, single, spread, store, turn, where_less
 from xpycro.engine.solver.problem import Status
 from xpycro.engine.solver.sho_start import linear_start, linear_sums, second_start
 
-__all__ = ["COUNT", "ROWS", "fit_sho", "split"]
+__all__ = ["COUNT", "ROWS", "fit_sho"]
 
 MAX_ITERATIONS, CONVERGED, SMALL_STEP, NO_DATA, TOO_FEW, CONSTANT, SINGULAR, NO_SIGNAL, CONJUGATED = map(
     int,
@@ -219,49 +219,53 @@ def _fit(n_channels, u, u2, re, im, w2, sums, reference, weighted, absolute, max
     ca3, cb3 = a3 * vaa + b3 * vab, a3 * vab + b3 * vbb
     found = (
         code, iterations, power, conjugated, cost, total, r2, amplitude, turn * reference, turn / a, cr, ci,
-        ca0 * a0 + cb0 * b0 + own * amplitude * amplitude, b1 * vbb * b1, ca2 * a2 + cb2 * b2, ca3 * a3 + cb3 * b3 + own,
+        ca0 * a0 + cb0 * b0 + own * amplitude * amplitude, b1 * vbb * b1, ca2 * a2 + cb2 * b2,
+        ca3 * a3 + cb3 * b3 + own,
         cb0 * b1, ca0 * a2 + cb0 * b2, ca0 * a3 + cb0 * b3, cb2 * b1, cb3 * b1, ca2 * a3 + cb2 * b3,
     )  # fmt: skip
     for row, value in enumerate(found):
         store(table, 5 + row, value)
 
 
-@kernel
-def split(values, out):  # type: ignore[no-untyped-def]
-    """Rows of real and imaginary parts in turn to lanes: (group of rows, part, channel, lane), the last row repeated."""
-    for group in range(out.shape[0]):
-        for lane in range(out.shape[3]):
-            row = group * out.shape[3] + lane
-            if row >= values.shape[0]:
-                row = values.shape[0] - 1
-            for i in range(out.shape[2]):
-                out[group, 0, i, lane] = values[row, 2 * i]
-                out[group, 1, i, lane] = values[row, 2 * i + 1]
+@channel_helper
+def _split(values, is_single, first, n_rows, n_channels, re, im, room):  # type: ignore[no-untyped-def]
+    """Complex rows from `first` on: their parts into `room` (part, channel, lane), the last row repeated."""
+    done = 0
+    if is_single and first + COUNT <= n_rows:
+        done = n_channels - n_channels % COUNT
+        for i in range(0, done, COUNT):
+            turn(values + 8 * (first * n_channels + i), n_channels, re + 8 * COUNT * i, im + 8 * COUNT * i)
+    for lane in range(COUNT):
+        row = 2 * n_channels * min(first + lane, n_rows - 1)
+        for i in range(done, n_channels):
+            k = row + 2 * i
+            room[0, i, lane] = single(values, k) if is_single else number(values, k)
+            room[1, i, lane] = single(values, k + 1) if is_single else number(values, k + 1)
 
 
 @channel_helper
-def _choose(y, group, w2, weight):  # type: ignore[no-untyped-def]
+def _choose(room, weight, first):  # type: ignore[no-untyped-def]
     """Squares of the weights; none of a channel that is left out, which becomes zero."""
     for lane in range(COUNT):
-        row = min(group * COUNT + lane, weight.shape[0] - 1)
-        for i in range(w2.shape[0]):
+        row = min(first + lane, weight.shape[0] - 1)
+        for i in range(room.shape[1]):
             w = weight[row, i] if weight.shape[1] > 0 else 1.0
-            w2[i, lane] = w * w if w > 0.0 and w < np.inf else 0.0
-            if not (abs(y[group, 0, i, lane]) < np.inf and abs(y[group, 1, i, lane]) < np.inf):
-                w2[i, lane] = y[group, 0, i, lane] = y[group, 1, i, lane] = 0.0
+            room[2, i, lane] = w * w if w > 0.0 and w < np.inf else 0.0
+            if not (abs(room[0, i, lane]) < np.inf and abs(room[1, i, lane]) < np.inf):
+                room[0, i, lane] = room[1, i, lane] = room[2, i, lane] = 0.0
 
 
 @channel_helper
-def _verdict(y, group, w2, lane, n):  # type: ignore[no-untyped-def]
-    """What is the matter with a pixel that shows no power beside its mean; nothing is told by -1."""
+def _verdict(room, lane, n):  # type: ignore[no-untyped-def]
+    """What is the matter with a pixel that shows no power beside its mean; -1 is nothing."""
     if n < 2.0:
         return TOO_FEW if n > 0.0 else NO_DATA
     known = -1
-    for i in range(w2.shape[0]):
-        if w2[i, lane] > 0.0:
+    for i in range(room.shape[1]):
+        if room[2, i, lane] > 0.0:
             if known < 0:
                 known = i
-            if y[group, 0, i, lane] != y[group, 0, known, lane] or y[group, 1, i, lane] != y[group, 1, known, lane]:
+            if room[0, i, lane] != room[0, known, lane] or room[1, i, lane] != room[1, known, lane]:
                 return -1
     return CONSTANT
 
@@ -311,49 +315,52 @@ def _write(table, first, status, iterations, parameters, variances, statistics, 
 
 @kernel
 def fit_sho(  # type: ignore[no-untyped-def]
-    u, u2, reference, y, weight, start, absolute, max_iterations, tolerance, w2, table, parameters, variances,
-    covariance, statistics, status, iterations,
+    values, is_single, u, u2, reference, weight, start, absolute, max_iterations, tolerance, room, table, parameters,
+    variances, covariance, statistics, status, iterations,
 ):  # fmt: skip
-    """Fit what `split` made of the rows: amplitude, resonance frequency, quality factor, phase.
+    """Fit complex rows at the address `values`: amplitude, resonance frequency, quality factor, phase.
 
-    `u` is the axis by its mean `reference`, `u2` its square; `w2` (channel, lane) and `table` are room to work.
+    `u` is the axis by its mean `reference`, `u2` its square; `room` (re, im or weight, channel, lane) and `table` (row,
+    lane) are there to work in. Both kinds of complex rows come by address so that one compilation serves both.
     """
-    weighted, changed = weight.shape[1] > 0, True
-    for group in range(y.shape[0]):
-        first = group * COUNT
-        places = u.ctypes.data, u2.ctypes.data, y[group, 0].ctypes.data, y[group, 1].ctypes.data, w2.ctypes.data
+    n_channels, weighted, changed = u.size, weight.shape[1] > 0, True
+    re = room.ctypes.data
+    im, w2 = re + 8 * COUNT * n_channels, re + 16 * COUNT * n_channels
+    places = u.ctypes.data, u2.ctypes.data, re, im, w2
+    shared, zero = table.ctypes.data, spread(0.0)
+    for first in range(0, status.size, COUNT):
+        _split(values, is_single, first, status.size, n_channels, re, im, room)
         if changed:
-            for i in range(u.size):
-                for lane in range(COUNT):
-                    w2[i, lane] = 1.0
+            for i in range(n_channels):
+                store(w2, i, spread(1.0))
             changed = False
         choosing = weighted
         for _ in range(2):
             if choosing:
-                _choose(y, group, w2, weight)
+                _choose(room, weight, first)
                 changed = True
-            sums = linear_sums(u.size, *places, spread(0.0), spread(0.0), False)
-            choosing = any_less(spread(0.0), where_less(sums[6], spread(np.inf), spread(0.0), spread(1.0)))
+            sums = linear_sums(n_channels, *places, zero, zero, False)
+            choosing = any_less(zero, where_less(sums[6], spread(np.inf), zero, spread(1.0)))  # NaN is not less
             if not choosing:
                 break
         power, sw, mr, mi = sums[6], sums[8], sums[0], sums[1]
-        store(table.ctypes.data, 0, 1e-12 * power - (power - (mr * mr + mi * mi) / sw))
+        store(shared, 0, 1e-12 * power - (power - (mr * mr + mi * mi) / sw))
         for lane in range(COUNT):
-            pixel, n = first + lane, float(u.size)
+            pixel, n = first + lane, float(n_channels)
             if changed:
                 n = 0.0
-                for i in range(u.size):
-                    n += 1.0 if w2[i, lane] > 0.0 else 0.0
+                for i in range(n_channels):
+                    n += 1.0 if room[2, i, lane] > 0.0 else 0.0
             known = pixel >= status.size  # what is repeated need not be fitted
             if not known and (n < 2.0 or not table[0, lane] < 0.0):
-                verdict = _verdict(y, group, w2, lane, n)
+                verdict = _verdict(room, lane, n)
                 known = verdict >= 0
                 if known:
                     status[pixel] = verdict
-            row = pixel if pixel < start.shape[0] else start.shape[0] - 1
+            row = min(pixel, start.shape[0] - 1)
             frequency, quality = start[row, 1] / reference, start[row, 2]
             told = abs(frequency) < np.inf and abs(quality) < np.inf
             table[0, lane], table[1, lane], table[2, lane] = 0.0 if known else 1.0, 1.0 if told else 0.0, n
             table[3, lane], table[4, lane] = frequency / quality, frequency * frequency
-        _fit(u.size, *places, sums, reference, weighted, absolute, max_iterations, tolerance, table.ctypes.data)
+        _fit(n_channels, *places, sums, reference, weighted, absolute, max_iterations, tolerance, shared)
         _write(table, first, status, iterations, parameters, variances, statistics, covariance)
