@@ -8,6 +8,7 @@ line ``<!-- not run: REASON -->`` is left out. Notebooks of the gallery are run 
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import re
@@ -20,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from sklearn import decomposition
 
 import xpycro as xp
 from tests import budget, pages
@@ -206,10 +208,8 @@ def test_every_call_of_the_tables_for_newcomers_runs(tmp_path, monkeypatch):
     ds["response"] = xp.simulate.band_excitation((4, 4), 32).response.rename(y="y2", x="x2")
     names = {"xp": xp, "xr": xr, "da": da, "ds": ds, "frames": frames, "values": values, "array": values[None], "n": 3}
     names |= {"path": "file.h5", "a": 60, "b": 100, "svd": da.pycro.decompose.svd(n_components=6)}
-    exec(
-        "from functools import partial\nfrom sklearn import decomposition\nNMF = partial(decomposition.NMF, tol=0.1)\ndef f(energy, a, b): return a + b * energy",
-        names,
-    )
+    names["f"] = lambda energy, a, b: a + b * energy
+    names["NMF"] = functools.partial(decomposition.NMF, tol=0.1)
     xp.save(da.to_dataset(), "file.h5")
     tried = 0
     for row in re.findall(r"^\| `.*", (DOCS / "coming_from.md").read_text(encoding="utf-8"), re.MULTILINE):

@@ -65,6 +65,11 @@ def _heading(text: str, line: str) -> str:
     return f"{text}\n{line * len(text)}\n\n"
 
 
+def _names(text: str) -> str:
+    """A line that begins with an initial, W. H. Richardson, is no list that begins with the letter W."""
+    return re.sub(r"^( *[A-Z])\. (?=[A-Z])", r"\1\\. ", text, flags=re.MULTILINE)
+
+
 def _references() -> str:
     """What the docstrings cite, by the name that cites it."""
     text = _heading("References", "=")
@@ -77,7 +82,11 @@ def _references() -> str:
             doc = inspect.getdoc(getattr(getattr(xp, space) if space else xp, name)) or ""
             cited = re.search(r"^References\n-+\n(.*?)(?=\n\n[A-Z][a-z]+\n-+\n|\Z)", doc, re.DOTALL | re.MULTILINE)
             if cited:
-                text += f":py:obj:`xp.{path} <xpycro.{path}>`\n" + textwrap.indent(cited[1].strip(), "    ") + "\n\n"
+                text += (
+                    f":py:obj:`xp.{path} <xpycro.{path}>`\n"
+                    + textwrap.indent(_names(cited[1].strip()), "    ")
+                    + "\n\n"
+                )
     return text
 
 
@@ -145,7 +154,12 @@ class LinkNames(SphinxTransform):
                 link += node
 
 
+def keep_initials(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    lines[:] = [_names(line) for line in lines]
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("autodoc-process-docstring", keep_initials)
     app.connect("builder-inited", write)
     app.connect("source-read", list_the_rest)
     app.add_transform(LinkNames)
