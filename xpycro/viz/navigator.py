@@ -20,7 +20,11 @@ __all__ = ["Navigator"]
 
 
 def _thinned(ax: style.Axis, n: int) -> style.Axis:
-    return replace(ax, values=ax.values[::n], width=float(np.ptp(ax.edges))) if n > 1 else ax
+    """The axis of every n-th sample, drawn where the n lie that it stands for."""
+    if n == 1:
+        return ax
+    across = (n - 1) / 2 * (ax.values[1] - ax.values[0]) if ax.even and ax.values.size > 1 else 0.0
+    return replace(ax, values=ax.values[::n] + across, width=float(np.ptp(ax.edges)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -290,7 +290,15 @@ def _scree_panel(
     drawn = scree(result, rank=rank, width=380, height=int(size * 0.8))
     mark = hv.VLine(number + 1).opts(backend="bokeh", color=style.CURSOR, line_dash="dashed", line_width=1.5)
     title = str(hv.Store.lookup_options("bokeh", drawn, "plot").kwargs["title"])
-    return style.dress(hv.Overlay([*drawn, mark]), title=title, hooks=[style.roomy], logy=True)
+    return style.dress(
+        hv.Overlay([*drawn, mark]),
+        title=title,
+        hooks=[style.roomy],
+        logy=True,
+        padding=0.06,
+        frame_width=380,
+        frame_height=int(size * 0.8),
+    )
 
 
 def _map_panel(held: Ranks, size: int, _: Any, *, number: int, pixel: int, sample: int) -> Any:
