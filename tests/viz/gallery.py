@@ -117,6 +117,7 @@ PICTURES: dict[str, Callable[[], Any]] = {
     "decomposition": lambda: plot.decomposition(samples.decomposition()[0]),
     "stack": lambda: plot.stack(movie(), "time"),
     "positions": lambda: plot.positions(point_spectra(), topography()),
+    "positions_compared": lambda: plot.positions(point_spectra().isel(position=slice(0, 5)), topography()),
     "diffraction": lambda: plot.diffraction(samples.patterns()),
 }  # fmt: skip
 

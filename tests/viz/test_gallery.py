@@ -18,7 +18,7 @@ MM = 1 / 25.4
 def texts(figure):
     """Every text that is drawn: its words, where, and how large its letters are."""
     found = []
-    for ax in figure.axes:
+    for ax in [*figure.axes, *(bar for panel in figure.axes for bar in panel.child_axes)]:
         if not ax.axison:
             continue
         found += [ax._left_title, ax.xaxis.label, ax.yaxis.label, *ax.texts]

@@ -148,7 +148,8 @@ def _draw(figure: Any, axes: Any, panel: Any) -> None:
         axes.set_xlabel(first.dimensions()[0].pprint_label)
         axes.set_ylabel(first.dimensions()[1].pprint_label)
     if title:
-        axes.set_title(title, loc="left", fontweight="bold")
+        lines = title.split("\n")  # of an explorer the rest are the numbers at its cursor, matter for the caption
+        axes.set_title(title if len(lines) < 3 else lines[0], loc="left", fontweight="bold")
     for ax, name in ((axes.xaxis, "xticks"), (axes.yaxis, "yticks")):
         named = _option(panel, name)
         if isinstance(named, list) and not bare:
@@ -193,13 +194,14 @@ def _draw_element(figure: Any, axes: Any, element: Any) -> None:
             drawn = axes.scatter(
                 x, y, c=element.dimension_values(2), cmap=ListedColormap(look["cmap"]), vmin=low, vmax=high, s=10
             )
-            figure.colorbar(drawn, ax=axes, fraction=0.06, pad=0.02)
+            _bar(figure, axes, drawn)
         elif element.vdims:  # the rings of a cursor, each with its colour and width
             for x0, y0, edge, width in zip(x, y, *(element.dimension_values(i) for i in (2, 3)), strict=True):
                 axes.plot(x0, y0, "o", mfc="none", mec=edge, ms=5, mew=width / 2)
         else:
             inside = look.get("fill_color", "none") if look.get("fill_alpha", 1) else "none"
-            axes.plot(x, y, "o", mfc=inside, mec=look.get("line_color"), ms=5, mew=look.get("line_width", 1) / 2)
+            size, width = 0.42 * look.get("size", 12), look.get("line_width", 1) / 2
+            axes.plot(x, y, "o", mfc=inside, mec=look.get("line_color"), ms=size, mew=width)
     elif isinstance(element, hv.Area):
         x, low, high = (element.dimension_values(i) for i in (0, 1, 2))
         axes.fill_between(x, low, high, color=colour, alpha=look.get("alpha", 0.2), linewidth=0)
@@ -211,12 +213,15 @@ def _draw_element(figure: Any, axes: Any, element: Any) -> None:
         for x, y, text in zip(*(element.dimension_values(i) for i in range(3)), strict=True):
             axes.text(
                 x, y, text, color=look.get("text_color"), fontsize=6, rotation=look.get("angle", 0),
-                rotation_mode="anchor", va="center", ha=look.get("text_align", "left"),
+                rotation_mode="anchor", va="center", ha=look.get("text_align", "center"),
             )  # fmt: skip
     elif isinstance(element, hv.Histogram):
         axes.stairs(element.dimension_values(1), element.edges, fill=True, color=colour)
     elif isinstance(element, hv.Curve):
-        axes.plot(*(element.dimension_values(i) for i in (0, 1)), color=colour, lw=1.0, label=element.label or None)
+        axes.plot(
+            *(element.dimension_values(i) for i in (0, 1)), color=colour, lw=look.get("line_width", 1.8) / 1.8,
+            alpha=look.get("alpha", 1.0), label=element.label or None,
+        )  # fmt: skip
     elif isinstance(element, hv.VLine):
         axes.axvline(element.data, color=colour, lw=0.8, ls="--")
     elif isinstance(element, hv.VSpan):
@@ -229,6 +234,11 @@ def _draw_element(figure: Any, axes: Any, element: Any) -> None:
             axes.plot(*(part.dimension_values(i) for i in (0, 1)), color=one, lw=1.2)
     else:
         raise TypeError(f"cannot draw a {type(element).__name__} for print; save it as .html")
+
+
+def _bar(figure: Any, axes: Any, drawn: Any) -> Any:
+    """A colour bar as tall as its picture, which true aspect may make lower than its cell."""
+    return figure.colorbar(drawn, cax=axes.inset_axes((1.03, 0, 0.06, 1)))
 
 
 def _draw_mesh(figure: Any, axes: Any, element: Any, look: dict[str, Any]) -> None:
@@ -252,7 +262,7 @@ def _draw_mesh(figure: Any, axes: Any, element: Any, look: dict[str, Any]) -> No
         x, y = (element.interface.coords(element, d, edges=True) for d in element.kdims)
         drawn = axes.pcolormesh(x, y, values, cmap=cmap, norm=norm, rasterized=True)
     if plot.get("colorbar"):
-        bar = figure.colorbar(drawn, ax=axes, fraction=0.06, pad=0.02)
+        bar = _bar(figure, axes, drawn)
         ticks = plot.get("colorbar_opts", {}).get("major_label_overrides")
         if ticks:
             bar.set_ticks(list(ticks), labels=list(ticks.values()))

@@ -311,8 +311,6 @@ def polish(plot: Any, element: Any) -> None:
         bar.major_tick_line_color, bar.bar_line_color = "#888888", None
     if any(True for _ in _colour_bars(figure)):
         figure.min_border_right = 92  # labels of a bar that changes must not run into the next figure
-    if not figure.stylesheets:  # the browser frames what was clicked last; of keys it shall go on to
-        figure.stylesheets = [":host(:focus:not(:focus-visible)), .bk-events:focus:not(:focus-visible) {outline: none}"]
     for legend in figure.legend:
         legend.label_text_font, legend.label_text_font_size = FONT, "11px"
         legend.border_line_color, legend.background_fill_alpha = "#dddddd", 0.85
