@@ -62,7 +62,7 @@ def arrays(draw: st.DrawFn, dims: tuple[str, ...], dtype: str) -> xr.DataArray:
 @settings(max_examples=6, suppress_health_check=[HealthCheck.too_slow])
 def test_every_kind_draws_what_it_claims(kind, data):
     dtypes = ["complex64"] if kind == "complex" else ["float64", "float32", "int16", "uint8"]
-    if kind in ("image", "spectrum", "maps", "stack", "explore", "lines"):
+    if kind in ("image", "spectrum", "maps", "stack", "explore", "lines", "hist", "positions"):
         dtypes.append("complex64")
     da = data.draw(arrays(KINDS[kind], data.draw(st.sampled_from(dtypes))))
     empty = kind == "hist" and not np.isfinite(da.values).any()
@@ -93,6 +93,13 @@ def test_every_kind_refuses_what_it_cannot_draw_with_one_clear_error(kind):
         said = str(caught.value)
         assert len(said) > 25 and "\n" not in said
         assert any(str(d) in said for d in da.dims) or any(w in said for w in ("number", "empty", "type", kind)), said
+
+
+@pytest.mark.parametrize("kind", ["loops", "force", "diffraction"])
+def test_what_has_one_real_curve_or_pattern_refuses_complex_values(kind):
+    dims = KINDS[kind]
+    with pytest.raises(TypeError, match=r"signal is of type complex64, .*np\.abs\(da\)"):
+        getattr(plot, kind)(xr.DataArray(np.ones((3,) * len(dims), "complex64"), dims=dims, name="signal"))
 
 
 def test_results_of_one_pixel_and_one_cluster_are_drawn():

@@ -32,6 +32,7 @@ SMALL = 8_000_000  # values of the cube that follows a detector while it is drag
 def _planes(da: xr.DataArray) -> tuple[tuple[str, str], tuple[str, str]]:
     """The scan's dims and the detector's, both (slow, fast)."""
     planes.not_empty(da)
+    planes.not_complex(da)
     reciprocal = [str(d) for d in da.dims if schema.dimension_type(da, d) == "reciprocal"]
     others = [str(d) for d in da.dims if d not in reciprocal and da.sizes[d] > 1]
     spatial = schema.plane_dims(da.isel(dict.fromkeys(reciprocal, 0))) if len(reciprocal) == 2 else None

@@ -17,7 +17,7 @@ from xpycro.errors import DimensionError
 from xpycro.viz import style
 
 __all__ = [
-    "COSTLY", "MAX_CELLS", "MAX_PIXELS", "amplitude_phase", "is_plane", "not_empty", "plane_of", "sizes",
+    "COSTLY", "MAX_CELLS", "MAX_PIXELS", "amplitude_phase", "is_plane", "not_complex", "not_empty", "plane_of", "sizes",
     "stacked_over", "thin", "titled", "where",
 ]  # fmt: skip
 
@@ -39,6 +39,15 @@ def not_empty(da: xr.DataArray) -> None:
         raise DimensionError(f"nothing to draw: this array is empty ({sizes(da)})")
     if da.ndim == 0:
         raise DimensionError(f"nothing to draw: this is a single number, {da.name or 'value'} = {da.values}")
+
+
+def not_complex(da: xr.DataArray) -> None:
+    """Refuse complex arrays where one real quantity is drawn."""
+    if da.dtype.kind == "c":
+        raise TypeError(
+            f"{da.name or 'this array'} is of type {da.dtype}, and real values are drawn here: pass np.abs(da), "
+            "da.real or da.imag, or use complex()"
+        )
 
 
 def plane_of(da: xr.DataArray, x: str | None = None, y: str | None = None) -> tuple[str, str]:

@@ -12,7 +12,7 @@ import xarray as xr
 from xpycro.errors import DimensionError
 from xpycro.viz import style
 from xpycro.viz.curves import curve, line_dim
-from xpycro.viz.planes import not_empty, sizes, titled, where
+from xpycro.viz.planes import not_complex, not_empty, sizes, titled, where
 
 __all__ = ["force", "loops"]
 
@@ -57,6 +57,7 @@ def loops(
     2
     """
     not_empty(da)
+    not_complex(da)
     hv = style.backend()
     dim = line_dim(da, along)
     rest = [str(d) for d in da.dims if d != dim]
@@ -126,6 +127,7 @@ def force(
     ['approach', 'retract']
     """
     not_empty(da)
+    not_complex(da)
     hv = style.backend()
     by = next((d for d in ("segment", "direction") if d in da.dims), None)
     others = [str(d) for d in da.dims if d != by]
