@@ -114,6 +114,52 @@ def test_every_operation_and_save_give_the_same_bits(path, cluster):
     store.verify(path)
 
 
+def bell(x, height, place, width, level):
+    return height * np.exp(-0.5 * ((x - place) / width) ** 2) + level
+
+
+def fits(da):
+    """Fits by each of the solvers, with functions that travel by name, by value and as a part of another library."""
+    import lmfit
+
+    theirs = lmfit.models.PseudoVoigtModel() + lmfit.models.ConstantModel()
+    begun = theirs.make_params(amplitude=100, center=325e3, sigma=5e3, c=0.0)
+    start = {"height": 1e-2, "place": 325e3, "width": 5e3, "level": 0.0}
+    uncompiled = lambda x, a, b: np.select([x > 0], [a + 1e-5 * b * x])  # noqa: E731 - numba does not know select
+    made = {
+        "robust": xp.fit(da, "lorentzian + linear", dim="frequency", loss="soft_l1", covariance=True),
+        "tied": xp.fit(da, "voigt + constant", dim="frequency", fixed={"voigt_gamma": "voigt_sigma"}),
+        "linear": xp.fit(da, "polynomial", dim="frequency", covariance=True),
+        "by name": xp.fit(da, bell, dim="frequency", start=start),
+        "by value": xp.fit(da, uncompiled, dim="frequency", start=[0.1, 0.1]),
+        "lmfit": xp.fit(da, theirs, dim="frequency", start=begun),
+    }
+    made["curve"] = xp.evaluate(made["by name"], functions={"bell": bell}).to_dataset(name="curve")
+    made["derived"] = xp.derived(made["robust"], prefix="lorentzian", width=xp.models.Lorentzian.full_width)
+    return made
+
+
+def test_fits_are_the_same_in_memory_threads_and_processes(path, cluster):
+    from distributed import Client
+
+    lazy = abs(xp.open(path, chunks={"y": 4}).response.isel(y=slice(0, 8), x=slice(0, 4))).assign_attrs(units="V")
+    expected = {name: bits(ds) for name, ds in fits(lazy.compute()).items()}
+    threads = {name: bits(ds.compute(scheduler="threads")) for name, ds in fits(lazy).items()}
+    with Client(cluster, timeout=120) as client:
+        client.wait_for_workers(1, timeout=120)
+        processes = {name: bits(ds.compute()) for name, ds in fits(lazy).items()}
+    for found in (threads, processes):
+        different = [(n, v) for n, numbers in expected.items() for v in numbers if found[n][v] != numbers[v]]
+        # an own function is compiled by each process for itself, and may differ in the last bit of a step
+        assert {name for name, _ in different} <= {"by name", "curve"}
+        for name in ("height", "place", "width", "level"):
+            here, there, error = (
+                np.frombuffer(made["by name"][v])
+                for made, v in ((expected, name), (found, name), (expected, f"{name}_stderr"))
+            )
+            assert (np.abs(here - there) <= 1e-3 * error).all()
+
+
 def test_no_second_pass_through_a_shuffle(path, client):
     """Whoever rechunks under a cluster gets dask's shuffle, whose tasks cannot be run again under other names."""
     import dask
