@@ -185,7 +185,7 @@ def _try_step(table):  # type: ignore[no-untyped-def]
 
 @apart("int64(int64)")
 def descend(table):  # type: ignore[no-untyped-def]
-    """Move the parameters to the nearest minimum; the status.
+    """Move the parameters, from what they have BEGUN with, to the nearest minimum; the status.
 
     What the uncertainties need stays behind: the normal matrix of the free parameters that are not held and its factor,
     the factor of the projected ones' Gram matrix, what joins them; the residual, the cost and the number of steps.
@@ -202,7 +202,6 @@ def descend(table):  # type: ignore[no-untyped-def]
     cost = _point(table, at.P, rows, residual)
     counts[at.STEPS] = 0
     scalars[at.COST] = cost
-    copy(p, at.numbers(table, at.BEGUN), at.length(table, at.P))
     if not np.isfinite(cost):
         return NOT_FINITE
     # where several shapes share the data, a bold first step jumps into another valley even from a good start

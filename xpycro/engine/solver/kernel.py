@@ -17,7 +17,8 @@ from xpycro.engine.solver.descent import descend
 from xpycro.engine.solver.jit import apart, wide
 from xpycro.engine.solver.losses import difference_noise, is_white
 from xpycro.engine.solver.problem import Kind, Loss, Status
-from xpycro.engine.solver.start import begin, search
+from xpycro.engine.solver.rearrange import crowded, rearrange
+from xpycro.engine.solver.start import begin, choose, choose_both_signs, offer
 
 __all__ = ["fit_pixels"]
 
@@ -27,6 +28,9 @@ LINEAR, POISSON = int(Loss.LINEAR), int(Loss.POISSON)
 MAX_ITERATIONS, CONVERGED, SMALL_STEP = map(int, (Status.MAX_ITERATIONS, Status.COST, Status.STEP))
 NO_DATA, TOO_FEW, CONSTANT = map(int, (Status.NO_DATA, Status.TOO_FEW, Status.CONSTANT))
 GO = -1
+# of several peaks: starts tried from the data, from a minimum (twice as many while the residual is not white), in all
+MOST_OFFERS, MOST_MOVES, MOST_ATTEMPTS = 10, 10, 40
+AGREED, BEYOND = 3, 2  # how often a minimum has to be found, and how many starts beyond it to fail
 
 
 @apart("int64(CPointer(float64), CPointer(float64), int64, int64)", sums=True)
@@ -163,45 +167,65 @@ def _sort_out(table):  # type: ignore[no-untyped-def]
 
 @apart("int64(int64)")
 def _minimum(table):  # type: ignore[no-untyped-def]
-    """Descend from one start, and from others while peaks seem to be left over in the residual; the status."""
+    """Descend from one start, and from others while peaks seem to be left over in the residual; the status.
+
+    Several peaks may lie wrong without a trace in the residual: the lowest minimum has to be found from several
+    starts, and the most promising ways beyond it have to lead back or higher; more of both where peaks are crowded.
+    """
     counts, scalars = at.integers(table, at.COUNTS), at.numbers(table, at.SCALARS)
     p, best, origin = at.numbers(table, at.P), at.numbers(table, at.BEST), at.numbers(table, at.ORIGIN)
-    linear = at.integers(table, at.LINEAR)
+    begun, best_begun = at.numbers(table, at.BEGUN), at.numbers(table, at.BEST_BEGUN)
+    linear, residual, n = at.integers(table, at.LINEAR), at.numbers(table, at.RESIDUAL), at.length(table, at.P)
     given = at.row(table, at.STARTS, counts[at.PIXEL] if at.length(table, at.STARTS) > 1 else 0)
     peaks = False
-    for j in range(at.length(table, at.P)):
+    for j in range(n):
         origin[j] = given[j]
         peaks = peaks or (np.isnan(given[j]) and linear[j] == 0)
     peaks = peaks and at.length(table, at.TEMPLATES) > 0
-    cost, code, count, last, latest, white = np.inf, MAX_ITERATIONS, 0, 0, 0, False
-    for attempt in range(13):
-        counts[at.ATTEMPT] = attempt
-        # several peaks may lie wrong without a trace in the residual: their places at each width are tried in any case
-        if attempt > 0 and (not peaks or (white and (counts[at.N_PEAKS] < 2 or attempt < 3))):
-            continue
-        found = search(table) if peaks else 1
-        if found == 0:
+    several = counts[at.N_PEAKS] > 1
+    if peaks:
+        offer(table)
+    cost, code, count, agreed, moves, beyond, near = np.inf, MAX_ITERATIONS, 0, 0, 0, 0, 0
+    here = white = both = rated = False
+    for attempt in range(MOST_ATTEMPTS):
+        found = agreed >= AGREED + 2 * near
+        if attempt > 0 and (not peaks or (white and (not several or (found and beyond >= BEYOND + 3 * near)))):
             break
-        if found < 0:
-            continue
-        begin(table)
+        most_moves = MOST_MOVES if white else 2 * MOST_MOVES
+        if not peaks or (not found and attempt < MOST_OFFERS and choose(table, 1) != 0):
+            begin(table)
+        elif several and moves < most_moves and rearrange(table, 0 if rated else 1) != 0:
+            moves, beyond, rated = moves + 1, beyond + 1, True
+        elif several and not white and choose(table, -1) != 0:
+            begin(table)
+        elif several and not both and not white and counts[at.SIGN] == 0:
+            both = True
+            choose_both_signs(table)
+            begin(table)
+        else:
+            break
+        copy(p, begun, n)
         how = descend(table)
         count += counts[at.STEPS]
-        good = how == CONVERGED or how == SMALL_STEP
-        had = code == CONVERGED or code == SMALL_STEP
+        good, had, here = how == CONVERGED or how == SMALL_STEP, code == CONVERGED or code == SMALL_STEP, False
+        if good and had and abs(scalars[at.COST] - cost) <= 1e-6 * cost:
+            agreed += 1
+        elif good and (not had or scalars[at.COST] < cost):
+            agreed, beyond, rated = 1, 0, False
         # one that converged is worth more than one that did not, but for the end of a much shallower valley
         enough = 1.1 * cost if good and not had else cost
         if attempt == 0 or (scalars[at.COST] < enough and (good or not had)):
-            cost, code, latest = scalars[at.COST], how, attempt
-            residual = at.numbers(table, at.RESIDUAL)
+            cost, code, here = scalars[at.COST], how, True
             white = good and is_white(residual, counts[at.M], counts[at.QUADRATURES], scalars[at.POWER]) != 0
-            for j in range(at.length(table, at.P)):
-                best[j] = p[j]
-        last = attempt
-    if latest != last:  # back to the best, for all that lies in memory
-        for j in range(at.length(table, at.P)):
-            p[j] = best[j]
-        code = descend(table)
+            copy(p, best, n)
+            copy(begun, best_begun, n)
+            near = crowded(table) if several else 0
+    if not here:  # back to the best, for all that lies in memory
+        copy(best, p, n)
+        copy(best_begun, begun, n)
+        if descend(table) != code:  # it was at the edge of what numbers can tell: the same way once more
+            copy(best_begun, p, n)
+            code = descend(table)
     counts[at.STEPS] = count
     return code
 

@@ -15,10 +15,11 @@ from xpycro.engine.solver.losses import cost_of
 from xpycro.engine.solver.problem import Kind, Recipe
 from xpycro.engine.solver.separable import evaluate, project
 
-__all__ = ["begin", "search"]
+__all__ = ["begin", "choose", "choose_both_signs", "most_left", "offer"]
 
 CENTER, WIDTH = int(Recipe.CENTER), int(Recipe.WIDTH)
 FREE = int(Kind.FREE)
+DOUBTFUL = 6.0  # what peaks of one sign leave unexplained, in parts of what those of the other do
 
 
 @apart("void(CPointer(float64), int64, int64, CPointer(float64), CPointer(float64))")
@@ -41,15 +42,18 @@ def _filled(y, n, robust, out, spare):  # type: ignore[no-untyped-def]
             out[i] = max(min(a, b), min(max(a, b), c))
 
 
-@apart("void(int64)")
-def _correlate(table):  # type: ignore[no-untyped-def]
-    """What each template explains of the pixel, once what a smooth background can explain is off."""
+@apart("float64(int64)")
+def _match(table):  # type: ignore[no-untyped-def]
+    """What each template explains of the channels in OTHER_RESIDUAL, once what a smooth background can explain is off;
+    how much there is to explain.
+    """
     counts = at.integers(table, at.COUNTS)
     z, correlation = at.numbers(table, at.OTHER_RESIDUAL), at.numbers(table, at.CORRELATION)
-    n, bins = at.columns(table, at.Y) // counts[at.QUADRATURES], at.columns(table, at.TEMPLATES)
-    raw = at.row(table, at.Y, counts[at.PIXEL])
-    _filled(raw, n, counts[at.ROBUST], z, at.numbers(table, at.SPARE))
-    group = counts[at.GROUP]
+    n, bins, group = (
+        at.columns(table, at.Y) // counts[at.QUADRATURES],
+        at.columns(table, at.TEMPLATES),
+        counts[at.GROUP],
+    )
     if group > 1:
         for k in range(bins):
             total, end = 0.0, min((k + 1) * group, n)
@@ -61,11 +65,46 @@ def _correlate(table):  # type: ignore[no-untyped-def]
         subtract(z, dot(own, z, bins), own, bins)
     for t in range(at.length(table, at.TEMPLATES)):
         correlation[t] = dot(at.row(table, at.TEMPLATES, t), z, bins)
+    return dot(z, z, bins)
 
 
-@apart("int64(int64, int64, int64, int64, int64)")
-def _best_beside(table, which, n, sign, fallback):  # type: ignore[no-untyped-def]
-    """The template that adds most to the first `n` of a list."""
+@apart("float64(int64)")
+def _match_data(table):  # type: ignore[no-untyped-def]
+    """`_match` for the data."""
+    counts = at.integers(table, at.COUNTS)
+    n, raw = at.columns(table, at.Y) // counts[at.QUADRATURES], at.row(table, at.Y, counts[at.PIXEL])
+    _filled(raw, n, counts[at.ROBUST], at.numbers(table, at.OTHER_RESIDUAL), at.numbers(table, at.SPARE))
+    return _match(table)
+
+
+@apart("int64(int64)")
+def most_left(table):  # type: ignore[no-untyped-def]
+    """The template that explains most of the residual, with the sign that most peaks have."""
+    counts, correlation = at.integers(table, at.COUNTS), at.numbers(table, at.CORRELATION)
+    source = at.row(table, at.WEIGHTS, counts[at.PIXEL] if at.length(table, at.WEIGHTS) > 1 else 0)
+    y, z, residual = (
+        at.row(table, at.Y, counts[at.PIXEL]), at.numbers(table, at.OTHER_RESIDUAL), at.numbers(table, at.RESIDUAL),
+    )  # fmt: skip
+    used, n, half = 0, at.columns(table, at.Y) // counts[at.QUADRATURES], (counts[at.QUADRATURES] - 1)
+    for i in range(n):
+        z[i] = 0.0
+        good = np.isfinite(y[i]) and np.isfinite(y[half * n + i])
+        if good and counts[at.WEIGHTED] != 0:
+            good = source[i] > 0.0 and np.isfinite(source[i])
+        if good:
+            z[i] = residual[used] / source[i] if counts[at.WEIGHTED] != 0 else residual[used]
+            used += 1
+    _match(table)
+    best, selected = -np.inf, 0
+    for t in range(at.length(table, at.TEMPLATES)):
+        if correlation[t] * counts[at.FIRST_SIGN] > best:
+            best, selected = correlation[t] * counts[at.FIRST_SIGN], t
+    return selected
+
+
+@apart("int64(int64, int64, int64, int64, int64, int64, int64)")
+def _best_beside(table, which, n, begin, end, sign, fallback):  # type: ignore[no-untyped-def]
+    """The template, of those from `begin` to `end`, that adds most to the first `n` of a list."""
     correlation, gram, others = (
         at.numbers(table, at.CORRELATION), at.matrix(table, at.TEMPLATE_GRAM), at.integers(table, which),
     )  # fmt: skip
@@ -80,7 +119,7 @@ def _best_beside(table, which, n, sign, fallback):  # type: ignore[no-untyped-de
         for j in range(n):
             a[i] += inverse[i, j] * correlation[others[j]]
     best, selected = -1.0, fallback
-    for t in range(at.length(table, at.TEMPLATE_GRAM)):
+    for t in range(begin, end):
         value, left = correlation[t], 1.0
         for i in range(n):
             g = gram[t, others[i]]
@@ -92,13 +131,13 @@ def _best_beside(table, which, n, sign, fallback):  # type: ignore[no-untyped-de
     return selected
 
 
-@apart("float64(int64, int64, int64, int64)")
-def _explained(table, which, count, sign):  # type: ignore[no-untyped-def]
+@apart("float64(int64, int64)")
+def _explained(table, sign):  # type: ignore[no-untyped-def]
     """What the chosen ones explain together, those of the wrong sign left out."""
     correlation, gram, chosen = (
-        at.numbers(table, at.CORRELATION), at.matrix(table, at.TEMPLATE_GRAM), at.integers(table, which),
+        at.numbers(table, at.CORRELATION), at.matrix(table, at.TEMPLATE_GRAM), at.integers(table, at.CHOSEN),
     )  # fmt: skip
-    low, a = at.matrix(table, at.LOW), at.numbers(table, at.STEP)
+    low, a, count = at.matrix(table, at.LOW), at.numbers(table, at.STEP), at.integers(table, at.COUNTS)[at.N_PEAKS]
     for i in range(count):
         a[i] = correlation[chosen[i]]
         for j in range(i + 1):
@@ -112,72 +151,16 @@ def _explained(table, which, count, sign):  # type: ignore[no-untyped-def]
     return total
 
 
-@apart("int64(int64, int64, int64, int64, int64)")
-def _maxima(table, begin, end, sign, count):  # type: ignore[no-untyped-def]
-    """The largest local maxima among templates of one width (in FOUND); how many."""
-    correlation, found = at.numbers(table, at.CORRELATION), at.integers(table, at.FOUND)
-    n = 0
-    for t in range(begin, end):
-        value = sign * correlation[t]
-        if value <= 0.0 or (t > begin and sign * correlation[t - 1] > value):
-            continue
-        if t + 1 < end and sign * correlation[t + 1] >= value:
-            continue
-        place = n if n < count else count - 1
-        if n == count and sign * correlation[found[place]] >= value:
-            continue
-        while place > 0 and sign * correlation[found[place - 1]] < value:
-            found[place] = found[place - 1]
-            place -= 1
-        found[place] = t
-        n = min(n + 1, count)
-    return n
-
-
-@apart("float64(int64, int64, int64)")
-def _initial(table, sign, number):  # type: ignore[no-untyped-def]
-    """Local maxima at a width (in FOUND), completed by what adds most; beyond the last width nothing but the latter.
-
-    What they explain together, or -1 where there is no such width.
+@apart("float64(int64, int64, int64, int64, int64)")
+def _arrange(table, known, begin, end, sign):  # type: ignore[no-untyped-def]
+    """Complete the first `known` ones (in CHOSEN) by what adds most, then choose each anew given the others, until none
+    changes; how much they explain together.
     """
-    count, width, found = (
-        at.integers(table, at.COUNTS)[at.N_PEAKS], at.numbers(table, at.WIDTH), at.integers(table, at.FOUND),
+    count, chosen, others = (
+        at.integers(table, at.COUNTS)[at.N_PEAKS], at.integers(table, at.CHOSEN), at.integers(table, at.OTHERS),
     )  # fmt: skip
-    n_templates = at.length(table, at.TEMPLATES)
-    begin = end = 0
-    for k in range(number + 1):
-        begin = end
-        while end < n_templates and width[end] == width[begin]:
-            end += 1
-        if begin == end and k < number:
-            return -1.0
-    n = 0
-    if begin < end and count > 1 and sign != 0:
-        n = _maxima(table, begin, end, sign, count)
-    for k in range(n, count):
-        found[k] = _best_beside(table, at.FOUND, k, sign, 0)
-    return _explained(table, at.FOUND, count, sign)
-
-
-@apart("float64(int64, int64, int64)")
-def _select(table, sign, which):  # type: ignore[no-untyped-def]
-    """The templates that explain most together (in the piece `which`), and how much.
-
-    Local maxima at each width, and the greedy choice, are completed and compared; then each in turn is chosen anew
-    given the others, until none changes. All of it happens among the templates' correlations. The greedy choice alone
-    would take one wide peak for three and never leave that valley.
-    """
-    count, chosen = at.integers(table, at.COUNTS)[at.N_PEAKS], at.integers(table, which)
-    others, found = at.integers(table, at.OTHERS), at.integers(table, at.FOUND)
-    best = -1.0
-    for number in range(20):
-        total = _initial(table, sign, number)
-        if total > best:
-            best = total
-            for k in range(count):
-                chosen[k] = found[k]
-        if total < 0.0 or count == 1 or sign == 0:
-            break
+    for k in range(known, count):
+        chosen[k] = _best_beside(table, at.CHOSEN, k, begin, end, sign, begin)
     for _ in range(4 if count > 1 else 0):
         changed = False
         for k in range(count):
@@ -186,46 +169,84 @@ def _select(table, sign, which):  # type: ignore[no-untyped-def]
                 if i != k:
                     others[n] = chosen[i]
                     n += 1
-            selected = _best_beside(table, at.OTHERS, n, sign, chosen[k])
+            selected = _best_beside(table, at.OTHERS, n, begin, end, sign, chosen[k])
             changed = changed or selected != chosen[k]
             chosen[k] = selected
         if not changed:
             break
-    return _explained(table, which, count, sign)
+    return _explained(table, sign)
 
 
-@apart("int64(int64)")
-def search(table):  # type: ignore[no-untyped-def]
-    """Choose a template for each peak (in CHOSEN) for this attempt: 1; -1 where it adds none, 0 at the end.
+@apart("float64(int64, int64, int64, int64, int64, int64)")
+def _offer(table, row, known, begin, end, sign):  # type: ignore[no-untyped-def]
+    """Put an arrangement among the offers; what it explains."""
+    offers, chosen = at.integers(table, at.OFFERS), at.integers(table, at.CHOSEN)
+    explained = _arrange(table, known, begin, end, sign)
+    for k in range(at.integers(table, at.COUNTS)[at.N_PEAKS]):
+        offers[row * at.columns(table, at.OFFERS) + k] = chosen[k]
+    at.numbers(table, at.WORTH)[row] = explained
+    return explained
 
-    First those that explain most; then the other sign, both signs, and the unrefined ones of each width.
+
+@apart("void(int64)")
+def offer(table):  # type: ignore[no-untyped-def]
+    """Arrangements of peaks to start from (in OFFERS), and what each explains (in WORTH), negative where doubtful.
+
+    For either sign that bounds allow: the places that explain most where all peaks are of one width, for each width,
+    and the best of these once more among all widths. Chosen freely from the beginning, one wide peak would stand for
+    three, and a wide one with a dip in it for two. All of it happens among the templates' correlations.
     """
-    counts = at.integers(table, at.COUNTS)
-    chosen, other, found = at.integers(table, at.CHOSEN), at.integers(table, at.OTHER), at.integers(table, at.FOUND)
-    n_peaks, sign, attempt = counts[at.N_PEAKS], counts[at.SIGN], counts[at.ATTEMPT]
-    if attempt == 0:
-        _correlate(table)
-        for k in range(n_peaks):
-            chosen[k] = other[k] = 0
-        # peaks of one sign: a wide peak with dips in it would explain as much as two
-        first = sign if sign != 0 else 1
-        explained = _select(table, first, at.CHOSEN)
-        if sign == 0 and _select(table, -first, at.OTHER) > explained:
-            first = -1
-            for k in range(n_peaks):
-                chosen[k] = other[k]
-        counts[at.FIRST_SIGN] = first
-        return 1
-    if attempt <= 2:
-        if sign != 0 or (attempt == 2 and n_peaks == 1):
-            return -1
-        _select(table, -counts[at.FIRST_SIGN] if attempt == 1 else 0, at.CHOSEN)
-        return 1
-    if n_peaks == 1 or _initial(table, counts[at.FIRST_SIGN], attempt - 3) < 0.0:
+    counts, width, worth = at.integers(table, at.COUNTS), at.numbers(table, at.WIDTH), at.numbers(table, at.WORTH)
+    offers, chosen, size = at.integers(table, at.OFFERS), at.integers(table, at.CHOSEN), at.columns(table, at.OFFERS)
+    count, n_templates, power = counts[at.N_PEAKS], at.length(table, at.TEMPLATES), _match_data(table)
+    most, row = -1.0, 0
+    for k in range(at.length(table, at.WORTH)):
+        worth[k] = 0.0
+    for sign in (1, -1):
+        if sign * counts[at.SIGN] < 0:
+            continue
+        best, end = -1, 0
+        while count > 1 and end < n_templates:
+            begin = end
+            while end < n_templates and width[end] == width[begin]:
+                end += 1
+            if _offer(table, row, 0, begin, end, sign) > (worth[best] if best >= 0 else -1.0):
+                best = row
+            row += 1
+        for k in range(count if best >= 0 else 0):
+            chosen[k] = offers[best * size + k]
+        if _offer(table, row, count if best >= 0 else 0, 0, n_templates, sign) > most:
+            most, counts[at.FIRST_SIGN] = worth[row], sign
+        row += 1
+    half = row // 2
+    for k in range(row if counts[at.SIGN] == 0 and count > 1 else 0):
+        if power - worth[half - 1 if k < half else row - 1] > DOUBTFUL * (power - most):
+            worth[k] = -worth[k]
+
+
+@apart("int64(int64, int64)")
+def choose(table, sure):  # type: ignore[no-untyped-def]
+    """Take the offer that explains most (into CHOSEN) off the list; 0 where none is left. `sure`: 1, or -1: doubtful."""
+    chosen, offers, worth = at.integers(table, at.CHOSEN), at.integers(table, at.OFFERS), at.numbers(table, at.WORTH)
+    best, selected = 0.0, -1
+    for k in range(at.length(table, at.WORTH)):
+        if worth[k] * sure > best:
+            best, selected = worth[k] * sure, k
+    if selected < 0:
         return 0
-    for k in range(n_peaks):
-        chosen[k] = found[k]
+    for k in range(at.integers(table, at.COUNTS)[at.N_PEAKS]):
+        chosen[k] = offers[selected * at.columns(table, at.OFFERS) + k]
+    for k in range(at.length(table, at.WORTH)):
+        if worth[k] * sure == best:  # the same once more
+            worth[k] = 0.0
     return 1
+
+
+@apart("void(int64)")
+def choose_both_signs(table):  # type: ignore[no-untyped-def]
+    """Choose freely (into CHOSEN), peaks and dips together."""
+    _match_data(table)
+    _arrange(table, 0, 0, at.length(table, at.TEMPLATES), 0)
 
 
 @apart("void(int64)")

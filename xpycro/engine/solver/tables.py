@@ -15,6 +15,7 @@ from xpycro.engine.solver.problem import Loss, Problem, Solution
 __all__ = ["fit_slice", "tables"]
 
 _BINS = 256  # the search for peaks needs no more channels
+_WIDTHS = 6  # at most, that peaks are searched with
 
 
 @lru_cache(maxsize=64)
@@ -70,7 +71,7 @@ def _room(problem: Problem, table: Any) -> dict[int, Any]:
     n_rows = count + sum(c.unit for c in problem.components)
     lists = (
         at.PROJECTED, at.FREE, at.PLACE_OF, at.COEFFICIENTS, at.TAKEN, at.SLOPE_ROW, at.SLOPE_PLACE, at.PROJECT_SUBSET,
-        at.ACTIVE, at.HELD, at.SUBSET, at.KEPT, at.CHOSEN, at.OTHER, at.OTHERS, at.FOUND,
+        at.ACTIVE, at.HELD, at.SUBSET, at.KEPT, at.CHOSEN, at.OTHERS,
     )  # fmt: skip
     vectors = (
         at.SLOPE_FACTOR, at.PROJECT_SCALE, at.RHS, at.SOLUTION, at.SCALE, at.GRAM_SCALE, at.GRADIENT, at.STEP,
@@ -85,7 +86,7 @@ def _room(problem: Problem, table: Any) -> dict[int, Any]:
     pieces |= {piece: np.zeros((size, size)) for piece in matrices}
     pieces |= {piece: np.zeros(length) for piece in long}
     pieces |= {piece: np.zeros((n_rows, length)) for piece in (at.ROWS, at.OTHER_ROWS)}
-    pieces |= {piece: np.zeros(count) for piece in (at.P, at.TRIAL, at.ORIGIN, at.BEGUN, at.BEST)}
+    pieces |= {piece: np.zeros(count) for piece in (at.P, at.TRIAL, at.ORIGIN, at.BEGUN, at.BEST, at.BEST_BEGUN)}
     counts = np.zeros(at.N_COUNTS, dtype=np.int64)
     counts[at.QUADRATURES], counts[at.LOSS], counts[at.MAX_ITERATIONS] = (
         problem.quadratures, problem.loss, problem.max_iterations,
@@ -97,6 +98,9 @@ def _room(problem: Problem, table: Any) -> dict[int, Any]:
     scalars[at.TOLERANCE], scalars[at.LOSS_SCALE] = problem.tolerance, 1.0
     pieces |= {at.COUNTS: counts, at.SCALARS: scalars, at.W: np.ones(length)}
     pieces |= {at.XS: np.zeros(problem.ndim * n_channels), at.CORRELATION: np.zeros(int(table.entries[at.PLACE, 1]))}
+    n_offers = 2 * (_WIDTHS + 1)  # of each sign, for each width and for all of them
+    pieces |= {at.OFFERS: np.zeros((n_offers, size), dtype=np.int64), at.WORTH: np.zeros(n_offers)}
+    pieces[at.SCORES] = np.zeros(size * (size + 1))
     return pieces
 
 
@@ -162,8 +166,8 @@ def _templates(axis: np.ndarray, problem: Problem) -> tuple[np.ndarray, np.ndarr
         baseline = np.linalg.qr(np.vander(2 * u - 1, min(degree, 4), increasing=True))[0].T
     places: list[np.ndarray] = []
     widths: list[np.ndarray] = []
-    ratio = 2.0 if n_peaks == 1 else 1.6
-    for fraction in (0.4 if n_peaks == 1 else 0.3) * ratio ** -np.arange(5.0 if n_peaks == 1 else 6.0):
+    ratio = 2.0 if n_peaks == 1 else 1.5
+    for fraction in (0.4 if n_peaks == 1 else 0.3) * ratio ** -np.arange(5.0 if n_peaks == 1 else _WIDTHS):
         if fraction * n < 1.5:
             continue
         count = int(np.ceil(1 / (0.6 * fraction))) + 1
