@@ -226,7 +226,9 @@ def offer(table):  # type: ignore[no-untyped-def]
 
 @apart("int64(int64, int64)")
 def choose(table, sure):  # type: ignore[no-untyped-def]
-    """Take the offer that explains most (into CHOSEN) off the list; 0 where none is left. `sure`: 1, or -1: doubtful."""
+    """Take the offer that explains most (into CHOSEN) off the list, of the doubtful ones where `sure` is -1; 0 at its
+    end.
+    """
     chosen, offers, worth = at.integers(table, at.CHOSEN), at.integers(table, at.OFFERS), at.numbers(table, at.WORTH)
     best, selected = 0.0, -1
     for k in range(at.length(table, at.WORTH)):
