@@ -64,6 +64,7 @@ def fit(
     start : mapping of str to number or DataArray, sequence of numbers, or "clusters", optional
         Starts of some or all parameters; the others are estimated. Linear parameters need none. ``"clusters"`` starts
         from fits of the mean spectra of clusters; an ``lmfit.Parameters`` brings limits, fixed values and ties along.
+        Without starts, peaks alike are numbered by their places.
     bounds : mapping of str to (lower, upper), optional
         None or infinity leaves a side open.
     fixed : mapping of str to number, DataArray or str, optional

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from xpycro.engine.solver.linear import design, is_linear, solve_linear
+from xpycro.engine.solver.order import in_order
 from xpycro.engine.solver.problem import Component, Kind, Loss, Problem, Recipe, Solution, Status
 
 __all__ = [
@@ -66,7 +67,7 @@ def solve(
             return _within_bounds(
                 problem, x, y, weight, begin, _rooted(solve_linear(problem, x, y, weight, begin, rows))
             )
-    return _solve_iterating(problem, x, y, weight, begin)
+    return in_order(problem, begin, _solve_iterating(problem, x, y, weight, begin))
 
 
 def _within_bounds(

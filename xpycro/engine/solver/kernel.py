@@ -192,7 +192,9 @@ def _minimum(table):  # type: ignore[no-untyped-def]
         if attempt > 0 and (not peaks or (white and (not several or (found and beyond >= BEYOND + 3 * near)))):
             break
         most_moves = MOST_MOVES if white else 2 * MOST_MOVES
-        if not peaks or (not found and attempt < MOST_OFFERS and choose(table, 1) != 0):
+        if peaks and several and not white and attempt % 2 == 1 and choose(table, -1) != 0:
+            begin(table)
+        elif not peaks or (not found and attempt < MOST_OFFERS and choose(table, 1) != 0):
             begin(table)
         elif several and moves < most_moves and rearrange(table, 0 if rated else 1) != 0:
             moves, beyond, rated = moves + 1, beyond + 1, True

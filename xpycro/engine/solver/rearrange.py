@@ -20,6 +20,7 @@ __all__ = ["crowded", "rearrange"]
 
 CENTER, WIDTH, FREE = int(Recipe.CENTER), int(Recipe.WIDTH), int(Kind.FREE)
 HALF, NARROWER = 0.42, 0.8  # how far apart the two halves are, and how wide, in parts of the peak's full width
+NONE = -2  # no peak, not the background (-1) either
 
 
 @apart("float64(int64, int64)")
@@ -72,9 +73,9 @@ def _moved(table, away, split):  # type: ignore[no-untyped-def]
             p[j] = center + (HALF if peak_of[j] == split else -HALF) * width
 
 
-@apart("void(int64, int64)")
-def _placed(table, peak):  # type: ignore[no-untyped-def]
-    """The best parameters with a peak put where the others leave most (in P)."""
+@apart("void(int64, int64, int64)")
+def _placed(table, peak, away):  # type: ignore[no-untyped-def]
+    """The best parameters with a peak put where most is left (in P); by all without the one that is `away`."""
     counts, recipe, value = (
         at.integers(table, at.COUNTS), at.integers(table, at.RECIPE), at.numbers(table, at.VALUE),
     )  # fmt: skip
@@ -84,11 +85,11 @@ def _placed(table, peak):  # type: ignore[no-untyped-def]
     copy(at.numbers(table, at.BEST), p, at.length(table, at.P))
     n = 0
     for k in range(counts[at.N_COEFFICIENTS]):
-        if peak_of[coefficients[k]] != peak:
+        if peak_of[coefficients[k]] != away:
             taken[n] = coefficients[k]
             n += 1
     for j in range(at.length(table, at.P)):
-        if linear[j] != 0 and peak_of[j] == peak:
+        if linear[j] != 0 and peak_of[j] == away:
             p[j] = 0.0
     evaluate(table, at.P, at.ROWS)
     project(table, at.P, at.ROWS, at.TAKEN, n, at.RESIDUAL)
@@ -108,9 +109,11 @@ def _tried(table, which):  # type: ignore[no-untyped-def]
     lower, upper, kind = at.numbers(table, at.LOWER), at.numbers(table, at.UPPER), at.integers(table, at.KIND)
     count = counts[at.N_PEAKS]
     if which < count:
-        _placed(table, which)
+        _placed(table, which, which)
+    elif which < 2 * count:  # what is wrong with its neighbours may hide a peak that only all together leave over
+        _placed(table, which - count, NONE)
     else:
-        _moved(table, which // count - 1, which % count)
+        _moved(table, which // count - 2, which % count)
     for j in range(at.length(table, at.P)):
         if kind[j] == FREE:
             p[j] = min(max(p[j], lower[j]), upper[j])
@@ -129,10 +132,10 @@ def rearrange(table, anew):  # type: ignore[no-untyped-def]
     """
     scores, count = at.numbers(table, at.SCORES), at.integers(table, at.COUNTS)[at.N_PEAKS]
     lowest, selected = np.inf, -1
-    for k in range(count * (count + 1)):
+    for k in range(count * (count + 2)):
         if anew != 0:
             # to make all as wide is one move only
-            again = k > count and k // count - 1 == k % count
+            again = k > 2 * count and k // count - 2 == k % count
             scores[k] = np.inf if again else _tried(table, k)
         if scores[k] < lowest:
             lowest, selected = scores[k], k

@@ -188,13 +188,38 @@ def _offer(table, row, known, begin, end, sign):  # type: ignore[no-untyped-def]
     return explained
 
 
+@apart("void(int64, int64, int64, int64, int64)")
+def _offer_maxima(table, row, begin, end, sign):  # type: ignore[no-untyped-def]
+    """Put the largest local maxima among templates of one width among the offers, completed by what adds most."""
+    correlation, chosen = at.numbers(table, at.CORRELATION), at.integers(table, at.CHOSEN)
+    offers, count = at.integers(table, at.OFFERS), at.integers(table, at.COUNTS)[at.N_PEAKS]
+    for k in range(count):
+        largest, selected = 0.0, -1
+        for t in range(begin, end):
+            value, new = sign * correlation[t], True
+            if value <= largest or (t > begin and sign * correlation[t - 1] > value):
+                continue
+            if t + 1 < end and sign * correlation[t + 1] > value:
+                continue
+            for i in range(k):
+                new = new and chosen[i] != t
+            if new:
+                largest, selected = value, t
+        chosen[k] = selected if selected >= 0 else _best_beside(table, at.CHOSEN, k, begin, end, sign, begin)
+    for k in range(count):
+        offers[row * at.columns(table, at.OFFERS) + k] = chosen[k]
+    at.numbers(table, at.WORTH)[row] = -_explained(table, sign)
+
+
 @apart("void(int64)")
 def offer(table):  # type: ignore[no-untyped-def]
     """Arrangements of peaks to start from (in OFFERS), and what each explains (in WORTH), negative where doubtful.
 
     For either sign that bounds allow: the places that explain most where all peaks are of one width, for each width,
     and the best of these once more among all widths. Chosen freely from the beginning, one wide peak would stand for
-    three, and a wide one with a dip in it for two. All of it happens among the templates' correlations.
+    three, and a wide one with a dip in it for two. Doubtful are the other sign where it explains much less, and the
+    largest local maxima: where a high peak is not quite as wide as a template, what is left of it explains more than a
+    low peak does. All of it happens among the templates' correlations.
     """
     counts, width, worth = at.integers(table, at.COUNTS), at.numbers(table, at.WIDTH), at.numbers(table, at.WORTH)
     offers, chosen, size = at.integers(table, at.OFFERS), at.integers(table, at.CHOSEN), at.columns(table, at.OFFERS)
@@ -212,7 +237,8 @@ def offer(table):  # type: ignore[no-untyped-def]
                 end += 1
             if _offer(table, row, 0, begin, end, sign) > (worth[best] if best >= 0 else -1.0):
                 best = row
-            row += 1
+            _offer_maxima(table, row + 1, begin, end, sign)
+            row += 2
         for k in range(count if best >= 0 else 0):
             chosen[k] = offers[best * size + k]
         if _offer(table, row, count if best >= 0 else 0, 0, n_templates, sign) > most:
@@ -221,7 +247,7 @@ def offer(table):  # type: ignore[no-untyped-def]
     half = row // 2
     for k in range(row if counts[at.SIGN] == 0 and count > 1 else 0):
         if power - worth[half - 1 if k < half else row - 1] > DOUBTFUL * (power - most):
-            worth[k] = -worth[k]
+            worth[k] = -abs(worth[k])
 
 
 @apart("int64(int64, int64)")
@@ -251,17 +277,39 @@ def choose_both_signs(table):  # type: ignore[no-untyped-def]
     _arrange(table, 0, 0, at.length(table, at.TEMPLATES), 0)
 
 
+@apart("float64(int64, int64, float64)")
+def _astray(table, peak, place):  # type: ignore[no-untyped-def]
+    """How far a place lies from where a peak has to be: within its bounds, or where its start is given."""
+    recipe, peak_of, origin = (
+        at.integers(table, at.RECIPE), at.integers(table, at.PEAK_OF), at.numbers(table, at.ORIGIN),
+    )  # fmt: skip
+    lower, upper, far = at.numbers(table, at.LOWER), at.numbers(table, at.UPPER), 0.0
+    for j in range(at.length(table, at.P)):
+        if recipe[j] == CENTER and peak_of[j] == peak:
+            if np.isnan(origin[j]):
+                far += max(lower[j] - place, 0.0) + max(place - upper[j], 0.0)
+            else:
+                far += abs(origin[j] - place)
+    return far
+
+
 @apart("void(int64)")
 def _peaks_to_parameters(table):  # type: ignore[no-untyped-def]
     """Centres and widths of the chosen templates where the parameters are NaN."""
     recipe, value, peak_of = at.integers(table, at.RECIPE), at.numbers(table, at.VALUE), at.integers(table, at.PEAK_OF)
     place, width, chosen = at.numbers(table, at.PLACE), at.numbers(table, at.WIDTH), at.integers(table, at.CHOSEN)
     p = at.numbers(table, at.P)
-    # in the order of the axis, so that a name means the same peak in every pixel
-    for k in range(1, at.integers(table, at.COUNTS)[at.N_PEAKS]):
+    # in the order of the axis, so that a name means the same peak in every pixel, but for those that have their place
+    count = at.integers(table, at.COUNTS)[at.N_PEAKS]
+    for k in range(1, count):
         for i in range(k, 0, -1):
             if place[chosen[i - 1]] > place[chosen[i]]:
                 chosen[i - 1], chosen[i] = chosen[i], chosen[i - 1]
+    for k in range(count):
+        for i in range(k):
+            kept = _astray(table, i, place[chosen[i]]) + _astray(table, k, place[chosen[k]])
+            if _astray(table, i, place[chosen[k]]) + _astray(table, k, place[chosen[i]]) < kept:
+                chosen[i], chosen[k] = chosen[k], chosen[i]
     for j in range(at.length(table, at.P)):
         if np.isnan(p[j]) and peak_of[j] >= 0:
             own = chosen[peak_of[j]]

@@ -98,7 +98,7 @@ def _room(problem: Problem, table: Any) -> dict[int, Any]:
     scalars[at.TOLERANCE], scalars[at.LOSS_SCALE] = problem.tolerance, 1.0
     pieces |= {at.COUNTS: counts, at.SCALARS: scalars, at.W: np.ones(length)}
     pieces |= {at.XS: np.zeros(problem.ndim * n_channels), at.CORRELATION: np.zeros(int(table.entries[at.PLACE, 1]))}
-    n_offers = 2 * (_WIDTHS + 1)  # of each sign, for each width and for all of them
+    n_offers = 2 * (2 * _WIDTHS + 1)  # of each sign, for each width two and one for all of them
     pieces |= {at.OFFERS: np.zeros((n_offers, size), dtype=np.int64), at.WORTH: np.zeros(n_offers)}
     pieces[at.SCORES] = np.zeros(size * (size + 1))
     return pieces
