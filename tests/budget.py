@@ -16,14 +16,14 @@ from tests import pages
 
 # minutes on two slow cores, and what takes them; a file that is not named belongs to "the rest"
 PARTS = {
-    "tests/io": (6, "fuzzing, crash states, two clusters"),
-    "tests/analysis": (4, "the first compile of the fit kernels; coverage of errors"),
-    "tests/processing": (3, "rank, clusters, images"),
-    "tests/viz": (3, "a browser that taps"),
+    "tests/io": (8, "fuzzing, crash states, two clusters"),
+    "tests/analysis": (2, "the first compile of the fit kernels; coverage of errors"),
+    "tests/processing": (2, "rank, clusters, images"),
+    "tests/viz": (5, "a browser that taps"),
     "tests/test_site.py": (3, "this site: every notebook of the gallery is executed, once"),
-    "tests/test_docs.py": (2, "every block of the pages runs"),
+    "tests/test_docs.py": (1, "every block of the pages runs"),
     "examples of docstrings": (1, "each public function has one"),
-    "the rest": (2, "engine, simulate, command line, replay"),
+    "the rest": (3, "engine, simulate, command line, replay"),
 }
 LINE = re.compile(r"([\d.]+)s (?:call|setup|teardown)\s+(\S+?)::(\S*)")
 

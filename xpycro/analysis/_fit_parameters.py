@@ -16,6 +16,7 @@ import xarray as xr
 from xpycro import schema
 from xpycro.analysis import models
 from xpycro.analysis._fit_data import aligned, converted
+from xpycro.analysis.models.lmfit import unfolded
 from xpycro.units import combine_units, quantity, to_base, unit_in
 
 __all__ = ["Knowledge", "candidates", "known_of", "with_units"]
@@ -89,7 +90,7 @@ def known_of(
 ) -> Knowledge:  # fmt: skip
     """Starts, bounds and fixed values of `fit`, checked; `units` are those of the parameters."""
     names = list(units)
-    start, bounds, fixed = models.unfolded(model, start, bounds, fixed)
+    start, bounds, fixed = unfolded(model, start, bounds, fixed)
     start = _starts(start, names)
     for given, argument in ((start, "start"), (bounds, "bounds"), (fixed, "fixed")):
         _check_names(names, given, argument)

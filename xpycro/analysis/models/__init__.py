@@ -30,7 +30,7 @@ from xpycro.analysis.models.curves import (
     PowerLaw,
     StretchedExponential,
 )
-from xpycro.analysis.models.lmfit import from_lmfit, is_lmfit, unfolded
+from xpycro.analysis.models.lmfit import from_lmfit, is_lmfit
 from xpycro.analysis.models.peaks import (
     DoniachSunjic,
     Fano,
@@ -83,7 +83,6 @@ __all__ = [
     "own_function",
     "parse",
     "restore",
-    "unfolded",
 ]
 
 
