@@ -168,4 +168,4 @@ def test_against_other_packages(benchmark, package):
     ratio = slow * n / benchmark.stats.stats.min
     benchmark.extra_info |= {"ratio": round(ratio), "a core": round(slow_cpu * n / own)}
     print(package, benchmark.extra_info)
-    assert ratio >= {"xarray": 100, "hyperspy": 300}[package]
+    assert ratio >= {"xarray": 50, "hyperspy": 300}[package]  # of the first no goal is set
