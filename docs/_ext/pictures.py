@@ -71,6 +71,7 @@ def guide(page: Page) -> None:
             for found in re.finditer(r"(<!-- not run.*-->\n)?^```python\n(.*?)^```", text, re.M | re.S):
                 if not found[1]:
                     above = "\n" * text.count("\n", 0, found.start(2))  # own functions are told by their source
+                    # the blocks of our own pages, by who writes them: nothing of a user's file comes here
                     exec(compile(above + found[2], path, "exec"), vars(module))
             for name in wanted:
                 keep(photograph(vars(module)[name], page), IMAGES / "guide" / f"{path.stem}_{name}.png", 1400)
