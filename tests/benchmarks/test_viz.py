@@ -129,10 +129,11 @@ def report(path: str) -> None:
 def test_tap_in_a_browser(benchmark, cube, served):
     """From the button's release to the frame with the new line, timed by the page."""
     import xpycro as xp
-    from xpycro.viz import plot
+    from xpycro.viz import plot, style
 
     ds = xp.open(cube)
     da = ds[next(iter(ds.data_vars))]
+    across, up = style.plane_axes(da, "x", "y")  # in the units of the page: nm, of larger maps µm
     page = served(lambda: plot.explore(da))
     rng = np.random.default_rng(2)
     title = next(t for t in page.titles() if " at Energy" in t)
@@ -140,7 +141,7 @@ def test_tap_in_a_browser(benchmark, cube, served):
     times = []
     for _ in range(15):
         iy, ix = (int(rng.integers(da.sizes[d])) for d in ("y", "x"))
-        place = page.place(chart, float(da.x[ix]) * 1e9, float(da.y[iy]) * 1e9)
+        place = page.place(chart, across.values[ix], up.values[iy])
         page.evaluate(WATCH, line)
         page.page.mouse.click(*place)
         times.append(page.page.evaluate("() => window.drawn"))
@@ -153,8 +154,9 @@ def test_tap_in_a_browser(benchmark, cube, served):
 
 WATCH = """
 const source = find(argument).model.renderers.find(r => r.glyph?.type === 'Line').data_source;
-window.drawn = new Promise(done => {
+window.drawn = new Promise((done, failed) => {
   let start;
+  setTimeout(() => failed(new Error('no new line in 10 s')), 10_000);
   addEventListener('pointerup', () => { start = performance.now() }, {capture: true, once: true});
   const frame = () => requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now() - start)));
   const changed = () => { source.disconnect(source.properties.data.change, changed); frame() };

@@ -283,6 +283,7 @@ def polish(plot: Any, element: Any) -> None:
         return
     if figure.width is None and figure.height is None:
         figure.sizing_mode = None  # HoloViews fixes the outer size, ours follows the frame
+    figure.output_backend = "canvas"  # WebGL is copied once a layer, without a graphics card 40 ms each
     figure.toolbar.logo = None
     figure.toolbar.autohide = True
     figure.outline_line_color = "#bbbbbb"
