@@ -80,6 +80,10 @@ MOVES: dict[str, tuple[Callable[[], Any], list[dict[str, Any]]]] = {
     "positions": (lambda: plot.positions(SCATTERED, gallery.topography()), [{"pixel": 3}, {"low": 90, "high": 90}]),
     "fit": (lambda: plot.fit(*samples.line_fit()), [{"pixel": 14}, {"sample": 7}]),
     "ranks": (lambda: plot.decomposition(*samples.decomposition()), [{"number": 1}, {"pixel": 14}, {"sample": 7}]),
+    "clusters": (
+        lambda: plot.clusters(*samples.clustering()),
+        [{"pixel": 14, "cluster": 1}, {"pixel": -1, "cluster": 2}],
+    ),
     "diffraction": (
         lambda: plot.diffraction(samples.patterns(), log=False),
         [{"pixel": 3}, {"x": 0.3, "y": -0.2}, {"outer": 0.5}],

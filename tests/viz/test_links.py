@@ -14,7 +14,7 @@ from tests.viz import samples
 from tests.viz.test_diffraction import summed
 from tests.viz.test_switching import chain, expected
 from xpycro.engine import results
-from xpycro.viz import diffraction, explore, fits, levels, lines, planes, plot, ranks, switching
+from xpycro.viz import clusters, diffraction, explore, fits, levels, lines, planes, plot, ranks, style, switching
 
 
 def point(drawn: Any, panel: int, stream: str, *at: Any) -> None:
@@ -207,6 +207,22 @@ def tapped_step() -> None:
     same(curve(drawn, 2, "Scatter"), np.abs(expected(2, 1, 5)[1]) * 1e3)
 
 
+def tapped_label() -> None:
+    result, data = samples.clustering()
+    drawn = plot.clusters(result, data)
+    point(drawn, 0, "Tap", 10, 2)
+    same(list(list(drawn)[1][()])[-1].dimension_values("value"), data[1, 5] * 1e12)
+
+
+def tapped_mean() -> None:
+    """The pixels of the tapped cluster stand out: the colours of the others are faded."""
+    result, data = samples.clustering()
+    drawn = plot.clusters(result, data)
+    point(drawn, 1, "Tap", 1.0, float(result.mean_response[2, -1]) * 1e12)
+    colours = next(iter(drawn))[()].Image.I.opts.get("style").kwargs["cmap"]
+    assert [c in style.CATEGORIES for c in colours] == [False, False, True]
+
+
 @dataclass(frozen=True)
 class Link:
     """A check, and where what it checks is wired: module, which linked panel, which stream."""
@@ -238,6 +254,8 @@ LINKS = [
     Link(tapped_position, diffraction, 0, "Tap"),
     Link(dragged_detector, diffraction, 1, "Drag"),
     Link(tapped_line, lines, 0, "Tap"),
+    Link(tapped_label, clusters, 0, "Tap"),
+    Link(tapped_mean, clusters, 1, "Tap"),
     Link(dragged_levels, levels, 1, "BoundsX"),
     Link(tapped_loops, switching, 0, "Tap"),
     Link(tapped_step, switching, 1, "Tap"),

@@ -40,17 +40,18 @@ def test_decomposition_shows_maps_and_components():
 
 def test_clusters_in_the_same_colours():
     result, data = samples.clustering()
-    drawn = plot.auto(result)
+    drawn = hv.Layout([panel[()] for panel in plot.auto(result)])
     image = elements(drawn, hv.Image)[0]
     np.testing.assert_array_equal(image.dimension_values(2, flat=False), result.labels.values)
     cmap = hv.Store.lookup_options("bokeh", image, "style").kwargs["cmap"]
-    for i, (curve, band) in enumerate(zip(elements(drawn, hv.Curve), elements(drawn, hv.Area), strict=True)):
+    for i, (curve, band) in enumerate(zip(elements(drawn, hv.Curve)[:3], elements(drawn, hv.Area), strict=True)):
         assert hv.Store.lookup_options("bokeh", curve, "style").kwargs["color"] == cmap[i] == style.CATEGORIES[i]
         np.testing.assert_allclose(curve.dimension_values(1), result.mean_response[i].values * 1e12)
         np.testing.assert_allclose(
             band.dimension_values(2), (result.mean_response + result.response_std)[i].values * 1e12
         )
     from_data = plot.clusters(result.drop_vars(["mean_response", "response_std"]), data)
+    from_data = hv.Layout([panel[()] for panel in from_data])
     for found, truth in zip(elements(from_data, hv.Curve), elements(drawn, hv.Curve), strict=True):
         np.testing.assert_allclose(found.dimension_values(1), truth.dimension_values(1))
 

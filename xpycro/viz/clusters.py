@@ -1,41 +1,61 @@
-"""Pictures of clusterings: where each cluster is, its mean response, and which resemble each other.
+"""Clusterings: where each cluster is and its mean response, linked both ways; and which resemble each other.
 
 May import numpy, xarray, the floors below and viz; HoloViews only inside functions.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from xpycro import schema
-from xpycro.viz import curves, pictures, places, planes, style
-from xpycro.viz.ranks import needs
+from xpycro import provenance, schema
+from xpycro.errors import DimensionError, MissingSource
+from xpycro.processing import cluster as _cluster
+from xpycro.viz import curves, pictures, planes, style
+from xpycro.viz import parts as _parts
+from xpycro.viz.linking import callback, cursors, linked
+from xpycro.viz.live import attempt
+from xpycro.viz.navigator import Navigator
+from xpycro.viz.ranks import NONE, needs
 
-__all__ = ["clusters", "dendrogram"]
+__all__ = ["Clusters", "clusters", "dendrogram"]
 
 
 def clusters(result: xr.Dataset, data: xr.DataArray | None = None, *, size: int = 320) -> Any:
-    """Where each cluster is, and its mean response with one standard deviation, in the same colours.
+    """Where each cluster is, and its mean response with one standard deviation, in the same colours, linked both ways.
+
+    Tap the map for a pixel: its cluster stands out, with the pixel's spectrum over mean and spread. Tap a mean for the
+    cluster nearest there: its pixels stand out. A double tap shows all alike again.
 
     Parameters
     ----------
     result : Dataset
         A clustering; without ``mean_response`` the means are made from `data`, else the centers are drawn.
     data : DataArray, optional
-        The measurement that was clustered.
+        The measurement that was clustered, or another channel of it, whose means are made; without it the source is
+        reopened through the history for the spectra of pixels, and where it is not found they are left out.
     size : int
         Screen pixels of the map's longer side.
 
     Returns
     -------
-    holoviews.Layout
+    holoviews.Layout of DynamicMap
+        Saved with `save`, or put in a report, it becomes a twin that works without a server. Of responses that are
+        pictures, a Layout of pictures.
+
+    Raises
+    ------
+    DimensionError
+        If `data` are not of the clusters' map and signal.
 
     Notes
     -----
-    *Laziness*: computes labels and means; means from `data` are one pass.
+    *Laziness*: computes labels and means; means from `data` are one pass; one spectrum a tap.
 
     Examples
     --------
@@ -50,21 +70,40 @@ def clusters(result: xr.Dataset, data: xr.DataArray | None = None, *, size: int 
     2
     """
     needs(result, "clustering")
-    labels = result["labels"]
-    labels = labels.copy(data=style.read(labels)) if labels.chunks is not None else labels
-    if "cluster" in result.sizes:  # as many colours as clusters, whether or not the last one has members
-        labels = labels.assign_attrs(flag_values=list(range(result.sizes["cluster"])))
     mean, deviation = _responses(result, data)
-    responses = _bands(mean, deviation, np.asarray(result["counts"].values) if "counts" in result else None, size)
-    if labels.ndim == 1:
-        drawn = _scattered(labels)
-    else:
-        plane = schema.plane_dims(labels)
-        rest = [d for d in labels.dims if plane is not None and d not in plane]
-        drawn = pictures.image(labels.isel(dict.fromkeys(rest, 0)), title="Clusters", size=size)
+    if mean.ndim != 2:
+        return _of_pictures(result, mean, size)
+    held = Clusters(result, data, mean, deviation)
+    state = cursors(pixel=NONE, cluster=NONE)
+
+    def to_pixel(x: float, y: float, *_: Any) -> None:
+        pixel = held.over.nearest(x, y)
+        state.event(pixel=pixel, cluster=int(held.labels[pixel]))
+
+    def to_cluster(number: int, x: float, y: float, *_: Any) -> None:
+        state.event(pixel=NONE, cluster=held.nearest(number, x, y))
+
+    def to_all(x: float, y: float) -> None:
+        state.event(pixel=NONE, cluster=NONE)
+
+    panels = [
+        linked(callback(held.map, size), [], state, {"Tap": to_pixel, "Drag": to_pixel, "DoubleTap": to_all}),
+        *(
+            linked(
+                callback(held.responses, number, size), [], state,
+                {"Tap": functools.partial(to_cluster, number), "DoubleTap": to_all},
+            )
+            for number in range(len(held.parts))
+        ),
+    ]  # fmt: skip
+    layout = pictures.gather(panels, cols=2)
+    layout._pycro_state = state
+    from xpycro.viz.static_clusters import clusters_explorer
+
     return style.remember(
-        pictures.gather([drawn, *responses], cols=2),
-        choice="clusters: label map, mean responses with standard deviation",
+        layout,
+        choice="clusters: label map, mean responses with standard deviation, spectrum of the tapped pixel",
+        static=functools.partial(clusters_explorer, held, size=size),
     )
 
 
@@ -129,61 +168,202 @@ def dendrogram(result: xr.Dataset, *, method: str = "ward", width: int = 380, he
     )  # fmt: skip
 
 
-def _scattered(labels: xr.DataArray) -> Any:
-    """Labels of scattered positions as points, of a line as a curve."""
-    shown = style.Quantity("Cluster", None, 1.0)
-    axes, where, names = places.navigator(labels, [str(labels.dims[0])])
-    values = style.read(labels)
-    if names is not None:
-        return curves.curve(axes[0], values, shown, title="Clusters")
-    return places.points(values, axes, where, style.colours(labels, values), shown, size=300, title="Clusters")
-
-
 def _responses(result: xr.Dataset, data: xr.DataArray | None) -> tuple[xr.DataArray, xr.DataArray | None]:
-    if data is not None:
-        members = [result["labels"] == i for i in range(result.sizes["cluster"])]
-        over = result["labels"].dims
-        amplitude = data.copy(data=np.abs(data.data)) if data.dtype.kind == "c" else data
-        mean = xr.concat([data.where(m).mean(over) for m in members], "cluster")
-        spread = xr.concat([amplitude.where(m).std(over) for m in members], "cluster")
-        return mean.assign_attrs(data.attrs), spread
-    if "mean_response" in result:
+    """Means and deviations over (cluster, signal): those that are kept, unless `data` are of another channel."""
+    kept = "mean_response" in result
+    if data is not None and not (kept and _named(result["mean_response"]) == _named(data)):
+        found = _cluster.mean_by(result, data, n_clusters=result.sizes["cluster"])
+        return found["mean"], found["std"]
+    if kept:
         return result["mean_response"], result["response_std"] if "response_std" in result else None
     if "centers" in result:
         return result["centers"], None
     raise ValueError("this clustering keeps neither mean_response nor centers: pass data=")
 
 
-def _bands(mean: xr.DataArray, deviation: xr.DataArray | None, counts: np.ndarray | None, size: int) -> list[Any]:
-    hv = style.backend()
-    rest = [str(d) for d in mean.dims if d != "cluster"]
-    if len(rest) != 1:
-        return [pictures.maps(mean, over="cluster", cols=2, size=size // 2)] if len(rest) == 2 else []
-    (dim,) = rest
-    ax = style.axis(mean, dim)
-    spread = None if deviation is None else np.abs(style.read(deviation.transpose("cluster", dim)))
-    panels = []
-    label = str(mean.attrs.get("long_name") or mean.name or "Value").removesuffix(", mean of the cluster")
-    mean = mean.assign_attrs(long_name=label)  # that these are means stands in the title
-    parts = planes.amplitude_phase(mean) if mean.dtype.kind == "c" else [mean]
-    for number, part in enumerate(parts):
-        values = style.read(part.transpose("cluster", dim))
-        shown = style.quantity(part, values)
+def _named(da: xr.DataArray) -> str:
+    """What an array, or one that was averaged, is called."""
+    return str(da.attrs.get("long_name") or da.name or "Value").removesuffix(", mean of the cluster")
+
+
+def _of_pictures(result: xr.Dataset, mean: xr.DataArray, size: int) -> Any:
+    """Label map and mean pictures, as of diffraction patterns."""
+    labels = Clusters.labelled(result)
+    plane = schema.plane_dims(labels) or tuple(map(str, labels.dims))
+    drawn: list[Any] = []
+    if len(plane) == 2:
+        drawn.append(
+            pictures.image(_parts.first(labels, [str(d) for d in labels.dims if d not in plane])[0], size=size)
+        )
+    if mean.ndim == 3:
+        drawn.append(pictures.maps(mean, over="cluster", cols=2, size=size // 2))
+    return style.remember(pictures.gather(drawn, cols=2), choice="clusters: label map, mean pictures")
+
+
+@dataclass(frozen=True, eq=False)
+class Response:
+    """What is shown of the responses.
+
+    Attributes
+    ----------
+    shown : Quantity
+    means : ndarray, shape (cluster, sample)
+        In display units.
+    band : ndarray or None
+        Standard deviations; of complex data the amplitude has them.
+    part : callable
+        Which real part of a spectrum it is.
+    """
+
+    shown: style.Quantity
+    means: np.ndarray
+    band: np.ndarray | None
+    part: Callable[[np.ndarray], np.ndarray]
+
+
+class Clusters:
+    """A clustering in memory, and its data where they are known: labels, means, and single spectra.
+
+    Attributes
+    ----------
+    over : Navigator
+        The map.
+    labels : ndarray of int, shape (pixel,)
+        -1 where left out.
+    like : DataArray
+        The labels over the map.
+    signal : Axis
+    parts : list of Response
+        One, of complex data amplitude and phase.
+    data : DataArray or None
+        Over (map, signal).
+    """
+
+    def __init__(
+        self, result: xr.Dataset, data: xr.DataArray | None, mean: xr.DataArray, deviation: xr.DataArray | None
+    ) -> None:
+        labels = self.labelled(result)
+        nav = schema.plane_dims(labels) or tuple(str(d) for d in labels.dims[-1:])
+        rest = [str(d) for d in labels.dims if d not in nav]
+        labels = _parts.ascending(_parts.first(labels, rest)[0].transpose(*nav), nav)
+        self.like = labels.copy(data=style.read(labels))
+        self.over = Navigator.of(self.like, nav)
+        self.labels = np.where(np.isfinite(self.like.values), self.like.values, NONE).astype(int).reshape(-1)
+        self.counts = np.bincount(self.labels[self.labels >= 0], minlength=mean.sizes["cluster"])
+        (dim,) = (str(d) for d in mean.dims if d != "cluster")
+        self.signal = style.axis(mean, dim)
+        mean = mean.transpose("cluster", dim).assign_attrs(
+            long_name=_named(mean)
+        )  # that they are means is in the title
+        spread = None if deviation is None else np.abs(style.read(deviation.transpose("cluster", dim)))
+        self.parts: list[Response] = []
+        turned = mean.dtype.kind == "c"
+        for part in planes.amplitude_phase(mean) if turned else [mean]:
+            values = style.read(part)
+            shown = style.quantity(part, values)
+            band = spread * shown.factor if spread is not None and not self.parts else None
+            real: Any = np.asarray if not turned else np.angle if self.parts else np.abs
+            self.parts.append(Response(shown, values * shown.factor, band, real))
+        self.data = _source(result, data, (*nav, dim), labels.sizes, mean)
+        self._layer = functools.cache(self._drawn)
+
+    @staticmethod
+    def labelled(result: xr.Dataset) -> xr.DataArray:
+        """The labels, with as many colours as clusters, whether or not the last one has members."""
+        named = {"flag_values": list(range(result.sizes["cluster"])), "long_name": "Cluster"}
+        return result["labels"].drop_attrs(deep=False).assign_attrs(named)
+
+    def colours(self, cluster: int) -> list[str]:
+        """A colour for each cluster; all but the chosen one stand back."""
+        found = style._categories(len(self.parts[0].means))
+        return [c if cluster in (NONE, i) else style.faded(c) for i, c in enumerate(found)]
+
+    def nearest(self, part: int, x: float, y: float) -> int:
+        """The cluster whose mean is nearest to a place."""
+        away = np.abs(self.parts[part].means[:, self.signal.nearest(x)] - y)
+        return int(np.argmin(np.where(np.isfinite(away), away, np.inf)))
+
+    def spectrum(self, pixel: int) -> np.ndarray:
+        """A pixel's spectrum."""
+        assert self.data is not None
+        return style.read(self.data.isel(self.over.at(pixel)))
+
+    def said(self, cluster: int) -> str:
+        """How much of the map a cluster is."""
+        if cluster == NONE:
+            return "Clusters"
+        count, total = int(self.counts[cluster]), int(self.counts.sum())
+        return f"Cluster {cluster}: {count} of {total} pixels"
+
+    def title(self, part: int, pixel: int, cluster: int) -> str:
+        """What stands above the responses."""
+        shown, spread = self.parts[part].shown, " ± standard deviation" if self.parts[part].band is not None else ""
+        if pixel != NONE and self.data is not None:
+            inside = f"over cluster {cluster}{spread}" if cluster != NONE else "in no cluster"
+            return f"{shown.label} at {self.over.where(pixel)} (black)\n{inside}"
+        # as many lines, because a page keeps as much room for a title as it was drawn with
+        return f"{shown.label}\n" + ("cluster means" if cluster == NONE else f"mean of cluster {cluster}") + spread
+
+    def map(self, size: int, _: Any, *, pixel: int, cluster: int) -> Any:
+        """The labels, those of the chosen cluster in full colour, and the pixel."""
+        full = style.colours(self.like, self.like.values)
+        colour = style.Colours("labels", self.colours(cluster), full.clim, full.ticks)
+        values = self.like.values[(slice(None, None, self.over.every),) * self.like.ndim]
+        title = self.said(cluster)
+        shown = style.Quantity("Cluster", None, 1.0)
+        drawn = self.over.draw(values, self.like, shown, size=size, title=title, colour=colour)
+        layers = [drawn, self.over.ring(pixel, drawn.kdims)]
+        return style.dress(style.backend().Overlay(layers), title=title, hooks=[style.roomy])
+
+    def responses(self, part: int, size: int, _: Any, *, pixel: int, cluster: int) -> Any:
+        """The means, that of the chosen cluster in front of the others, and the pixel's spectrum."""
+        held = self.parts[part]
+        layers = []
+        for i in range(len(held.means)):
+            layers += self._layer(part, i, NONE if cluster == NONE else int(cluster == i))
+        raw, problem = np.full(self.signal.values.size, np.nan), ""
+        if pixel != NONE and self.data is not None:
+            raw, problem = attempt(functools.partial(self.spectrum, pixel), raw.shape)
+            raw = held.part(raw) * (held.shown.factor if held.part is not np.angle else 1.0)
+        layers.append(curves.curve(self.signal, raw, held.shown, color=style.INK, line_width=1.4))
+        return style.dress(
+            style.backend().Overlay(layers), title=problem or self.title(part, pixel, cluster), padding=0.04,
+            frame_width=430, frame_height=min(size, 280), legend_position="right", show_legend=len(self.parts) == 1,
+        )  # fmt: skip
+
+    def _drawn(self, part: int, cluster: int, front: int) -> list[Any]:
+        """Band and mean of a cluster: in front of the others (1), behind (0), or as all."""
+        held, ax = self.parts[part], self.signal
+        colour = style._categories(len(held.means))[cluster]
         drawn: list[Any] = []
-        for i, colour in enumerate(style._categories(values.shape[0])):
-            if spread is not None and number == 0:  # the deviation belongs to the data, or to their amplitude
-                drawn.append(
-                    curves.area(
-                        ax, values[i] * shown.factor, spread[i] * shown.factor, shown, name="value", color=colour
-                    )
-                )
-            label = f"{i} ({int(counts[i])})" if counts is not None else str(i)
-            drawn.append(curves.curve(ax, values[i] * shown.factor, shown, label=label, color=colour, tools=["hover"]))
-        title = f"{shown.label}: cluster means" + (
-            " ± standard deviation" if spread is not None and number == 0 else ""
+        if held.band is not None:
+            band = curves.area(ax, held.means[cluster], held.band[cluster], held.shown, name="value", color=colour)
+            drawn.append(band.opts(backend="bokeh", alpha={1: 0.3, 0: 0.02}.get(front, 0.18)))
+        look: dict[str, Any] = {"alpha": 0.2 if front == 0 else 1.0, "line_width": 3.0 if front == 1 else 1.8}
+        label = f"{cluster} ({self.counts[cluster]})"
+        drawn.append(
+            curves.curve(ax, held.means[cluster], held.shown, label=label, color=colour, tools=["hover"], **look)
         )
-        options: dict[str, Any] = {"frame_width": 430, "frame_height": min(size, 280), "padding": 0.04}
-        panels.append(
-            style.dress(hv.Overlay(drawn), title=title, legend_position="right", show_legend=len(parts) == 1, **options)
+        return drawn
+
+
+def _source(
+    result: xr.Dataset, data: xr.DataArray | None, dims: tuple[str, ...], sizes: Any, mean: xr.DataArray
+) -> xr.DataArray | None:
+    """The data over map and signal; None where they are not to be had, or are not what the means are of."""
+    try:
+        found = provenance.source_data(result, data, purpose="the spectrum of a pixel")
+    except MissingSource:
+        return None
+    lacking = [d for d in dims if found.sizes.get(d) != {**sizes, dims[-1]: mean.sizes[dims[-1]]}[d]]
+    if lacking and data is not None:
+        raise DimensionError(
+            f"data= has {planes.sizes(found)}, the clusters' map and signal {list(dims)}, which differ in {lacking}"
         )
-    return panels
+    alike = (found.dtype.kind == "c") == (mean.dtype.kind == "c") and found.attrs.get("units") == mean.attrs.get(
+        "units"
+    )
+    if lacking or not (alike or data is not None):
+        return None
+    rest = [str(d) for d in found.dims if d not in dims]
+    return _parts.ascending(_parts.first(found, rest)[0].transpose(*dims), dims[:-1])

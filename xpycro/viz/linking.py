@@ -201,6 +201,12 @@ def _put(layer: Any, element: Any) -> None:
     if kind == "VSpan":
         glyph.update(left=element.data[0], right=element.data[1])
         return
+    if kind in ("Area", "Curve"):
+        look = _options(element, "style")
+        alpha, width = look.get("alpha", 1.0), look.get("line_width", 1.0)
+        glyph.update(**({"fill_alpha": alpha} if kind == "Area" else {"line_alpha": alpha, "line_width": width}))
+        if kind == "Area":  # a band stands out or back, and lies where it lay
+            return
     source = layer.handles["source"]
     columns = dict(source.data)
     if kind == "Image":

@@ -83,7 +83,9 @@ class Navigator:
         return dict(zip(self.dims, map(int, np.unravel_index(pixel, self.shape)), strict=True))
 
     def place(self, pixel: int) -> tuple[float, float]:
-        """Where a pixel lies."""
+        """Where a pixel lies; nowhere where it is negative."""
+        if pixel < 0:
+            return math.nan, math.nan
         if self._scattered is not None:
             return float(self._scattered[0, pixel]), float(self._scattered[1, pixel])
         row, column = divmod(pixel, self.shape[1])

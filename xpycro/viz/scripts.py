@@ -6,7 +6,8 @@ Imports nothing. Each is a constant that viz.static and viz.static_fit hand to B
 from __future__ import annotations
 
 __all__ = [
-    "DIFFRACT", "EXPLORE", "FIT", "LEVELS", "LINES", "PLAY", "POSITIONS", "RANKS", "SLIDE", "SWITCH", "SWITCH_MAP",
+    "CLUSTERS", "DIFFRACT", "EXPLORE", "FIT", "LEVELS", "LINES", "PLAY", "POSITIONS", "RANKS", "SLIDE", "SWITCH",
+    "SWITCH_MAP",
 ]  # fmt: skip
 
 # Shared by every explorer: which sample is nearest to where the pointer is, contrast limits, a vertical range.
@@ -114,6 +115,38 @@ for (let c = 0; c < cubes.length; c++) {
 }
 const said = heads.map((head, c) => `<span style='white-space:nowrap'><b>${head}</b> ${table[c][i]}</span>`);
 readout.text = said.join(' &nbsp;· ') + (verdicts[i] ? ` &nbsp; <b style='color:#b00020'>${verdicts[i]}</b>` : '');
+"""
+)
+
+CLUSTERS = (
+    _HELPERS
+    + """
+let i = -1, c = -1;
+const part = figures.indexOf(cb_obj.origin), n = signal.length;
+if (cb_obj.event_name === 'doubletap') ;
+else if (cb_obj.origin === map) { i = chosen(cb_obj.x, cb_obj.y); c = labels[i] }
+else {
+  const k = nearest(signal, cb_obj.x); let least = Infinity;
+  means[part].forEach((source, j) => {
+    const d = Math.abs(source.data[fields[part][j]][k] - cb_obj.y);
+    if (d < least) { least = d; c = j } }) }
+cursor.data = {x: [i < 0 ? NaN : place.data.x[i]], y: [i < 0 ? NaN : place.data.y[i]], i: [i], c: [c]};
+mapper.palette = palettes[c < 0 ? palettes.length - 1 : c];
+map.title.text = said[c < 0 ? said.length - 1 : c];
+figures.forEach((figure, p) => {
+  lines[p].forEach((line, j) => {
+    const front = j === c;
+    if (line.type === 'Line') line.setv({line_width: front ? 3 : 1.8, line_alpha: c < 0 || front ? 1 : 0.2}) });
+  areas[p].forEach((area, j) => area.setv({fill_alpha: c < 0 ? 0.18 : j === c ? 0.3 : 0.02}));
+  figure.title.text = titles[p][c < 0 ? titles[p].length - 1 : c];
+  if (!cubes.length) return;
+  const m = spectra[p].data[spectrum_fields[p]].length;
+  const values = i < 0 ? new Float64Array(m).fill(NaN) : row_of(cubes[p], i, m);
+  spectra[p].data[spectrum_fields[p]] = values;
+  spectra[p].change.emit();
+  fit_range(figure.y_range, [values, ...means[p].map((source, j) => source.data[fields[p][j]])]);
+  if (i >= 0) figure.title.text = quantities[p] + ' at ' + here(i) + ' (black)\\n'
+    + (c < 0 ? 'in no cluster' : `over cluster ${c}${spreads[p]}`) });
 """
 )
 

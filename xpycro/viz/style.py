@@ -138,6 +138,11 @@ def _categories(count: int) -> list[str]:
     return [*CATEGORIES, *extra][:count]
 
 
+def faded(colour: str) -> str:
+    """A hexadecimal colour that stands back: mostly the white of the page."""
+    return "#" + "".join(f"{round(0.18 * int(colour[k : k + 2], 16) + 0.82 * 255):02x}" for k in (1, 3, 5))
+
+
 def is_labels(da: xr.DataArray) -> bool:
     """Whether the numbers are names of classes: booleans, ``labels``, or integers with CF flags."""
     return da.dtype.kind == "b" or str(da.name) == "labels" or "flag_values" in da.attrs or "flag_meanings" in da.attrs
@@ -207,10 +212,12 @@ def colours(
         valid = finite(values)
         count = int(valid.max()) + 1 if valid.size else 1
         count = max(count, 2) if da.dtype.kind == "b" else max(count, 1)
-        meanings = str(da.attrs.get("flag_meanings", "")).split()[:count]
-        names = (
-            meanings if len(meanings) == count else ["no", "yes"] if da.dtype.kind == "b" else map(str, range(count))
+        meanings = str(da.attrs.get("flag_meanings", "")).split()
+        told = dict(
+            zip(np.atleast_1d(da.attrs.get("flag_values", range(len(meanings)))).tolist(), meanings, strict=False)
         )
+        unnamed = ["no", "yes"] if da.dtype.kind == "b" else [str(i) for i in range(count)]
+        names = [told.get(i, unnamed[i]).replace("_", " ") for i in range(count)]  # of -1, left out, nothing is drawn
         return Colours("labels", _categories(count), (-0.5, count - 0.5), dict(enumerate(names)))
     if _is_phase(da, values) and cmap is None and clim is None and symmetric is None:
         return _period(finite(values), str(da.attrs["units"]))
