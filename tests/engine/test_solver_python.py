@@ -38,6 +38,41 @@ def test_parameters_near_zero(function, unit, start):
         assert (abs(ours.parameters[i] * unit ** np.arange(3) - best) < 1e-3 * errors).all()
 
 
+@pytest.mark.parametrize("function", [plain, stubborn])
+def test_a_pixel_knows_nothing_of_its_neighbours(function):
+    rng = np.random.default_rng(1)
+    x = np.linspace(-1, 1, 50)
+    y = np.array([[1e-9], [1.0], [1e8]]) * (x * x + 0.1 * rng.normal(size=(3, 50)))
+    problem = Problem(
+        components=(), lower=(-np.inf,) * 3, upper=(np.inf,) * 3, fixed=(False,) * 3, tied=(-1,) * 3
+    )  # fmt: skip
+    together = solve_python(function, problem, x, y, start=np.zeros(3))
+    for i in range(3):
+        alone = solve_python(function, problem, x, y[i : i + 1], start=np.zeros(3))
+        np.testing.assert_array_equal(alone.parameters[0], together.parameters[i])
+        np.testing.assert_array_equal(alone.errors[0], together.errors[i])
+
+
+def test_code_does_not_depend_on_what_was_compiled_before():
+    """numba's own helpers, here an integer power, must not carry the options of whoever asked for them first."""
+    from numba import float32, int16, njit
+
+    from xpycro.engine.solver.jit import OPTIONS, reproducible
+
+    def power(x, n):
+        return x**n
+
+    codes = []
+    for options in ({**OPTIONS, "fastmath": {"contract"}}, OPTIONS):
+        compiled = reproducible(njit(**options)(power))
+        compiled.compile((float32, int16))
+        codes.append(compiled.inspect_llvm(compiled.signatures[0]))
+    products = [[line for line in code.splitlines() if " fmul " in line] for code in codes]
+    assert all(products)
+    assert not any("reassoc" in line for line in products[0])
+    assert all("reassoc" in line for line in products[1])
+
+
 def test_nothing_but_zeros():
     x = np.linspace(0, 1, 20)
     problem = Problem(

@@ -6,7 +6,7 @@ May import numpy and, inside functions, numba, scipy and this folder's compiled 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -172,14 +172,12 @@ def solve_python(
     start: np.ndarray,
 ) -> Solution:
     """Fit a Python function ``f(x, *parameters)`` to every row of `y`; arguments as of `solve`, the start complete."""
-    from xpycro.engine.solver.user import component_of_function
+    from xpycro.engine.solver.user import solve_compiled
 
     axis, begin = np.asarray(x, dtype=np.float64), _starts(start, len(problem.fixed))
-    finite = np.abs(y[:64])[np.isfinite(y[:64])].astype(np.float64)
-    height = float(np.sqrt(np.mean(finite**2))) if finite.size else 0.0
-    component = component_of_function(function, axis, begin[0], problem.quadratures, height) if len(y) else None
-    if component is not None:
-        return solve(replace(problem, components=(component,)), axis, y, sigma=sigma, start=begin)
+    found = solve_compiled(function, problem, axis, y, sigma=sigma, start=begin) if len(y) else None
+    if found is not None:
+        return found
     if problem.loss == Loss.POISSON:
         raise ValueError(
             "loss='poisson' needs a function that numba can compile; write it with NumPy's plain functions"

@@ -12,10 +12,10 @@ import numpy as np
 
 from xpycro.engine.solver.calling import call
 from xpycro.engine.solver.problem import Loss, Problem, Solution, Status
+from xpycro.engine.solver.steps import STEP, floors
 
-__all__ = ["TRIED_SIZES", "solve_function"]
+__all__ = ["solve_function"]
 
-TRIED_SIZES = 10.0 ** np.arange(-30, 31, 2)  # from far below any unit to far above
 _BLOCK = 256  # pixels at once: their Jacobians stay in the cache
 
 
@@ -34,14 +34,14 @@ def solve_function(
     """
     n_pixels, n_parameters = y.shape[0], len(problem.fixed)
     solution = Solution.empty(n_pixels, n_parameters, problem.covariance)
-    start = np.broadcast_to(np.atleast_2d(start), (n_pixels, n_parameters))
+    smallest = floors(function, problem, x, y, np.atleast_2d(start))
+    smallest, start = (np.broadcast_to(a, (n_pixels, n_parameters)) for a in (smallest, np.atleast_2d(start)))
     weight = None if sigma is None else 1.0 / np.broadcast_to(np.atleast_2d(sigma), y.shape)
     for begin in range(0, n_pixels, _BLOCK):
         part = slice(begin, begin + _BLOCK)
         with np.errstate(all="ignore"):  # a step too far may overflow; it is not taken
-            _solve_block(
-                function, problem, x, y[part], None if weight is None else weight[part], start[part], solution, part
-            )
+            block = _Block(function, problem, x, y[part], None if weight is None else weight[part], smallest[part])
+            _solve_block(block, start[part], solution, part)
     return solution
 
 
@@ -53,8 +53,9 @@ class _Block:
     """Data, weights and mask of some pixels, and the function on them."""
 
     def __init__(
-        self, function: Callable[..., Any], problem: Problem, x: np.ndarray, y: np.ndarray, weight: np.ndarray | None
-    ) -> None:
+        self, function: Callable[..., Any], problem: Problem, x: np.ndarray, y: np.ndarray, weight: np.ndarray | None,
+        smallest: np.ndarray,
+    ) -> None:  # fmt: skip
         self.function, self.problem, self.x = function, problem, x
         good = np.isfinite(y)
         if weight is not None:
@@ -65,34 +66,9 @@ class _Block:
         self.w = np.where(self.good, np.tile(w, (1, problem.quadratures)), 0.0)
         self.free = [j for j, f in enumerate(problem.fixed) if not f and problem.tied[j] < 0]
         self.scale = np.ones(len(y))
-        self.smallest = np.zeros((len(y), len(problem.fixed)))
-
-    def choose_steps(self, p: np.ndarray) -> None:
-        """An absolute floor for the differences' steps, for parameters that start at or pass through zero.
-
-        It comes from the start; where that is zero, from the change that the model shows as a tenth of the data, and
-        where the model shows none, from the width of the bounds.
-        """
-        scale = np.abs(p)
-        rows = np.arange(len(p))
-        width = np.array(self.problem.upper) - np.array(self.problem.lower)
-        spread = np.sqrt(np.mean((self.y * self.w) ** 2, axis=-1))
-        middle = self.model(p, rows)
-        for j in self.free:
-            unknown = scale[:, j] == 0
-            if not unknown.any():
-                continue
-            found = np.zeros(len(p))
-            for size in TRIED_SIZES:
-                trial = p.copy()
-                trial[:, j] += size
-                with np.errstate(all="ignore"):
-                    change = (self.model(self.complete(trial), rows) - middle) * self.w
-                    change = np.sqrt(np.mean(np.where(self.good, change, 0.0) ** 2, axis=-1))
-                found[(found == 0) & (spread > 0) & (change >= 0.1 * spread) & np.isfinite(change)] = size
-            found[found == 0] = width[j] if np.isfinite(width[j]) else 1.0
-            scale[unknown, j] = found[unknown]
-        self.smallest = 1e-3 * scale
+        if weight is None and problem.loss != Loss.LINEAR:
+            self.scale = _difference_noise(y)
+        self.smallest = smallest
 
     def model(self, p: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Values at parameters (pixel, parameter)."""
@@ -132,7 +108,7 @@ class _Block:
         """Weighted derivatives (pixel, free, channel)."""
         out = np.empty((len(p), len(self.free), self.y.shape[1]))
         for k, j in enumerate(self.free):
-            h = 6e-6 * np.maximum(np.abs(p[:, j]), self.smallest[rows, j])
+            h = STEP * np.maximum(np.abs(p[:, j]), self.smallest[rows, j])
             high, low = p.copy(), p.copy()
             high[:, j] += h
             low[:, j] -= h
@@ -161,23 +137,11 @@ def _rho(z: np.ndarray, loss: Loss) -> tuple[np.ndarray, np.ndarray]:
     return z, np.ones_like(z)
 
 
-def _solve_block(
-    function: Callable[..., Any],
-    problem: Problem,
-    x: np.ndarray,
-    y: np.ndarray,
-    weight: np.ndarray | None,
-    start: np.ndarray,
-    solution: Solution,
-    part: slice,
-) -> None:
-    block = _Block(function, problem, x, y, weight)
+def _solve_block(block: _Block, start: np.ndarray, solution: Solution, part: slice) -> None:
+    problem, y = block.problem, block.y
     free, n_free = block.free, len(block.free)
     lower, upper = np.array(problem.lower), np.array(problem.upper)
-    if weight is None and problem.loss != Loss.LINEAR:
-        block.scale = _difference_noise(y)
     p = block.complete(np.clip(start, lower, upper))
-    block.choose_steps(p)
     everything = np.arange(len(y))
     points = block.good.sum(axis=-1)
     code = np.full(len(y), int(Status.MAX_ITERATIONS), np.uint8)

@@ -10,13 +10,15 @@ import importlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import llvmlite.binding as llvm
 from llvmlite import ir
-from numba import cfunc, float64, int64, njit, types
+from numba import float64, int64, njit, types
 from numba.core import sigutils
 from numba.core.ccallback import CFunc
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 if TYPE_CHECKING:
@@ -51,6 +53,25 @@ def _stamp() -> tuple[float, int]:
     return max(f.st_mtime for f in files), sum(f.st_size for f in files)
 
 
+@cache
+def _target(options: frozenset[str]) -> Any:
+    """numba's target, with helpers of numba's own (an integer power, a complex quotient) for these options only.
+
+    numba compiles each of them once, with the options of whoever asks first: the last bits of a function would depend
+    on what was compiled before it, which is another thing in each process.
+    """
+    context = cpu_target.target_context.subtarget()
+    context.cached_internal_func = {}
+    return SimpleNamespace(typing_context=cpu_target.typing_context, target_context=context, options=cpu_target.options)
+
+
+def reproducible(compiled: Any) -> Any:
+    """Let the code of a function depend on nothing but the function and its options."""
+    options = compiled._compiler.targetoptions.get("fastmath") or ()
+    compiled._compiler.targetdescr = _target(frozenset(options))
+    return compiled
+
+
 def _depending(compiled: Any) -> Any:
     """Let a cached function expire when any of the solver's files changes.
 
@@ -59,7 +80,7 @@ def _depending(compiled: Any) -> Any:
     file: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
     if hasattr(file, "_source_stamp"):
         file._source_stamp = _stamp()
-    return compiled
+    return reproducible(compiled)
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -138,13 +159,14 @@ _CALLABLE = ctypes.CFUNCTYPE(None, ctypes.c_int64)
 @cache
 def compiled(function: Callable[..., Any], on_disk: bool) -> Any:
     """The C callback of a shape; kept here, so that its code is never freed while an address is in use."""
-    return _callback(function, SHAPE, OPTIONS) if on_disk else cfunc(SHAPE, **OPTIONS)(function)
+    return _callback(function, SHAPE, OPTIONS, on_disk)
 
 
-def _callback(function: Callable[..., Any], signature: Any, options: dict[str, Any]) -> Any:
+def _callback(function: Callable[..., Any], signature: Any, options: dict[str, Any], on_disk: bool = True) -> Any:
     """What numba's decorator does, with a chance to stamp."""
     callback = CFunc(function, sigutils.normalize_signature(signature), locals={}, options=options)
-    callback.enable_caching()
+    if on_disk:
+        callback.enable_caching()
     _depending(callback)
     callback.compile()
     return callback
@@ -208,7 +230,7 @@ _LN2_LOW = 1.90821492927058770002e-10
 
 
 # No re-association in here: (t + magic) - magic must stay two operations. Said aloud: callers' options are inherited.
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+@kernel
 def exp(x: float) -> float:
     """Exponential without branches or library calls (so that loops over channels vectorise), to 2 ulp.
 
