@@ -79,6 +79,10 @@ MOVES: dict[str, tuple[Callable[[], Any], list[dict[str, Any]]]] = {
     "complex": (lambda: plot.explore(samples.response()), [{"pixel": 14}, {"low": 30, "high": 30}]),
     "positions": (lambda: plot.positions(SCATTERED, gallery.topography()), [{"pixel": 3}, {"low": 90, "high": 90}]),
     "fit": (lambda: plot.fit(*samples.line_fit()), [{"pixel": 14}, {"sample": 7}]),
+    "profiles": (
+        lambda: plot.fit(*(part.isel(y=4) for part in samples.line_fit())),
+        [{"pixel": 6}, {"sample": 7}],
+    ),
     "ranks": (lambda: plot.decomposition(*samples.decomposition()), [{"number": 1}, {"pixel": 14}, {"sample": 7}]),
     "clusters": (
         lambda: plot.clusters(*samples.clustering()),

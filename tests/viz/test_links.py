@@ -14,7 +14,20 @@ from tests.viz import samples
 from tests.viz.test_diffraction import summed
 from tests.viz.test_switching import chain, expected
 from xpycro.engine import results
-from xpycro.viz import clusters, diffraction, explore, fits, levels, lines, planes, plot, ranks, style, switching
+from xpycro.viz import (
+    clusters,
+    diffraction,
+    explore,
+    fits,
+    images,
+    levels,
+    lines,
+    planes,
+    plot,
+    ranks,
+    style,
+    switching,
+)
 
 
 def point(drawn: Any, panel: int, stream: str, *at: Any) -> None:
@@ -131,6 +144,14 @@ def dragged_reconstruction() -> None:
     same(picture(drawn, 1), sum(result.maps[i] * result.components[i, 7] for i in range(8)) * 1e12)
 
 
+def tapped_profile() -> None:
+    """Of a line of pixels: the curve of a parameter."""
+    fit, data = samples.line_fit()
+    drawn = plot.fit(fit.isel(y=4), data.isel(y=4))
+    point(drawn, 1, "Tap", 10.3, 99)
+    same(curve(drawn, 3, "Scatter", "Data"), data[4, 5] * 1e12)
+
+
 def tapped_data() -> None:
     """The last map shows the data at the tapped bias, until a double tap."""
     fit, data = samples.line_fit()
@@ -183,6 +204,13 @@ def tapped_line() -> None:
     drawn = plot.lines(CURRENT.isel(y=2))
     point(drawn, 0, "Tap", 0.3, 6)
     same(curve(drawn, 1), CURRENT[2, 3] * 1e12)
+
+
+def zoomed_image() -> None:
+    with mock.patch.object(planes, "MAX_PIXELS", 20):
+        drawn = plot.image(CURRENT.isel(bias=20, drop=True))
+        drawn._pycro_moves["Range"](9.5, 12.5, 3.5, 6.5)
+        same(list(drawn[()])[-1].dimension_values(2, flat=False), CURRENT[1:5, 4:8, 20] * 1e12)
 
 
 def dragged_levels() -> None:
@@ -243,6 +271,7 @@ LINKS = [
     Link(dragged_cursor, explore, 1, "Drag"),
     Link(dragged_band, explore, 1, "BoundsX"),
     Link(tapped_parameter, fits, 1, "Tap"),
+    Link(tapped_profile, fits, 1, "Tap"),
     Link(tapped_scree, ranks, 0, "Tap"),
     Link(tapped_score, ranks, 1, "Tap"),
     Link(tapped_component, ranks, 2, "Tap"),
@@ -256,6 +285,7 @@ LINKS = [
     Link(tapped_line, lines, 0, "Tap"),
     Link(tapped_label, clusters, 0, "Tap"),
     Link(tapped_mean, clusters, 1, "Tap"),
+    Link(zoomed_image, images, 0, "Range"),
     Link(dragged_levels, levels, 1, "BoundsX"),
     Link(tapped_loops, switching, 0, "Tap"),
     Link(tapped_step, switching, 1, "Tap"),

@@ -137,6 +137,24 @@ def test_fit_of_one_spectrum(monkeypatch):
     np.testing.assert_allclose(drawn.Curve.Fit.dimension_values(1), samples.line_of(fit)[1, 1].values * 1e12)
 
 
+def test_fit_of_a_line_has_curves_with_errors(monkeypatch, tmp_path):
+    monkeypatch.setitem(results._registry, ("fit", "evaluate"), lambda result, x=None: samples.line_of(result))
+    fit, data = (part.isel(y=2) for part in samples.line_fit())
+    drawn = plot.fit(fit, data)
+    assert "curves of" in plot.chosen(drawn)
+    slope = next(iter(drawn))[()]
+    good = np.isfinite(fit.slope.values)  # one pixel failed
+    np.testing.assert_allclose(slope.Scatter.I.dimension_values(1), fit.slope.values * 1e12)
+    found = [slope.ErrorBars.I.dimension_values(i) for i in range(3)]
+    np.testing.assert_allclose(found[0], fit.x.values[good] * 1e9)
+    np.testing.assert_allclose(found[2], fit.slope_stderr.values[good] * 1e12)
+    page = static_fit.fit_explorer(fit, data)
+    (figure,) = page.select({"name": "map 1"})
+    points = next(r for r in figure.renderers if type(r.glyph).__name__ == "Scatter").data_source
+    np.testing.assert_allclose(points.data["value"], fit.offset.values * 1e12)
+    assert plot.save(drawn, tmp_path / "line.png").stat().st_size > 1000
+
+
 def test_report_escapes_what_files_say(tmp_path):
     evil = "<script>alert(1)</script>"
     da = samples.current().assign_attrs(long_name=evil)

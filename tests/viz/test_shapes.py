@@ -118,7 +118,7 @@ def test_a_thousand_million_pixels_are_drawn_from_means_and_the_cost_is_said_bef
     values = dask.ones((side, side), dtype=np.uint8, chunks=4000)
     da = xr.DataArray(values, dims=("y", "x"), name="current")
     with pytest.warns(UserWarning, match=r"drawing current reads 0\.9 GiB"):
-        drawn = plot.image(da)
+        drawn = list(plot.image(da)[()])[-1]
     shape = drawn.dimension_values(2, flat=False).shape
     assert np.prod(shape) <= planes.MAX_PIXELS
     assert "means of 26 × 26 pixels" in hv.Store.lookup_options("bokeh", drawn, "plot").kwargs["title"]
@@ -129,12 +129,13 @@ def test_a_thousand_million_pixels_are_drawn_from_means_and_the_cost_is_said_bef
 def test_large_planes_are_means_of_blocks_labels_and_phases_are_picked():
     rng = np.random.default_rng(0)
     values = rng.normal(size=(2000, 1500))
-    drawn = plot.image(xr.DataArray(values, dims=("y", "x"), name="current"))
+    drawn = list(plot.image(xr.DataArray(values, dims=("y", "x"), name="current"))[()])[-1]
     means = values.reshape(1000, 2, 750, 2).mean(axis=(1, 3))
     np.testing.assert_allclose(drawn.dimension_values(2, flat=False), means, rtol=1e-12)
     assert drawn.bounds.lbrt() == pytest.approx((-0.5, -0.5, 1499.5, 1999.5))
     labels = xr.DataArray((values > 0).astype(int), dims=("y", "x"), name="labels")
-    np.testing.assert_array_equal(plot.image(labels).dimension_values(2, flat=False), labels.values[::2, ::2])
+    drawn = list(plot.image(labels)[()])[-1]
+    np.testing.assert_array_equal(drawn.dimension_values(2, flat=False), labels.values[::2, ::2])
 
 
 def test_planes_of_uneven_axes_are_drawn_of_few_cells():

@@ -193,7 +193,7 @@ def _of_pictures(result: xr.Dataset, mean: xr.DataArray, size: int) -> Any:
     drawn: list[Any] = []
     if len(plane) == 2:
         drawn.append(
-            pictures.image(_parts.first(labels, [str(d) for d in labels.dims if d not in plane])[0], size=size)
+            pictures.picture(_parts.first(labels, [str(d) for d in labels.dims if d not in plane])[0], size=size)
         )
     if mean.ndim == 3:
         drawn.append(pictures.maps(mean, over="cluster", cols=2, size=size // 2))

@@ -15,7 +15,7 @@ import xarray as xr
 from xpycro import schema
 from xpycro.errors import DimensionError
 from xpycro.viz import style
-from xpycro.viz.pictures import gather, image
+from xpycro.viz.pictures import gather, picture
 from xpycro.viz.planes import COSTLY, amplitude_phase, not_empty, titled, where
 
 __all__ = ["area", "complex", "curve", "spectrum"]
@@ -279,4 +279,4 @@ def complex(
         raise ValueError(f"mode={mode!r}: pass 'amplitude_phase' or 'real_imaginary'")
     if sum(n > 1 for n in da.sizes.values()) <= 1 and x is None and y is None and schema.plane_dims(da) is None:
         return gather([spectrum(part, height=180) for part in parts], cols=1)
-    return gather([image(part, x, y, size=size) for part in parts], cols=2)
+    return gather([picture(part, x, y, size=size) for part in parts], cols=2)

@@ -183,7 +183,11 @@ def _draw_element(figure: Any, axes: Any, element: Any) -> None:
     hv = style.backend()
     look = hv.Store.lookup_options("bokeh", element, "style").kwargs
     colour = look.get("color")
-    if isinstance(element, hv.Image | hv.QuadMesh):
+    if isinstance(element, hv.RGB):
+        left, bottom, right, top = element.bounds.lbrt()
+        colours = np.stack([element.dimension_values(d, flat=False) for d in element.vdims], axis=-1)
+        axes.imshow(colours, origin="lower", extent=(left, right, bottom, top), interpolation="nearest")
+    elif isinstance(element, hv.Image | hv.QuadMesh):
         _draw_mesh(figure, axes, element, look)
     elif isinstance(element, hv.Points):
         x, y = (element.dimension_values(i) for i in (0, 1))
@@ -202,6 +206,9 @@ def _draw_element(figure: Any, axes: Any, element: Any) -> None:
             inside = look.get("fill_color", "none") if look.get("fill_alpha", 1) else "none"
             size, width = 0.42 * look.get("size", 12), look.get("line_width", 1) / 2
             axes.plot(x, y, "o", mfc=inside, mec=look.get("line_color"), ms=size, mew=width)
+    elif isinstance(element, hv.ErrorBars):
+        x, y, error = (element.dimension_values(i) for i in (0, 1, 2))
+        axes.errorbar(x, y, error, fmt="none", ecolor=look.get("line_color"), elinewidth=0.8)
     elif isinstance(element, hv.Area):
         x, low, high = (element.dimension_values(i) for i in (0, 1, 2))
         axes.fill_between(x, low, high, color=colour, alpha=look.get("alpha", 0.2), linewidth=0)

@@ -9,13 +9,14 @@ import functools
 import html
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from xpycro import provenance, schema
-from xpycro.viz import curves, pictures, static_fit, style
+from xpycro.viz import curves, pictures, profiles, static_fit, style
 from xpycro.viz import parts as _parts
 from xpycro.viz.linking import callback, cursors, linked
 from xpycro.viz.live import Channel, attempt, channels_of, coarse
@@ -27,6 +28,8 @@ __all__ = ["comparison", "fit"]
 
 def fit(result: xr.Dataset, data: xr.DataArray | None = None, *, size: int = 200, cols: int = 3) -> Any:
     """Parameter maps and r²; tap a pixel for its data, its fitted curve, and its values with errors, and the reverse.
+
+    Along a line of pixels the parameters are curves with error bars.
 
     A tap on the data puts a cursor there: the last map shows the data at that place of the signal instead of r², until
     a double tap removes it. Where that reads more than 256 MB, it shows some of the pixels.
@@ -99,12 +102,14 @@ def fit(result: xr.Dataset, data: xr.DataArray | None = None, *, size: int = 200
 
     channels = channels_of(measured)
     slices = functools.partial(_slice, measured, ax, channels[0], over, size)
+    line = over.names is not None
     maps = [
         linked(
             callback(
                 _parameter_map,
-                functools.cache(functools.partial(_drawn, view, name, over, size)),
+                functools.cache(functools.partial(_profile if line else _drawn, view, name, over, size)),
                 over,
+                size,
                 functools.lru_cache(8)(slices) if name == "r2" else None,
             ),
             [],
@@ -123,7 +128,7 @@ def fit(result: xr.Dataset, data: xr.DataArray | None = None, *, size: int = 200
     layout._pycro_state = state
     return style.remember(
         layout,
-        choice=f"fit: maps of {names}, data and fitted curve of the tapped pixel",
+        choice=f"fit: {'curves' if line else 'maps'} of {names}, data and fitted curve of the tapped pixel",
         static=functools.partial(static_fit.fit_explorer, result, data),
     )
 
@@ -132,7 +137,7 @@ def _fit_of_images(result: xr.Dataset, size: int) -> Any:
     names = [*static_fit.fit_parameters(result), "r2"]
     dims = [str(d) for d in result["r2"].dims]
     if len(dims) == 1:
-        drawn = pictures.gather([curves.spectrum(result[name], dims[0], width=size) for name in names], cols=3)
+        drawn = profiles.profiles(result, names, size=size)
     elif schema.plane_dims(result["r2"]):
         drawn = pictures.maps(result[names], cols=3, size=size)
     else:
@@ -141,12 +146,12 @@ def _fit_of_images(result: xr.Dataset, size: int) -> Any:
 
 
 def comparison(result: xr.Dataset, *, size: int = 200) -> Any:
-    """Maps of which model is the likeliest, and of the weight of each.
+    """Maps of which model is the likeliest, and of the weight of each; along a line, the weights as curves.
 
     Parameters
     ----------
     result : Dataset
-        Of ``fit_compare``, over a plane.
+        Of ``fit_compare``, over a plane or a line.
     size : int
         Screen pixels of a map's longer side.
 
@@ -170,25 +175,37 @@ def comparison(result: xr.Dataset, *, size: int = 200) -> Any:
     """
     needs(result, "comparison")
     names = [str(name) for name in result["model"].values]
-    drawn = {"best": result["best"].where(result["best"] >= 0).assign_attrs(result["best"].attrs)}
+    if result["best"].ndim == 1:
+        weight = result["weight"].assign_attrs(long_name="Weight of a model")
+        drawn = curves.spectrum(weight, str(result["best"].dims[0]), spread=False)
+        return style.remember(drawn, choice=f"comparison: the weight of each of {names}")
+    maps = {"best": result["best"].where(result["best"] >= 0).assign_attrs(result["best"].attrs)}
     for name in names:
         weight = result["weight"].sel(model=name, drop=True)
-        drawn[f"weight {name}"] = weight.assign_attrs(long_name=f"Weight of {name}", valid_range=(0.0, 1.0))
-    layout = pictures.maps(xr.Dataset(drawn), cols=3, size=size)
+        maps[f"weight {name}"] = weight.assign_attrs(long_name=f"Weight of {name}", valid_range=(0.0, 1.0))
+    layout = pictures.maps(xr.Dataset(maps), cols=3, size=size)
     return style.remember(layout, choice=f"comparison: the likeliest of {names}, and the weight of each")
 
 
-def _drawn(view: xr.Dataset, name: str, over: Navigator, size: int) -> tuple[Any, str]:
+def _drawn(view: xr.Dataset, name: str, over: Navigator, size: int) -> tuple[list[Any], str]:
     """The map of a parameter, and its title."""
     da = view[name].transpose(*over.dims)
     values = style.read(da)
     shown = style.quantity(da, values, label="r²" if name == "r2" else None)
-    return over.draw(values * shown.factor, da, shown, size=size, title=shown.title), shown.title
+    title = shown.title + (f" (one of {over.every} × {over.every} pixels)" if over.every > 1 else "")
+    values = values[(slice(None, None, over.every),) * values.ndim] * shown.factor
+    return [over.draw(values, da, shown, size=size, title=title)], title
+
+
+def _profile(view: xr.Dataset, name: str, over: Navigator, size: int) -> tuple[list[Any], str]:
+    """A parameter along a line, and its title."""
+    drawn, shown = profiles.of(view, name, over.axes[0], "r²" if name == "r2" else None)
+    return drawn, shown.title
 
 
 def _slice(
     measured: xr.DataArray, ax: style.Axis, channel: Channel, over: Navigator, size: int, sample: int
-) -> tuple[Any, str]:
+) -> tuple[list[Any], str]:
     """The map of the data at one sample of the signal, and its title."""
     steps = coarse(measured, over.dims, {ax.dim: sample})
     steps = tuple(max(n, over.every) for n in steps)
@@ -198,16 +215,21 @@ def _slice(
     values, shown = channel.apply(raw)
     title = f"{shown.title} at {ax.text(sample)}"
     title += f", one of {' × '.join(map(str, steps))} pixels" if max(steps) > 1 else ""
-    return over.draw(values, channel.like, shown, size=size, title=title, steps=steps), problem or title
+    if over.names is not None:
+        ax = replace(over.axes[0], values=over.axes[0].values[:: steps[0]])
+        return profiles.layers(ax, values, None, shown), problem or title
+    return [over.draw(values, channel.like, shown, size=size, title=title, steps=steps)], problem or title
 
 
 def _parameter_map(
-    draw: Callable[[], tuple[Any, str]], over: Navigator, cut: Callable[[int], tuple[Any, str]] | None, _: Any, *,
-    pixel: int, sample: int,
+    draw: Callable[[], tuple[list[Any], str]], over: Navigator, size: int,
+    cut: Callable[[int], tuple[list[Any], str]] | None, _: Any, *, pixel: int, sample: int,
 ) -> Any:  # fmt: skip
     hv = style.backend()
     drawn, title = draw() if sample == NONE or cut is None else cut(sample)
-    layers = [drawn, over.ring(pixel, drawn.kdims)]
+    if over.names is not None:
+        return profiles.framed([*drawn, curves.cursor(over.axes[0], pixel)], title, size)
+    layers = [*drawn, over.ring(pixel, drawn[0].kdims)]
     return style.dress(hv.Overlay(layers), title=title, hooks=[style.roomy])
 
 

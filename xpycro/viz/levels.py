@@ -88,7 +88,7 @@ def hist(
 
 
 def _leveled(plane: xr.DataArray, _: Any, *, low: float, high: float) -> Any:
-    return pictures.image(plane, clim=(low, high))
+    return pictures.picture(plane, clim=(low, high))
 
 
 def _marked(plane: xr.DataArray, bins: int, width: int, height: int, _: Any, *, low: float, high: float) -> Any:

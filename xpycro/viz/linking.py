@@ -84,7 +84,7 @@ def linked(draw: Callable[..., Any], kdims: Sequence[Any], state: Any, moves: Ma
     moves : mapping of str to callable
         ``Tap``, ``DoubleTap`` and ``PointerXY`` are called with x and y; ``Drag`` with x, y, where it began and whether
         it is done, for drags that no tool takes; ``BoundsXY`` and ``BoundsX`` with the box or range drawn by the box
-        tool, ``Lasso`` with the outline.
+        tool, ``Lasso`` with the outline; ``Range`` with what is seen (left, right, bottom, top).
     """
     hv = style.backend()
     panel = _Panel(draw, moves)
@@ -261,6 +261,8 @@ def _fit(figure: Any, before: Sequence[Any], after: Sequence[Any], options: Mapp
 
 def _extent(elements: Sequence[Any], number: int) -> tuple[float, float] | None:
     drawn = [e.dimension_values(number) for e in elements if type(e).__name__ in ("Curve", "Scatter")]
+    bars = [e for e in elements if type(e).__name__ == "ErrorBars"] if number else []
+    drawn += [e.dimension_values(1) + sign * e.dimension_values(2) for e in bars for sign in (-1, 1)]
     values = np.concatenate([v[np.isfinite(v)] for v in drawn])
     return (float(values.min()), float(values.max())) if values.size else None
 
@@ -275,12 +277,13 @@ class _Pointer:
         self.figure, self.moves = figure, moves
         self.start: tuple[float, float] | None = None
         self.finished = 0.0
+        self.window: tuple[float, ...] | None = None
         listeners = {
             "Tap": {"tap": self._tap}, "DoubleTap": {"doubletap": self._double_tap},
             "PointerXY": {"mousemove": self._move},
             "Drag": {"panstart": self._begin, "pan": self._drag, "panend": self._drag},
             "BoundsXY": {"selectiongeometry": self._select}, "BoundsX": {"selectiongeometry": self._select},
-            "Lasso": {"selectiongeometry": self._select},
+            "Lasso": {"selectiongeometry": self._select}, "Range": {"rangesupdate": self._zoom},
         }  # fmt: skip
         for event, listener in {k: v for name in moves for k, v in listeners[name].items()}.items():
             figure.on_event(event, listener)
@@ -317,6 +320,20 @@ class _Pointer:
         if self.start is not None and (done or not self._behind()):
             self.moves["Drag"](*self._place(event), *self.start, done)
             self.finished = time.monotonic()
+
+    def _zoom(self, event: Any) -> None:
+        """A wheel turns in many steps: what is seen when it rests is read."""
+        waits, self.window = self.window is not None, (event.x0, event.x1, event.y0, event.y1)
+        page = self.figure.document
+        if page is None or page.session_context is None:  # of a notebook, which calls nothing back later
+            self._rest()
+        elif not waits:
+            page.add_timeout_callback(self._rest, 120)
+
+    def _rest(self) -> None:
+        window, self.window = self.window, None
+        if window is not None:
+            self.moves["Range"](*window)
 
     def _select(self, event: Any) -> None:
         shape = event.geometry

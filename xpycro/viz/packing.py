@@ -74,13 +74,24 @@ def slim(models: Sequence[Any], pixels: int = PAGE_PIXELS) -> None:
         for held in _flat(action.args.values())
         if isinstance(held, ColumnDataSource)
     }
-    free = [(column, image) for m in models for source, column, image in _images(m) if source.id not in redrawn]
-    if not sum(image.size for _, image in free) > pixels:
+    free = [held for m in models for held in _images(m) if held[0].id not in redrawn]
+    if not sum(image.size for _, _, image in free) > pixels:
         return
-    share = next(s for s in _shares(pixels) if sum(min(image.size, s) for _, image in free) <= pixels)
-    for column, image in free:
+    share = next(s for s in _shares(pixels) if sum(min(image.size, s) for _, _, image in free) <= pixels)
+    for source, column, image in free:
         every = int(np.ceil(np.sqrt(image.size / share)))
         column[0] = np.ascontiguousarray(image[every // 2 :: every, every // 2 :: every])
+        if every > 1:
+            _say(models, source, f" (one of {every} × {every} shown)")
+
+
+def _say(models: Sequence[Any], source: Any, words: str) -> None:
+    """Words behind the title of the figure that draws from a source."""
+    from bokeh.models import Plot
+
+    for figure in (found for model in models for found in model.select({"type": Plot})):
+        if any(getattr(drawn, "data_source", None) is source for drawn in figure.renderers) and figure.title:
+            figure.title.text += words
 
 
 def _shares(pixels: int) -> Iterator[int]:

@@ -1,4 +1,4 @@
-"""Pictures of planes: image, grids of maps, and the element they are made of.
+"""Pictures of planes: grids of maps, and the element they are made of.
 
 May import numpy, xarray, the floors below, viz.style and viz.planes; HoloViews only inside functions. Explorers live
 elsewhere.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,83 +17,65 @@ import xarray as xr
 from xpycro import schema
 from xpycro.errors import DimensionError
 from xpycro.viz import style
-from xpycro.viz.planes import amplitude_phase, is_plane, not_empty, plane_of, sizes, thin, titled, where
+from xpycro.viz.planes import MAX_PIXELS, amplitude_phase, is_plane, not_empty, plane_of, sizes, thin, titled, where
 
-__all__ = ["gather", "image", "maps", "mesh"]
+__all__ = ["Look", "gather", "maps", "mesh", "picture"]
 
 
-def image(
-    da: xr.DataArray,
-    x: str | None = None,
-    y: str | None = None,
-    *,
-    cmap: str | list[str] | None = None,
-    clim: tuple[float, float] | str | None = None,
-    symmetric: bool | None = None,
-    log: bool = False,
-    title: str | None = None,
-    size: int = 300,
-) -> Any:
-    """A picture of a plane with units, true aspect and robust contrast.
+@dataclass(frozen=True)
+class Look:
+    """How a plane is drawn, the same for each part of it.
 
-    Parameters
+    Attributes
     ----------
-    da : DataArray
-        Two-dimensional, besides dims of size one; complex data give amplitude and phase side by side.
-    x, y : str, optional
-        Horizontal and vertical dim; by default x and y, else reciprocal, else observations above each other.
-    cmap : str or list of str, optional
-        By default by the quantity: heights, counts, signed, phase (cyclic), labels (one colour each).
-    clim : (low, high), "robust" or "full", optional
-        In the display units; by default 1st to 99th percentile of what is shown.
-    symmetric : bool, optional
-        Force or forbid a diverging map centred on zero.
-    log : bool, default False
-        Logarithmic colours; what is not positive has the lowest one.
-    title : str, optional
-        By default quantity, unit and place.
-    size : int, default 300
+    shown : Quantity
+    colour : Colours
+    name, title : str
+        Of the values, and of the picture.
+    size : int
         Screen pixels of the longer side.
-
-    Returns
-    -------
-    holoviews.Image, holoviews.QuadMesh where an axis is uneven, or holoviews.Layout of complex data
-        NaN is grey.
-
-    Raises
-    ------
-    DimensionError
-        If there are not two dims to draw over, or nothing in them.
-
-    Notes
-    -----
-    *Laziness*: reads the plane, and says so where that is more than 256 MB; above 1.5 million pixels means of blocks
-    are drawn.
-
-    Examples
-    --------
-    >>> import numpy as np, xarray as xr
-    >>> image(xr.DataArray(np.eye(3), dims=("y", "x"), name="current", attrs={"units": "A"}))
-    :Image   [x,y]   (Current)
+    lowest : float or None
+        What logarithmic colours begin with.
     """
-    not_empty(da)
-    if da.dtype.kind == "c":
-        return gather([image(part, x, y, size=size) for part in amplitude_phase(da)], cols=2)
+
+    shown: style.Quantity
+    colour: style.Colours
+    name: str
+    title: str
+    size: int
+    lowest: float | None
+
+    @classmethod
+    def of(
+        cls, da: xr.DataArray, values: np.ndarray, *, cmap: str | list[str] | None = None,
+        clim: tuple[float, float] | str | None = None, symmetric: bool | None = None, log: bool = False,
+        title: str | None = None, size: int = 300,
+    ) -> Look:  # fmt: skip
+        """What suits `values`, which are those of `da`, as read."""
+        shown = style.quantity(da, values)
+        positive = values[values > 0] if log else values
+        if log and not np.isfinite(positive).any():
+            raise ValueError(f"log=True: no value of {da.name or 'this array'} is positive")
+        colour = style.colours(da, values * shown.factor, cmap=cmap, clim=clim, symmetric=False if log else symmetric)
+        text = title if title is not None else titled(shown.title, where(da))
+        lowest = max(colour.clim[0], np.nanmin(positive) * shown.factor) if log else None
+        return cls(shown, colour, str(da.name or "value"), text, size, lowest)
+
+    def draw(self, values: np.ndarray, x: style.Axis, y: style.Axis, note: str = "") -> Any:
+        """The element of values as read; `note` stands behind the title."""
+        drawn = mesh(values * self.shown.factor, x, y, self.colour, self.shown, name=self.name, size=self.size)
+        log: dict[str, Any] = {} if self.lowest is None else {"logz": True, "clim": (self.lowest, self.colour.clim[1])}
+        return drawn.opts(backend="bokeh", title=self.title + note, **log)
+
+
+def picture(
+    da: xr.DataArray, x: str | None = None, y: str | None = None, *, most: int = MAX_PIXELS, **look: Any
+) -> Any:
+    """The element of a plane, of at most so many pixels; arguments as for `xpycro.viz.images.image`."""
     dims = plane_of(da, x, y)
-    da, note = thin(da.transpose(..., *dims).squeeze([d for d in da.dims if d not in dims]), dims)
+    da, note = thin(da.transpose(..., *dims).squeeze([d for d in da.dims if d not in dims]), dims, most)
     values = style.read(da)
-    shown = style.quantity(da, values)
-    positive = values[values > 0] if log else values
-    if log and not np.isfinite(positive).any():
-        raise ValueError(f"log=True: no value of {da.name or 'this array'} is positive")
-    colour = style.colours(da, values * shown.factor, cmap=cmap, clim=clim, symmetric=False if log else symmetric)
-    text = title if title is not None else titled(shown.title, where(da)) + note
-    x_axis, y_axis = style.plane_axes(da, dims[1], dims[0])
-    element = mesh(values * shown.factor, x_axis, y_axis, colour, shown, name=str(da.name or "value"), size=size)
-    extra: dict[str, Any] = {"logz": True} if log else {}
-    if log:
-        extra["clim"] = (max(colour.clim[0], np.nanmin(positive) * shown.factor), colour.clim[1])
-    return element.opts(backend="bokeh", title=text, **extra)
+    return Look.of(da, values, **look).draw(values, *style.plane_axes(da, dims[1], dims[0]), note)
 
 
 def mesh(

@@ -14,7 +14,7 @@ import xarray as xr
 
 from xpycro import schema
 from xpycro.errors import DimensionError, MissingExtra
-from xpycro.viz import curves, planes, report, style
+from xpycro.viz import curves, photographs, planes, profiles, report, style
 from xpycro.viz import tree as _tree
 from xpycro.viz.clusters import clusters, dendrogram
 from xpycro.viz.components import components, decomposition
@@ -23,9 +23,10 @@ from xpycro.viz.diffraction import diffraction
 from xpycro.viz.explore import explore, selection, stack
 from xpycro.viz.filtering import filtered
 from xpycro.viz.fits import comparison, fit
+from xpycro.viz.images import image
 from xpycro.viz.levels import hist
 from xpycro.viz.lines import lines
-from xpycro.viz.pictures import image, maps
+from xpycro.viz.pictures import maps
 from xpycro.viz.positions import positions
 from xpycro.viz.ranks import scree
 from xpycro.viz.sweeps import force, loops
@@ -84,7 +85,11 @@ def auto(
         return clusters(obj, data)
     if isinstance(obj, xr.Dataset) and kind == "fit":
         return fit(obj, data)
-    if isinstance(obj, xr.Dataset) and kind == "comparison" and schema.plane_dims(obj["best"]):
+    if (
+        isinstance(obj, xr.Dataset)
+        and kind == "comparison"
+        and (schema.plane_dims(obj["best"]) or obj["best"].ndim == 1)
+    ):
         return comparison(obj)
     if isinstance(obj, xr.Dataset) and kind == "filter_preview":
         return filtered(obj)
@@ -154,6 +159,9 @@ def _loop_maps(result: xr.Dataset) -> Any:
     """The parameters of loops as maps; `switching` shows the loops and spectra behind them."""
     names = [str(n) for n in result.data_vars if f"{n}_stderr" in result.data_vars]
     others = [d for d in result[names[0]].dims if d not in (schema.plane_dims(result[names[0]]) or ())]
+    if len(others) == 1 == result[names[0]].ndim:
+        drawn = profiles.profiles(result, names)
+        return style.remember(drawn, choice=f"profiles: loop parameters along {others[0]!r}")
     drawn = maps(result[names].isel(dict.fromkeys(others, 0)), variables=names, cols=3, size=230)
     return style.remember(drawn, choice="maps: loop parameters; plot.switching(fit, loops, sho, data) explores them")
 
@@ -200,6 +208,8 @@ def _array(da: xr.DataArray) -> Any:
     wide = [d for d in dims if da.sizes[d] > 1]
     plane = schema.plane_dims(da)
     rest = [d for d in wide if plane is None or d not in plane]
+    if photographs.is_photograph(da):
+        return style.remember(image(da), choice=f"image: {name} is a photograph, red, green and blue")
     roles = {d: schema.dimension_type(da, d) for d in dims}
     if plane is not None and not rest:
         return style.remember(image(da), choice=f"image: {name} is a plane over {list(plane)}")

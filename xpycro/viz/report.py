@@ -20,7 +20,7 @@ from typing import Any
 
 import xarray as xr
 
-from xpycro.viz import pictures
+from xpycro.viz import images
 from xpycro.viz.curves import spectrum
 from xpycro.viz.levels import hist
 from xpycro.viz.packing import slim
@@ -115,8 +115,8 @@ class Section:
 
 
 def image(da: xr.DataArray, *, title: str | None = None, size: int = 225) -> Any:
-    """`xpycro.viz.pictures.image` at a size of which three stand side by side on the page."""
-    return pictures.image(da, title=title, size=size)
+    """`xpycro.viz.images.image` at a size of which three stand side by side on the page."""
+    return images.image(da, title=title, size=size)
 
 
 def model_of(plot: Any, budget: int | None = None) -> Any:

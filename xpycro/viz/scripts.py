@@ -105,6 +105,7 @@ FIT = (
 const i = chosen(cb_obj.x, cb_obj.y);
 const n = points[0].data[point_fields[0]].length, m = curves[0].data[curve_fields[0]].length;
 cursor.data = {x: [place.data.x[i]], y: [place.data.y[i]], i: [i]};
+marks.forEach(mark => { mark.location = place.data.x[i] });
 for (let c = 0; c < cubes.length; c++) {
   const measured = row_of(cubes[c], i, n), model = row_of(models[c], i, m);
   points[c].data[point_fields[c]] = measured;

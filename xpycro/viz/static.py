@@ -110,7 +110,8 @@ def rings(figures: Sequence[Any], source: Any) -> None:
         figure.scatter("x", "y", source=source, size=13, fill_color=None, line_color=style.CURSOR, line_width=2)
 
 
-def _span(figure: Any, location: float) -> Any:
+def span(figure: Any, location: float) -> Any:
+    """The cursor on an axis."""
     from bokeh.models.annotations import Span
 
     span = Span(dimension="height", location=location, line_color=style.CURSOR, line_width=1.5, line_dash="dashed")
@@ -217,7 +218,7 @@ def explorer(
         glyph = _renderer(spectrum, "Line", "Scatter")
         drawn.append(
             {"map": chart, "spectrum": spectrum, "line": glyph, "values": values, "shown": shown,
-             "span": _span(spectrum, float(signal.values[k]))}
+             "span": span(spectrum, float(signal.values[k]))}
         )  # fmt: skip
     rings([d["map"].figure for d in drawn], cursor)
     for number, d in enumerate(drawn):  # so that a script of the page's reader finds them

@@ -15,7 +15,7 @@ import xarray as xr
 
 from xpycro import provenance, schema
 from xpycro.viz import parts as _parts
-from xpycro.viz import scripts, style
+from xpycro.viz import profiles, scripts, style
 from xpycro.viz.packing import packed
 from xpycro.viz.places import navigator
 from xpycro.viz.static import (
@@ -25,6 +25,7 @@ from xpycro.viz.static import (
     draw_map,
     figure_of,
     rings,
+    span,
 )
 
 FIT_BUDGET = 600_000
@@ -153,24 +154,27 @@ def fit_explorer(
     small_model = _parts.cube(
         model, roles, budget=budget // 2 * (1 if cells == 2 or model.dtype.kind != "c" else 2), average=False
     )
-    maps_, note = _parts.first(fit[[*names, "r2"]], roles.rest)
+    errors = [f"{name}_stderr" for name in names if f"{name}_stderr" in fit]
+    maps_, note = _parts.first(fit[[*names, *errors, "r2"]], roles.rest)
     maps_ = _parts.ascending(maps_.transpose(*nav), nav)
     axes, places, place_names = navigator(small.data, nav)
     full_axes, full_places, _ = navigator(maps_["r2"], nav)
-    size = size if len(nav) == 2 else round(0.8 * size)  # a line of pixels is drawn wider than high
     signal = style.axis(small.data, roles.signal)
-    charts, heads = [], []
+    maps: list[Any] = []
+    heads = []
+    line = place_names is not None
     for name in [*names, "r2"]:
         da = maps_[name].copy(data=style.read(maps_[name]))
         values = da.values.astype(float)
         shown = style.quantity(da, values, label="r²" if name == "r2" else None)
-        if values.ndim == 1 and place_names is not None:
-            values = values[None]
-        chart = draw_map(values * shown.factor, da, full_axes, full_places, shown.title, size, shown)
-        if not np.isfinite(values).any():
-            chart.figure.right = []  # a colour bar of nothing
-        charts.append(chart)
         heads.append((name, shown))
+        if line:
+            drawn, _ = profiles.of(maps_, name, full_axes[0])
+            maps.append(figure_of(profiles.framed(drawn, shown.title, size)))
+            continue
+        maps.append(draw_map(values * shown.factor, da, full_axes, full_places, shown.title, size, shown).figure)
+        if not np.isfinite(values).any():
+            maps[-1].right = []  # a colour bar of nothing
     said = _readouts(fit, roles, small.data, heads)
     score = np.asarray(maps_["r2"].values, dtype=float)
     pixels = places.shape[1]
@@ -179,7 +183,8 @@ def fit_explorer(
     good = np.flatnonzero(fitted[index] if fitted[index].any() else np.isfinite(score.reshape(-1)[index]))
     i = int(good[np.argmin(np.abs(good - (pixels + places.shape[1] ** 0.5) / 2))]) if good.size else 0
     cursor = ColumnDataSource({"x": [places[0, i]], "y": [places[1, i]], "i": [i]})
-    rings([c.figure for c in charts], cursor)
+    marks = [span(figure, places[0, i]) for figure in maps] if line else []
+    rings([] if line else maps, cursor)
     spectra: list[Any] = []
     arguments: dict[str, list[Any]] = {
         key: [] for key in ("cubes", "models", "points", "point_fields", "curves", "curve_fields", "labels")
@@ -217,25 +222,23 @@ def fit_explorer(
         args={
             **arguments, "cursor": cursor, "place": ColumnDataSource({"x": places[0], "y": places[1]}),
             "x_label": axes[0].label, "y_label": axes[1].label, "unit": axes[0].unit or "", "names": place_names,
-            "spectra": spectra, "readout": readout, "heads": said.heads, "table": said.columns,
+            "marks": marks, "spectra": spectra, "readout": readout, "heads": said.heads, "table": said.columns,
             "verdicts": said.verdicts,
         },
         code=scripts.FIT,
     )  # fmt: skip
-    for number, chart in enumerate(charts):
-        chart.figure.name = f"map {number}"
-        chart.figure.yaxis.visible = len(nav) == 2  # across a line of pixels there is nothing to measure
-        chart.figure.min_border_left = 60  # so that maps stand in columns, whatever their labels need
+    for number, figure in enumerate(maps):
+        figure.name, figure.toolbar.active_drag = f"map {number}", None
+        figure.min_border_left = 60  # so that maps stand in columns, whatever their labels need
         for event in ("tap", "pan"):
-            chart.figure.js_on_event(event, callback)
-    text = "Tap or drag on a map for the data (dots) and the fit (line) there."
+            figure.js_on_event(event, callback)
+    text = f"Tap or drag on a {'curve' if line else 'map'} for the data (dots) and the fit (line) there."
     note = ", ".join(filter(None, [small.note]))
     if note:
         text += f" Shown: {note}."
     if not fitted.all():
         text += " Grey: no data, or not converged." if fitted.any() else " No pixel converged."
-    figures = [c.figure for c in charts]
-    grid = [row(*figures[j : j + cols]) for j in range(0, len(figures), cols)]
+    grid = [row(*maps[j : j + cols]) for j in range(0, len(maps), cols)]
     foot = caption(text)
     foot.width = readout.width  # wider would make the page scroll sideways
     return column(*grid, row(*spectra), readout, foot)
