@@ -134,8 +134,9 @@ class Page:
     def lines(self, name: str) -> list[np.ndarray]:
         """What is drawn on the vertical axis of each of a figure's lines."""
         found = self.evaluate(
-            """return find(argument).model.renderers.filter(r => r.glyph?.type === 'Line').map(r =>
-              Array.from(r.data_source.data[r.glyph.y.field], t => Number.isFinite(t) ? t : null))""",
+            """const of = {Line: r => [r.data_source.data[r.glyph.y.field]], MultiLine: r => r.data_source.data.ys};
+            return find(argument).model.renderers.flatMap(r => of[r.glyph?.type]?.(r) ?? []).map(values =>
+              Array.from(values, t => Number.isFinite(t) ? t : null))""",
             name,
         )
         return [np.array([np.nan if v is None else v for v in values], dtype=float) for values in found]

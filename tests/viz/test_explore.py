@@ -125,7 +125,9 @@ def test_region_and_band_are_means():
         chart[()].Image.I.dimension_values(2, flat=False), da.isel(bias=slice(3, 7)).mean("bias").values * 1e12
     )
     inside = da.isel(x=slice(2, 5), y=slice(1, 4))  # middles at 4, 6, 8 nm and 2, 4, 6 nm
-    np.testing.assert_allclose(line[()].Curve.II.dimension_values(1), inside.mean(("y", "x")).values * 1e12)
+    np.testing.assert_allclose(
+        line[()].Contours.I.split()[0].dimension_values(1), inside.mean(("y", "x")).values * 1e12
+    )
     mask = plot.selection(layout)
     np.testing.assert_array_equal(np.argwhere(mask.values), [(y, x) for y in (1, 2, 3) for x in (2, 3, 4)])
     np.testing.assert_allclose(da.where(mask).mean(("y", "x")), inside.mean(("y", "x")))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
+import holoviews as hv
 import numpy as np
 import pytest
 
@@ -43,6 +44,11 @@ def curve(drawn: Any, panel: int, kind: str = "Curve", number: str = "I") -> np.
     return getattr(getattr(list(drawn)[panel][()], kind), number).dimension_values("value")
 
 
+def region(drawn: Any, number: int) -> np.ndarray:
+    """The mean spectrum of a region."""
+    return list(drawn)[1][()].Contours.I.split()[number].dimension_values("value")
+
+
 def same(found: np.ndarray, truth: Any) -> None:
     np.testing.assert_allclose(found, np.asarray(truth), rtol=1e-6)
 
@@ -71,7 +77,7 @@ def hovered_map() -> None:
 def boxed_map() -> None:
     drawn = plot.explore(CURRENT)
     point(drawn, 0, "BoundsXY", (3, 1, 9, 7))
-    same(curve(drawn, 1, number="II"), CURRENT[1:4, 2:5].mean(("y", "x")) * 1e12)
+    same(region(drawn, 0), CURRENT[1:4, 2:5].mean(("y", "x")) * 1e12)
     assert plot.selection(drawn).values.sum() == 9
 
 
@@ -80,7 +86,7 @@ def lassoed_map() -> None:
     point(drawn, 0, "Lasso", np.array([(3, 1), (9, 1), (3, 6.9)]))
     inside = np.argwhere(plot.selection(drawn).values)  # middles lie at even nanometres
     assert sorted(map(tuple, inside)) == [(1, 2), (1, 3), (2, 2)]
-    same(curve(drawn, 1, number="II"), np.mean([CURRENT[tuple(i)] for i in inside], axis=0) * 1e12)
+    same(region(drawn, 0), np.mean([CURRENT[tuple(i)] for i in inside], axis=0) * 1e12)
 
 
 def tapped_spectrum() -> None:
@@ -176,14 +182,19 @@ def twice_tapped_data() -> None:
 
 
 def twice_tapped_spectrum() -> None:
-    """A map that is dear to read is a sample of the pixels until the user wants the whole."""
+    """A map or a region that is dear to read is a sample of the pixels until the user wants the whole."""
     da = CURRENT.fillna(0).chunk({"y": 2, "x": 3, "bias": 7})
     with mock.patch.object(planes, "COSTLY", 1500), pytest.warns(UserWarning, match="each plane reads"):
         drawn = plot.explore(da)
         drawn._pycro_state.event(low=15, high=15)
+        point(drawn, 0, "BoundsXY", (-1, -1, 19, 15))
         same(picture(drawn, 0), da[::4, ::6, 15] * 1e12)
+        assert not np.allclose(region(drawn, 0), da.mean(("y", "x")) * 1e12, rtol=1e-6)
+        title = hv.Store.lookup_options("bokeh", list(drawn)[1][()], "plot").kwargs["title"]
+        assert title.splitlines()[1] == "means of one of 6 × 9 pixels; double tap here to read all, 0 MiB"
         point(drawn, 1, "DoubleTap", 0, 0)
         same(picture(drawn, 0), da[:, :, 15] * 1e12)
+        same(region(drawn, 0), da.mean(("y", "x")) * 1e12)
 
 
 def tapped_position() -> None:

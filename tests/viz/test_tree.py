@@ -45,6 +45,12 @@ def shown(page, name):
     page.page.wait_for_timeout(300)
 
 
+SAID = """
+() => { const texts = () => [...Bokeh.documents[0]._all_models.values()].map(m => m.text ?? '').join();
+  const watch = () => { window.said ||= texts().includes('Drawing'); if (!window.said) requestAnimationFrame(watch) };
+  window.said = false; watch() }"""
+
+
 @pytest.mark.browser
 def test_a_file_with_results(viewed, tmp_path):
     path = tmp_path / "grid.h5"
@@ -55,8 +61,10 @@ def test_a_file_with_results(viewed, tmp_path):
     page = viewed(path)
     page.tap("Current (pA)", 10, 8)
     until(lambda: page.line("Current at "), data[4, 5].values * 1e12)
+    page.page.evaluate(SAID)
     page.page.get_by_text("/results/fit_linear", exact=True).click()
     shown(page, "slope (")
+    assert page.page.evaluate("window.said"), "a tab that was being drawn was white"
     page.tap("slope (", 14, 2)
     line = fit.slope[1, 7] * data.bias + fit.intercept[1, 7]
     until(lambda: page.line("Current at "), line.values * 1e12)

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from xpycro import schema, units
+from xpycro.engine import chunked
 from xpycro.errors import DimensionError
 
 __all__ = ["Axis", "Quantity", "axis", "finite", "plane_axes", "quantity", "read", "signal_dims"]
@@ -189,7 +190,8 @@ def quantity(da: xr.DataArray, values: np.ndarray | None = None, *, label: str |
 
 def read(da: xr.DataArray) -> np.ndarray:
     """The values of what is about to be drawn, in memory; cut `da` down first."""
-    values = np.asarray(da.compute().values if da.chunks is not None or not da.variable._in_memory else da.values)
+    cut = da.variable if da.variable._in_memory or da.chunks is not None else da.variable.copy(deep=False)
+    values = np.asarray(chunked.compute(cut)[0].values)  # of a copy: an array of a file is not loaded by being drawn
     return values.astype(float) if values.dtype.kind in "biu" else values
 
 

@@ -218,12 +218,13 @@ def _map(
             backend="bokeh", tools=["hover", "box_select", "lasso_select"]
         ),
     )
-    shapes = [regions[i] if i < len(regions) else _NOWHERE for i in range(REGIONS)]
-    around = [
-        reader.element(("outline", id(channel), i, o.tobytes()), functools.partial(_outline, o, drawn.kdims, i))
-        for i, o in enumerate(shapes)
-    ]
-    layers = [drawn, reader.over.ring(pixel, drawn.kdims), *around]
+    around = reader.element(
+        ("outlines", id(channel), *(o.tobytes() for o in regions)),
+        lambda: _in_colours([np.vstack([o, o[:1]]) for o in regions], drawn.kdims).opts(
+            backend="bokeh", line_width=2.5
+        ),
+    )
+    layers = [drawn, reader.over.ring(pixel, drawn.kdims), around]
     return style.dress(
         hv.Overlay(layers if ground is None else [ground, *layers]),
         title=title,
@@ -231,9 +232,13 @@ def _map(
     )
 
 
-def _outline(outline: np.ndarray, kdims: Sequence[Any], number: int) -> Any:
-    drawn = style.backend().Path([np.vstack([outline, outline[:1]])], list(kdims))
-    return drawn.opts(backend="bokeh", color=REGION_COLOURS[number], line_width=2.5)
+def _in_colours(lines: Sequence[np.ndarray], kdims: Sequence[Any]) -> Any:
+    """Lines of points, a region each, in the colours of the regions; those not drawn yet are nowhere."""
+    shapes = [*lines, *[_NOWHERE] * (REGIONS - len(lines))]
+    x, y = (d.name for d in kdims)
+    parts = [{x: s[:, 0], y: s[:, 1], "shade": c} for s, c in zip(shapes, REGION_COLOURS, strict=True)]
+    hv = style.backend()
+    return hv.Contours(parts, list(kdims), ["shade"]).opts(backend="bokeh", color=hv.dim("shade"))
 
 
 def _spectrum(
@@ -254,20 +259,20 @@ def _spectrum(
     title = reader.problem or f"{shown.label} at {reader.over.where(pixel)}"
     if not reader.problem and not np.isfinite(values).any():
         title += ": no data"
-
-    def line(key: Any, shown_values: Callable[[], np.ndarray], color: str) -> Any:
-        return reader.element(
-            ("line", id(channel), *key, *index), lambda: _panel_curve(reader, shown_values(), shown, color, title)
-        )
-
-    drawn = [line(("pixel", pixel), lambda: values, style.CATEGORIES[0])]
-    for i in range(REGIONS):
-        if i < len(regions):
-            outline = regions[i]
-            key, mean = outline.tobytes(), functools.partial(_mean, reader, channel, outline, index, whole)
-        else:
-            key, mean = b"", functools.partial(np.full, values.shape, np.nan)
-        drawn.append(line(("region", i, key, whole), mean, REGION_COLOURS[i]))
+    thin = [reader.region_steps(outline, index, whole) for outline in regions]
+    if reader.dear:  # the line is there from the beginning: Bokeh makes no room for what is said later
+        left, steps = sum(size for _, size in thin), max((n for n, _ in thin), default=())
+        said = f"means of one of {' × '.join(map(str, steps))} pixels; double tap here to read all, {amount(left)}"
+        title += "\n" + (said if left else " ")
+    curve = reader.element(("line", id(channel), pixel, *index), lambda: _panel_curve(reader, values, shown, title))
+    means = reader.element(
+        ("means", id(channel), *(o.tobytes() for o in regions), whole, *index),
+        lambda: _means(
+            reader,
+            [channel.apply(reader.region(o, index, n))[0] for o, (n, _) in zip(regions, thin, strict=True)],
+            curve,
+        ),
+    )
     first, last = float(reader.signal.values[low]), float(reader.signal.values[high])
     look: dict[str, Any] = {"backend": "bokeh", "color": style.CURSOR}
     band = reader.element(("band", id(channel), low, high), lambda: hv.VSpan(first, last).opts(alpha=0.12, **look))
@@ -275,21 +280,28 @@ def _spectrum(
         ("mark", id(channel), low), lambda: hv.VLine(first).opts(line_dash="dashed", line_width=1.5, **look)
     )
     return style.dress(
-        hv.Overlay([*drawn, band, mark]),
+        hv.Overlay([curve, means, band, mark]),
         title=title,
         hooks=[style.roomy],
         show_legend=False,
     )
 
 
-def _mean(reader: Reader, channel: Channel, outline: np.ndarray, index: Sequence[int], whole: bool) -> np.ndarray:
-    return channel.apply(reader.region(outline, index, whole))[0]
-
-
-def _panel_curve(reader: Reader, values: np.ndarray, shown: style.Quantity, color: str, title: str) -> Any:
+def _panel_curve(reader: Reader, values: np.ndarray, shown: style.Quantity, title: str) -> Any:
     """A curve of the spectrum panel, on which a band can be dragged."""
     options: dict[str, Any] = {"title": title, "framewise": True, "tools": ["hover", "xbox_select"]}
-    return curves.curve(reader.signal, values, shown, color=color, **options)
+    return curves.curve(reader.signal, values, shown, color=style.CATEGORIES[0], **options)
+
+
+def _means(reader: Reader, means: Sequence[np.ndarray], curve: Any) -> Any:
+    """The mean spectra of the regions, over the axes of the pixel's curve."""
+    lines = [np.column_stack([reader.signal.values, mean]) for mean in means]
+    kdims = curve.dimensions()
+    said = [(d.pprint_label, f"$snap_{axis}") for axis, d in zip("xy", kdims, strict=True)]
+    return _in_colours(lines, kdims).opts(
+        backend="bokeh", framewise=True, line_width=1.8 if reader.signal.values.size <= 500 else 1.2,
+        tools=["hover"], hover_tooltips=said,
+    )  # fmt: skip
 
 
 def selection(drawn: Any, region: int | None = None) -> xr.DataArray:

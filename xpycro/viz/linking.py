@@ -217,9 +217,9 @@ def _put(layer: Any, element: Any) -> None:
     elif kind == "QuadMesh":
         columns[glyph.fill_color.field] = element.dimension_values(2, flat=False).T.reshape(-1)
         _recolour(glyph.fill_color.transform, element)
-    elif kind in ("Path", "Ellipse"):  # of one outline
-        outline = np.asarray(element.data[0]) if kind == "Ellipse" else element.array()
-        columns |= {"xs": [outline[:, 0]], "ys": [outline[:, 1]]}
+    elif kind in ("Contours", "Ellipse"):
+        parts = [element] if kind == "Ellipse" else element.split()
+        columns |= {name: [part.dimension_values(i) for part in parts] for i, name in enumerate(("xs", "ys"))}
     else:
         columns |= {d.name: element.dimension_values(d) for d in element.dimensions() if d.name in columns}
         coloured = getattr(getattr(glyph, "fill_color", None), "transform", None)
@@ -260,7 +260,7 @@ def _fit(figure: Any, before: Sequence[Any], after: Sequence[Any], options: Mapp
 
 
 def _extent(elements: Sequence[Any], number: int) -> tuple[float, float] | None:
-    drawn = [e.dimension_values(number) for e in elements if type(e).__name__ in ("Curve", "Scatter")]
+    drawn = [e.dimension_values(number) for e in elements if type(e).__name__ in ("Curve", "Scatter", "Contours")]
     bars = [e for e in elements if type(e).__name__ == "ErrorBars"] if number else []
     drawn += [e.dimension_values(1) + sign * e.dimension_values(2) for e in bars for sign in (-1, 1)]
     values = np.concatenate([v[np.isfinite(v)] for v in drawn])

@@ -41,7 +41,8 @@ def attempt(read: Callable[[], np.ndarray], shape: Sequence[int]) -> tuple[np.nd
 class Reader:
     """Planes and spectra of an array by index: read when first asked for, the last few kept.
 
-    What could not be read is NaN, and `problem` says why until something could.
+    What could not be read is NaN, and `problem` says why until something could. `dear` is that all would be more than
+    256 MB: a region may be.
     """
 
     def __init__(self, da: xr.DataArray, roles: _parts.Parts) -> None:
@@ -51,9 +52,11 @@ class Reader:
         self.signal = style.axis(self.da, roles.signal)
         self.rest = [style.axis(da, d) for d in roles.rest]
         self.problem = ""
+        self.dear = chunked.is_lazy(self.da) and touched(self.da, self._rest([0] * len(self.rest))) > planes.COSTLY
         self._first: int | None = None
         self._kept: OrderedDict[tuple[Any, ...], np.ndarray] = OrderedDict()
         self._elements: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
+        self._masks: OrderedDict[bytes, xr.DataArray] = OrderedDict()
 
     def _read(self, key: tuple[Any, ...], make: Callable[[], xr.DataArray], shape: Sequence[int]) -> np.ndarray:
         if key in self._kept:
@@ -101,15 +104,25 @@ class Reader:
             self._first = int(np.argmax(np.where(valid, values, -1))) if valid.any() else values.size // 2
         return self._first
 
-    def region(self, outline: np.ndarray, rest: Sequence[int], whole: bool) -> np.ndarray:
-        """The mean spectrum of the pixels inside an outline; a sample of them where more than 256 MB would be read."""
+    def _window(self, outline: np.ndarray) -> dict[str, slice]:
+        """The rectangle of pixels around those inside an outline."""
         mask, nav = self.inside(outline), self.roles.nav
-        window = {
+        return {
             d: slice(int(found.min()), int(found.max()) + 1) if found.size else slice(0, 0)
             for d, found in zip(nav, np.nonzero(mask.values), strict=True)
         }
-        cut, mask = self.da.isel(window | self._rest(rest)), mask.isel(window)
-        steps = (1,) * len(nav) if whole else coarse(cut, nav, {})
+
+    def region_steps(self, outline: np.ndarray, rest: Sequence[int], whole: bool) -> tuple[tuple[int, ...], int]:
+        """Of how many pixels inside an outline one is read, and the bytes that all would be; 0 where all are."""
+        index = {**self._window(outline), **self._rest(rest)}
+        cut = self.da.isel(index)
+        steps = (1,) * len(self.roles.nav) if whole else coarse(cut, self.roles.nav, {})
+        return steps, touched(self.da, index) if max(steps) > 1 else 0
+
+    def region(self, outline: np.ndarray, rest: Sequence[int], steps: Sequence[int]) -> np.ndarray:
+        """The mean spectrum of the pixels inside an outline, of every n-th (`steps`)."""
+        window, nav = self._window(outline), self.roles.nav
+        cut, mask = self.da.isel(window | self._rest(rest)), self.inside(outline).isel(window)
         thin = {d: slice(n // 2 if n < cut.sizes[d] else 0, None, n) for d, n in zip(nav, steps, strict=True)}
 
         def make() -> xr.DataArray:
@@ -136,6 +149,14 @@ class Reader:
 
     def inside(self, outline: np.ndarray) -> xr.DataArray:
         """Which pixels' middles lie inside an outline, over the map's dims."""
+        key = np.asarray(outline, dtype=float).tobytes()
+        if key not in self._masks:
+            self._masks[key] = self._inside(outline)
+        while len(self._masks) > _KEPT:
+            self._masks.popitem(last=False)
+        return self._masks[key]
+
+    def _inside(self, outline: np.ndarray) -> xr.DataArray:
         x, y = self.over.places
         hit = np.zeros(x.size, dtype=bool)
         for (x0, y0), (x1, y1) in zip(outline, np.roll(outline, -1, axis=0), strict=True):

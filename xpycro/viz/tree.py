@@ -5,11 +5,12 @@ May import numpy, xarray, the floors below and viz; Panel and Bokeh only inside 
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import html
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from xpycro.viz.curves import MAX_CURVES
 from xpycro.viz.positions import positions
 
 __all__ = ["tree"]
+
+DRAWING = "Drawing …"  # what a tab shows while its view is made, of a large file for seconds
 
 
 def tree(obj: xr.DataTree, view: Callable[..., Any]) -> Any:
@@ -159,7 +162,13 @@ def _pane(ds: xr.Dataset, draw: Callable[..., Any]) -> Any:
 
     names = [] if schema.result_kind(ds) else [str(n) for n, v in ds.data_vars.items() if v.dtype.kind in "biufc"]
     choice = panel.widgets.Select(label="Shown", options={"what suits": ""} | {n: n for n in names}, width=320)
-    drawn = panel.param.ParamFunction(panel.bind(functools.partial(_shown, ds, draw), choice), lazy=True)
+
+    async def shown(variable: str) -> AsyncIterator[Any]:
+        yield panel.pane.HTML(f"<p style='color:#5b6675'>{DRAWING}</p>")
+        await asyncio.sleep(0.05)  # in which the word is sent
+        yield _shown(ds, draw, variable)
+
+    drawn = panel.param.ParamFunction(panel.bind(shown, choice), lazy=True)
     return panel.Column(panel.pane.HTML(_summary(ds)), *([choice] if len(names) > 1 else []), drawn)
 
 
