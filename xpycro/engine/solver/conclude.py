@@ -9,20 +9,20 @@ import numpy as np
 
 from xpycro.engine.solver import memory as at
 from xpycro.engine.solver.dense import dot, invert, solve
-from xpycro.engine.solver.jit import apart
 from xpycro.engine.solver.losses import robust_variance
+from xpycro.engine.solver.native import native
 from xpycro.engine.solver.problem import Kind, Loss, Status
 from xpycro.engine.solver.separable import project
 
 __all__ = ["conclude"]
 
-# numba freezes these at compile time
+# frozen when compiled
 FIXED, PROJECTED, FREE, TIED = int(Kind.FIXED), int(Kind.PROJECTED), int(Kind.FREE), int(Kind.TIED)
 LINEAR, POISSON = int(Loss.LINEAR), int(Loss.POISSON)
 CONVERGED, SMALL_STEP, NO_SIGNAL = int(Status.COST), int(Status.STEP), int(Status.NO_SIGNAL)
 
 
-@apart("float64(int64)")
+@native("float(int)")
 def _background_cost(table):  # type: ignore[no-untyped-def]
     """What the background alone costs, to tell a peak from noise."""
     counts, linear, background = (
@@ -41,7 +41,7 @@ def _background_cost(table):  # type: ignore[no-untyped-def]
     return 0.5 * dot(residual, residual, counts[at.M])
 
 
-@apart("void(int64, float64, int64)")
+@native("void(int, float, int)")
 def _errors_of_free(table, variance, keep_all):  # type: ignore[no-untyped-def]
     """Those of the parameters that the descent moved."""
     counts = at.integers(table, at.COUNTS)
@@ -57,7 +57,7 @@ def _errors_of_free(table, variance, keep_all):  # type: ignore[no-untyped-def]
                 covariance[ja, free[subset[b]]] = variance * inverse[a, b]
 
 
-@apart("void(int64, float64, int64)")
+@native("void(int, float, int)")
 def _errors_of_projected(table, variance, keep_all):  # type: ignore[no-untyped-def]
     """Those of the coefficients that variable projection eliminated."""
     counts, projected, kept = (
@@ -92,7 +92,7 @@ def _errors_of_projected(table, variance, keep_all):  # type: ignore[no-untyped-
                 variances[jk] = variance * value
 
 
-@apart("void(int64, float64, int64)")
+@native("void(int, float, int)")
 def _uncertainties(table, variance, keep_all):  # type: ignore[no-untyped-def]
     """Variances (and the covariance) of all parameters from the two factors that the descent left."""
     kind, tied = at.integers(table, at.KIND), at.integers(table, at.TIED)
@@ -121,7 +121,7 @@ def _uncertainties(table, variance, keep_all):  # type: ignore[no-untyped-def]
                     covariance[k, j] = covariance[k, tied[j]]
 
 
-@apart("int64(int64)")
+@native("int(int)")
 def conclude(table):  # type: ignore[no-untyped-def]
     """Write what came out for the pixel; its status."""
     counts, scalars = at.integers(table, at.COUNTS), at.numbers(table, at.SCALARS)

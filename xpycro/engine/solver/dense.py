@@ -1,6 +1,6 @@
 """Small dense algebra for one pixel: sums over channels, scaled Cholesky, solves, inverse.
 
-Compiled; may import numpy and jit only.
+Compiled; may import numpy and native only.
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 import numpy as np
 
 from xpycro.engine.solver import memory as at
-from xpycro.engine.solver.jit import apart, wide
+from xpycro.engine.solver.native import native, wide
 
 __all__ = ["copy", "dot", "factor", "invert", "scale_by", "solve", "subtract"]
 
 
-@apart("float64(CPointer(float64), CPointer(float64), int64)", sums=True)
+@native("float(floats, floats, int)", sums=True)
 def dot(a, b, m):  # type: ignore[no-untyped-def]
     wide()
     total = 0.0
@@ -22,7 +22,7 @@ def dot(a, b, m):  # type: ignore[no-untyped-def]
     return total
 
 
-@apart("void(CPointer(float64), float64, CPointer(float64), int64)", sums=True)
+@native("void(floats, float, floats, int)", sums=True)
 def subtract(a, c, b, m):  # type: ignore[no-untyped-def]
     """a -= c b."""
     wide()
@@ -30,7 +30,7 @@ def subtract(a, c, b, m):  # type: ignore[no-untyped-def]
         a[i] -= c * b[i]
 
 
-@apart("void(CPointer(float64), CPointer(float64), int64)", sums=True)
+@native("void(floats, floats, int)", sums=True)
 def copy(a, b, m):  # type: ignore[no-untyped-def]
     """b = a."""
     wide()
@@ -38,7 +38,7 @@ def copy(a, b, m):  # type: ignore[no-untyped-def]
         b[i] = a[i]
 
 
-@apart("void(CPointer(float64), CPointer(float64), int64)", sums=True)
+@native("void(floats, floats, int)", sums=True)
 def scale_by(a, b, m):  # type: ignore[no-untyped-def]
     """a *= b."""
     wide()
@@ -46,7 +46,7 @@ def scale_by(a, b, m):  # type: ignore[no-untyped-def]
         a[i] *= b[i]
 
 
-@apart("float64(int64, int64, int64, int64, float64)")
+@native("float(int, int, int, int, float)")
 def factor(table, matrix, vector, n, damping):  # type: ignore[no-untyped-def]
     """Cholesky in place of the matrix scaled to unit diagonal, plus `damping` on it; the smallest pivot.
 
@@ -71,7 +71,7 @@ def factor(table, matrix, vector, n, damping):  # type: ignore[no-untyped-def]
     return smallest
 
 
-@apart("void(int64, int64, int64, int64, int64)")
+@native("void(int, int, int, int, int)")
 def solve(table, matrix, vector, n, side):  # type: ignore[no-untyped-def]
     """Solve with the factor, in place of the right side."""
     low, scale, b = at.matrix(table, matrix), at.numbers(table, vector), at.numbers(table, side)
@@ -89,7 +89,7 @@ def solve(table, matrix, vector, n, side):  # type: ignore[no-untyped-def]
         b[a] *= scale[a]
 
 
-@apart("void(int64, int64, int64, int64, int64)")
+@native("void(int, int, int, int, int)")
 def invert(table, matrix, vector, n, inverse):  # type: ignore[no-untyped-def]
     """The inverse of the factored matrix; takes COLUMN."""
     made, column = at.matrix(table, inverse), at.numbers(table, at.COLUMN)

@@ -9,8 +9,8 @@ import numpy as np
 
 from xpycro.engine.solver import memory as at
 from xpycro.engine.solver.dense import copy, dot, factor, solve
-from xpycro.engine.solver.jit import apart
 from xpycro.engine.solver.losses import cost_of, reweight
+from xpycro.engine.solver.native import native
 from xpycro.engine.solver.problem import Kind, Loss, Status
 from xpycro.engine.solver.separable import evaluate, project, residual_of
 
@@ -22,7 +22,7 @@ NOT_FINITE, SINGULAR = int(Status.NOT_FINITE), int(Status.SINGULAR)
 VANISHED = 1e-6  # of its start
 
 
-@apart("void(int64, int64)")
+@native("void(int, int)")
 def follow(table, parameters):  # type: ignore[no-untyped-def]
     """Tied parameters take the value that they follow."""
     kind, tied, p = at.integers(table, at.KIND), at.integers(table, at.TIED), at.numbers(table, parameters)
@@ -31,7 +31,7 @@ def follow(table, parameters):  # type: ignore[no-untyped-def]
             p[j] = p[tied[j]]
 
 
-@apart("float64(int64, int64, int64, int64)")
+@native("float(int, int, int, int)")
 def _point(table, parameters, rows, residual):  # type: ignore[no-untyped-def]
     """Rows, coefficients and residual at the nonlinear parameters; the cost."""
     counts = at.integers(table, at.COUNTS)
@@ -44,7 +44,7 @@ def _point(table, parameters, rows, residual):  # type: ignore[no-untyped-def]
     return cost_of(table, residual)
 
 
-@apart("void(int64)")
+@native("void(int)")
 def _find_slopes(table):  # type: ignore[no-untyped-def]
     """Which rows, times what, are the derivatives by which free parameter; ties add up."""
     row_of, owner, linear = at.integers(table, at.ROW_OF), at.integers(table, at.OWNER), at.integers(table, at.LINEAR)
@@ -62,7 +62,7 @@ def _find_slopes(table):  # type: ignore[no-untyped-def]
     at.integers(table, at.COUNTS)[at.N_SLOPES] = count
 
 
-@apart("void(int64, int64, int64)")
+@native("void(int, int, int)")
 def _normal_equations(table, rows, target):  # type: ignore[no-untyped-def]
     """Normal matrix and gradient of the free parameters, and what joins them to the projected ones.
 
@@ -124,7 +124,7 @@ def _normal_equations(table, rows, target):  # type: ignore[no-untyped-def]
     counts[at.N_SUBSET] = n_subset
 
 
-@apart("float64(int64, float64)")
+@native("float(int, float)")
 def _solve_step(table, damping):  # type: ignore[no-untyped-def]
     """The step (in COLUMN) of those that are not held; the smallest pivot."""
     n = at.integers(table, at.COUNTS)[at.N_SUBSET]
@@ -141,7 +141,7 @@ def _solve_step(table, damping):  # type: ignore[no-untyped-def]
     return pivot
 
 
-@apart("float64(int64)")
+@native("float(int)")
 def _factor_gram(table):  # type: ignore[no-untyped-def]
     """The factor of the projected ones' Gram matrix; coefficients held at a bound count as constants."""
     counts, active, kept = at.integers(table, at.COUNTS), at.integers(table, at.ACTIVE), at.integers(table, at.KEPT)
@@ -158,7 +158,7 @@ def _factor_gram(table):  # type: ignore[no-untyped-def]
     return factor(table, at.GRAM_LOW, at.GRAM_SCALE, n_kept, 0.0)
 
 
-@apart("float64(int64)")
+@native("float(int)")
 def _try_step(table):  # type: ignore[no-untyped-def]
     """Parameters after the step, within bounds; how much it promises."""
     counts, subset, free = at.integers(table, at.COUNTS), at.integers(table, at.SUBSET), at.integers(table, at.FREE)
@@ -183,7 +183,7 @@ def _try_step(table):  # type: ignore[no-untyped-def]
     return predicted
 
 
-@apart("int64(int64)")
+@native("int(int)")
 def descend(table):  # type: ignore[no-untyped-def]
     """Move the parameters, from what they have BEGUN with, to the nearest minimum; the status.
 

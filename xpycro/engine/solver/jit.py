@@ -1,17 +1,16 @@
-"""Compiler room: options, the call through a pointer that joins models to the kernel, and a vectorisable exp.
+"""What numba compiles: options, the disk cache that expires with any of the solver's files, and a vectorisable exp.
 
 May import numba and numpy; it is imported lazily (never at ``import xpycro``). Must not know any model.
 """
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import llvmlite.binding as llvm
 from llvmlite import ir
@@ -21,19 +20,15 @@ from numba.core.ccallback import CFunc
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-if TYPE_CHECKING:
-    from xpycro.engine.solver.memory import Table
-
 __all__ = [
     "OPTIONS",
     "SHAPE",
     "address",
     "apart",
-    "call",
-    "call_shape",
     "channel_helper",
     "compiled",
     "exp",
+    "expiring",
     "helper",
     "kernel",
     "wide",
@@ -72,14 +67,20 @@ def reproducible(compiled: Any) -> Any:
     return compiled
 
 
-def _depending(compiled: Any) -> Any:
-    """Let a cached function expire when any of the solver's files changes.
+def expiring(cache: Any) -> Any:
+    """Let a disk cache of numba's expire when any of the solver's files changes.
 
     numba looks at the function's own file only, and would go on using what it compiled from an older helper.
     """
-    file: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    file: Any = getattr(cache, "_cache_file", None)
     if hasattr(file, "_source_stamp"):
         file._source_stamp = _stamp()
+    return cache
+
+
+def _depending(compiled: Any) -> Any:
+    """The same for a compiled function, whose code depends on nothing else either."""
+    expiring(getattr(compiled, "_cache", None))
     return reproducible(compiled)
 
 
@@ -123,7 +124,7 @@ def address(shape: str | Callable[..., Any]) -> int:
 
 
 def apart(signature: str, *, sums: bool = False) -> Callable[..., Any]:
-    """Compile a function of the kernel by itself and let others call it by name, as a library's.
+    """Compile a function by itself and let others call it by name, as a library's.
 
     numba would compile a helper once more within each of its callers, and within theirs. Loops over channels may ask
     that their `sums` be re-associated, which is what makes them vectorise; for those over a few parameters it costs
@@ -147,13 +148,7 @@ def apart(signature: str, *, sums: bool = False) -> Callable[..., Any]:
     return decorate
 
 
-def call(function: Any, table: Table) -> None:
-    """Run a function that was compiled `apart` on a table, without the GIL."""
-    _CALLABLE(_APART[function.symbol].address)(table.address)
-
-
 _APART: dict[str, Any] = {}  # kept, so that code is never freed while its address is in use
-_CALLABLE = ctypes.CFUNCTYPE(None, ctypes.c_int64)
 
 
 @cache
@@ -188,22 +183,6 @@ def _wide(typingctx):  # type: ignore[no-untyped-def]
 
 
 wide: Any = intrinsic(_wide)  # called in compiled code only, without the typing context
-
-
-@intrinsic
-def call_shape(typingctx, where, x, n, parameters, rows, stride):  # type: ignore[no-untyped-def]
-    """Call the shape at an address; pointers are passed as integers."""
-    signature = types.void(types.int64, types.intp, types.int64, types.intp, types.intp, types.int64)
-
-    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        pointer = ir.PointerType(ir.DoubleType())
-        target = ir.FunctionType(ir.VoidType(), [pointer, ir.IntType(64), pointer, pointer, ir.IntType(64)])
-        function = builder.inttoptr(arguments[0], ir.PointerType(target))
-        x, parameters, rows = (builder.inttoptr(arguments[k], pointer) for k in (1, 3, 4))
-        builder.call(function, [x, arguments[2], parameters, rows, arguments[5]])
-        return context.get_dummy_value()
-
-    return signature, codegen
 
 
 @intrinsic

@@ -2,8 +2,8 @@
 
 May import numpy and this folder's compiled modules; it knows no model, only addresses of compiled shapes. A model is
 ``f = sum_j c_j phi_j(alpha)``: a shape fills one row for each parameter, the basis function ``phi_j`` for a linear one
-and the derivative of the basis function that it shapes (its *owner*) for a nonlinear one. Its functions are compiled
-one by one and call each other by name, so that none is compiled again as a part of another.
+and the derivative of the basis function that it shapes (its *owner*) for a nonlinear one. Its functions are Python of
+the few statements that `plain` knows, and are compiled together (`native`).
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from xpycro.engine.solver import memory as at
 from xpycro.engine.solver.conclude import conclude
 from xpycro.engine.solver.dense import copy, dot
 from xpycro.engine.solver.descent import descend
-from xpycro.engine.solver.jit import apart, wide
 from xpycro.engine.solver.losses import difference_noise, is_white
+from xpycro.engine.solver.native import native, wide
 from xpycro.engine.solver.problem import Kind, Loss, Status
 from xpycro.engine.solver.rearrange import crowded, rearrange
 from xpycro.engine.solver.start import begin, choose, choose_both_signs, offer
 
 __all__ = ["fit_pixels"]
 
-# numba freezes these at compile time
+# frozen when compiled
 PROJECTED, FREE = int(Kind.PROJECTED), int(Kind.FREE)
 LINEAR, POISSON = int(Loss.LINEAR), int(Loss.POISSON)
 MAX_ITERATIONS, CONVERGED, SMALL_STEP = map(int, (Status.MAX_ITERATIONS, Status.COST, Status.STEP))
@@ -33,7 +33,7 @@ MOST_OFFERS, MOST_MOVES, MOST_ATTEMPTS = 10, 10, 40
 AGREED, BEYOND = 3, 2  # how often a minimum has to be found, and how many starts beyond it to fail
 
 
-@apart("int64(CPointer(float64), CPointer(float64), int64, int64)", sums=True)
+@native("int(floats, floats, int, int)", sums=True)
 def _complete(y, w, m, weighted):  # type: ignore[no-untyped-def]
     """Whether all channels can be used, told without a branch; what overflows is looked at one by one."""
     wide()
@@ -47,7 +47,7 @@ def _complete(y, w, m, weighted):  # type: ignore[no-untyped-def]
     return 1 if useless == 0 and np.isfinite(total) else 0
 
 
-@apart("void(int64)")
+@native("void(int)")
 def _gather(table):  # type: ignore[no-untyped-def]
     """Copy the channels that can be used, without gaps."""
     counts, x, xs = at.integers(table, at.COUNTS), at.matrix(table, at.X), at.numbers(table, at.XS)
@@ -86,7 +86,7 @@ def _gather(table):  # type: ignore[no-untyped-def]
     counts[at.N], counts[at.M] = used, quadratures * used
 
 
-@apart("float64(CPointer(float64), CPointer(float64), int64, int64)", sums=True)
+@native("float(floats, floats, int, int)", sums=True)
 def _variation(data, w, used, quadratures):  # type: ignore[no-untyped-def]
     """Weighted sum of squares about the mean, zero exactly where all are equal."""
     wide()
@@ -104,7 +104,7 @@ def _variation(data, w, used, quadratures):  # type: ignore[no-untyped-def]
     return total if different > 0 else 0.0
 
 
-@apart("int64(int64)")
+@native("int(int)")
 def _prepare(table):  # type: ignore[no-untyped-def]
     """Data, weights and what is known of them before any fit; a status where there is nothing to fit."""
     counts, scalars = at.integers(table, at.COUNTS), at.numbers(table, at.SCALARS)
@@ -136,7 +136,7 @@ def _prepare(table):  # type: ignore[no-untyped-def]
     return GO
 
 
-@apart("void(int64)")
+@native("void(int)")
 def _sort_out(table):  # type: ignore[no-untyped-def]
     """Lists of the projected, the free and all fitted linear parameters; how many each, and how many nonlinear."""
     counts, linear, kind = at.integers(table, at.COUNTS), at.integers(table, at.LINEAR), at.integers(table, at.KIND)
@@ -165,7 +165,7 @@ def _sort_out(table):  # type: ignore[no-untyped-def]
     counts[at.TESTABLE] = more and n_nonlinear > 0 and n_projected > 0
 
 
-@apart("int64(int64)")
+@native("int(int)")
 def _minimum(table):  # type: ignore[no-untyped-def]
     """Descend from one start, and from others while peaks seem to be left over in the residual; the status.
 
@@ -232,7 +232,7 @@ def _minimum(table):  # type: ignore[no-untyped-def]
     return code
 
 
-@apart("void(int64)")
+@native("void(int)")
 def fit_pixels(table):  # type: ignore[no-untyped-def]
     """Fit every row of a slice; `tables` says what the pieces hold."""
     counts = at.integers(table, at.COUNTS)

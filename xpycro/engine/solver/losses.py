@@ -10,17 +10,17 @@ import numpy as np
 
 from xpycro.engine.solver import memory as at
 from xpycro.engine.solver.dense import dot
-from xpycro.engine.solver.jit import apart, helper, wide
+from xpycro.engine.solver.native import native, wide
 from xpycro.engine.solver.problem import Loss
 
 __all__ = ["cost_of", "difference_noise", "is_white", "reweight", "robust_variance"]
 
-# numba freezes these at compile time
+# frozen when compiled
 LINEAR, SOFT_L1, HUBER, CAUCHY, POISSON = map(int, (Loss.LINEAR, Loss.SOFT_L1, Loss.HUBER, Loss.CAUCHY, Loss.POISSON))
 LEAST = 1e-3  # of the curvature that a residual keeps in the step, in parts of its slope
 
 
-@apart("float64(CPointer(float64), CPointer(float64), int64, int64, int64, float64)")
+@native("float(floats, floats, int, int, int, float)")
 def _bent_cost(residual, y, m, quadratures, loss, scale):  # type: ignore[no-untyped-def]
     """That of robust losses and of counts."""
     total = 0.0
@@ -55,7 +55,7 @@ def _bent_cost(residual, y, m, quadratures, loss, scale):  # type: ignore[no-unt
     return 0.5 * scale * scale * total
 
 
-@apart("float64(int64, int64)")
+@native("float(int, int)")
 def cost_of(table, piece):  # type: ignore[no-untyped-def]
     """Half the sum of the loss of a residual; infinite or NaN where the model is."""
     counts, residual = at.integers(table, at.COUNTS), at.numbers(table, piece)
@@ -67,19 +67,27 @@ def cost_of(table, piece):  # type: ignore[no-untyped-def]
     )  # fmt: skip
 
 
-@helper
-def _slopes(z, loss):  # type: ignore[no-untyped-def]
-    """First and second derivative of a robust loss by the squared residual."""
+@native("float(float, int)")
+def _slope(z, loss):  # type: ignore[no-untyped-def]
+    """Derivative of a robust loss by the squared residual."""
     if loss == SOFT_L1:
-        return 1.0 / np.sqrt(1.0 + z), -0.5 / (1.0 + z) ** 1.5
+        return 1.0 / np.sqrt(1.0 + z)
     if loss == HUBER:
-        if z <= 1.0:
-            return 1.0, 0.0
-        return 1.0 / np.sqrt(z), -0.5 / z**1.5
-    return 1.0 / (1.0 + z), -1.0 / (1.0 + z) ** 2
+        return 1.0 if z <= 1.0 else 1.0 / np.sqrt(z)
+    return 1.0 / (1.0 + z)
 
 
-@apart("void(int64, int64, int64)")
+@native("float(float, int)")
+def _bend(z, loss):  # type: ignore[no-untyped-def]
+    """Second derivative of a robust loss by the squared residual."""
+    if loss == SOFT_L1:
+        return -0.5 / (1.0 + z) ** 1.5
+    if loss == HUBER:
+        return 0.0 if z <= 1.0 else -0.5 / z**1.5
+    return -1.0 / (1.0 + z) ** 2
+
+
+@native("void(int, int, int)")
 def reweight(table, rows, piece):  # type: ignore[no-untyped-def]
     """Residual (in SCALED) and derivative rows whose plain step is the step of the loss (Triggs; Fisher scoring)."""
     counts, slopes = at.integers(table, at.COUNTS), at.integers(table, at.SLOPE_ROW)
@@ -107,7 +115,7 @@ def reweight(table, rows, piece):  # type: ignore[no-untyped-def]
             z += residual[n + i] * residual[n + i]
         magnitude = np.sqrt(z)
         z /= scale * scale
-        first, second = _slopes(z, loss)
+        first, second = _slope(z, loss), _bend(z, loss)
         along = np.sqrt(max(first + 2.0 * second * z, LEAST * first))
         across = np.sqrt(first)
         if quadratures == 1:
@@ -125,7 +133,7 @@ def reweight(table, rows, piece):  # type: ignore[no-untyped-def]
             filled[slopes[k], n + i] = (c * im - s * re) * across
 
 
-@apart("float64(int64)")
+@native("float(int)")
 def robust_variance(table):  # type: ignore[no-untyped-def]
     """What turns the inverse normal matrix of a robust fit into a covariance (Huber, Robust Statistics, 1981, 7.6).
 
@@ -141,7 +149,7 @@ def robust_variance(table):  # type: ignore[no-untyped-def]
         z = residual[i] * residual[i]
         if quadratures == 2:
             z += residual[n + i] * residual[n + i]
-        first, second = _slopes(z / (scale * scale), loss)
+        first, second = _slope(z / (scale * scale), loss), _bend(z / (scale * scale), loss)
         squares += first * first * z
         bent = first + 2.0 * second * z / (scale * scale)
         curvature += bent
@@ -154,7 +162,7 @@ def robust_variance(table):  # type: ignore[no-untyped-def]
     return squares / (m - counts[at.N_FITTED]) * kept * m / (curvature * curvature)
 
 
-@apart("float64(CPointer(float64), int64, CPointer(float64))")
+@native("float(floats, int, floats)")
 def difference_noise(y, n, spare):  # type: ignore[no-untyped-def]
     """Standard deviation of white noise from second differences, which a smooth signal hardly touches."""
     if n < 3:
@@ -177,7 +185,7 @@ def difference_noise(y, n, spare):  # type: ignore[no-untyped-def]
     return 1.4826 * high / np.sqrt(6.0)
 
 
-@apart("int64(CPointer(float64), int64, int64, float64)", sums=True)
+@native("int(floats, int, int, float)", sums=True)
 def is_white(residual, m, quadratures, power):  # type: ignore[no-untyped-def]
     """Whether a residual looks like noise: its second differences are as large as independent numbers' would be."""
     wide()

@@ -1,26 +1,20 @@
 """One thread's memory as the compiled kernel sees it: a table of pieces, viewed without counting references.
 
-May import numpy, numba and llvmlite. An array that is handed to a compiled function is nine numbers, and sixty of them
-in every call were most of what there was to compile; besides, each view of a counted array costs two locked
-instructions. So whatever the kernel's functions share lies in pieces, of which a table holds address and shape. A
-function gets the table's address and views what it needs; who made the table keeps the arrays alive.
+May import numpy, llvmlite and this folder's plain. Whatever the kernel's functions share lies in pieces, of which a
+table holds address and shape: a function gets the table's address and views what it needs, and who made the table keeps
+the arrays alive. The views are Python functions, and what is compiled in their place stands beside them.
 """
 
 from __future__ import annotations
 
-import operator
+import ctypes
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import float64, int64, types
-from numba.core import cgutils
-from numba.core.typing.templates import AbstractTemplate, infer_global
-from numba.extending import intrinsic as _intrinsic
-from numba.extending import lower_builtin, models, register_model
 
-intrinsic: Any = _intrinsic  # what it makes is called in compiled code only, without the typing context
+from xpycro.engine.solver.plain import INTEGER, INTEGERS, KINDS, MATRIX, REALS, WORD, Value, emitter
 
 # The pieces; `tables` says what is in them.
 (
@@ -73,133 +67,101 @@ class Table:
         return int(self.entries.ctypes.data)
 
 
-def _entry(builder: Any, table: Any, piece: Any, column: int) -> Any:
-    """A number of the table."""
-    word = ir.IntType(64)
-    start = builder.inttoptr(table, ir.PointerType(word))
-    index = builder.add(builder.mul(piece, ir.Constant(word, 3)), ir.Constant(word, column))
-    return builder.load(builder.gep(start, [index]))
+def _shape(table: int, piece: int) -> tuple[int, int, int]:
+    """Address, rows and columns."""
+    first, rows, columns = (ctypes.c_int64 * 3).from_address(int(table + 24 * piece))
+    return first, rows, columns
 
 
-def _pointer(dtype: Any) -> Any:
-    """Make the view of a piece as a plain pointer."""
-    kind = types.CPointer(dtype)
-
-    def typed(typingctx, table, piece):  # type: ignore[no-untyped-def]
-        def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-            table, piece = arguments
-            return builder.inttoptr(_entry(builder, table, piece, 0), context.get_value_type(kind))
-
-        return kind(types.int64, types.int64), codegen
-
-    return typed
+def _view(address: int, count: int, kind: Any = ctypes.c_double) -> np.ndarray:
+    return np.ctypeslib.as_array((kind * count).from_address(int(address))) if count else np.zeros(0)
 
 
-def _number(column: int) -> Any:
-    """Make the look at an entry of the table."""
-
-    def typed(typingctx, table, piece):  # type: ignore[no-untyped-def]
-        def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-            table, piece = arguments
-            return _entry(builder, table, piece, column)
-
-        return types.int64(types.int64, types.int64), codegen
-
-    return typed
+def numbers(table: int, piece: int) -> np.ndarray:
+    """A piece of reals, flat."""
+    address, rows, columns = _shape(table, piece)
+    return _view(address, rows * columns)
 
 
-numbers, integers = intrinsic(_pointer(float64)), intrinsic(_pointer(int64))  # a piece, flat
-address_of, length, columns = (intrinsic(_number(k)) for k in range(3))  # where it begins, its rows, its columns
+def integers(table: int, piece: int) -> np.ndarray:
+    """A piece of integers, flat."""
+    address, rows, columns = _shape(table, piece)
+    return _view(address, rows * columns, ctypes.c_int64)
 
 
-@intrinsic
-def row(typingctx, table, piece, index):  # type: ignore[no-untyped-def]
+def address_of(table: int, piece: int) -> int:
+    """Where a piece begins."""
+    return _shape(table, piece)[0]
+
+
+def length(table: int, piece: int) -> int:
+    """How many rows a piece has."""
+    return _shape(table, piece)[1]
+
+
+def columns(table: int, piece: int) -> int:
+    """How many numbers a row of a piece has."""
+    return _shape(table, piece)[2]
+
+
+def row(table: int, piece: int, index: int) -> np.ndarray:
     """A row of a piece."""
-    kind = types.CPointer(float64)
-
-    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        table, piece, index = arguments
-        start = builder.inttoptr(_entry(builder, table, piece, 0), context.get_value_type(kind))
-        return builder.gep(start, [builder.mul(index, _entry(builder, table, piece, 2))])
-
-    return kind(types.int64, types.int64, types.int64), codegen
+    address, _, columns = _shape(table, piece)
+    return _view(address + 8 * index * columns, columns)
 
 
-class Matrix(types.Type):  # type: ignore[misc]
-    """Float64 by row and column, from a pointer and the number of columns: no bounds, no negative indices."""
-
-    def __init__(self) -> None:
-        super().__init__(name="Matrix")
-
-
-_MATRIX = Matrix()
-
-
-@register_model(Matrix)
-class _MatrixModel(models.StructModel):  # type: ignore[misc]
-    def __init__(self, manager, kind):  # type: ignore[no-untyped-def]
-        super().__init__(manager, kind, [("data", types.CPointer(float64)), ("columns", types.int64)])
-
-
-def _place(context: Any, builder: Any, matrix: Any, index: Any) -> Any:
-    view = cgutils.create_struct_proxy(_MATRIX)(context, builder, value=matrix)
-    i, j = cgutils.unpack_tuple(builder, index, 2)
-    return builder.gep(view.data, [builder.add(builder.mul(i, view.columns), j)])
-
-
-@infer_global(operator.getitem)
-class _Get(AbstractTemplate):  # type: ignore[misc]
-    def generic(self, arguments, keywords):  # type: ignore[no-untyped-def]
-        if isinstance(arguments[0], Matrix):
-            return float64(_MATRIX, types.UniTuple(types.int64, 2))
-        return None
-
-
-@infer_global(operator.setitem)
-class _Set(AbstractTemplate):  # type: ignore[misc]
-    def generic(self, arguments, keywords):  # type: ignore[no-untyped-def]
-        if isinstance(arguments[0], Matrix):
-            return types.void(_MATRIX, types.UniTuple(types.int64, 2), float64)
-        return None
-
-
-@lower_builtin(operator.getitem, Matrix, types.UniTuple)
-def _get(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-    return builder.load(_place(context, builder, *arguments))
-
-
-@lower_builtin(operator.setitem, Matrix, types.UniTuple, types.Float)
-def _set(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-    builder.store(arguments[2], _place(context, builder, *arguments[:2]))
-
-
-def _matrix(context: Any, builder: Any, address: Any, width: Any) -> Any:
-    made = cgutils.create_struct_proxy(_MATRIX)(context, builder)
-    made.data = builder.inttoptr(address, context.get_value_type(types.CPointer(float64)))
-    made.columns = width
-    return made._getvalue()
-
-
-@intrinsic
-def matrix(typingctx, table, piece):  # type: ignore[no-untyped-def]
+def matrix(table: int, piece: int) -> np.ndarray:
     """A piece by row and column."""
-
-    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        table, piece = arguments
-        address, width = (_entry(builder, table, piece, column) for column in (0, 2))
-        return _matrix(context, builder, address, width)
-
-    return _MATRIX(types.int64, types.int64), codegen
+    address, rows, columns = _shape(table, piece)
+    return _view(address, rows * columns).reshape(rows, columns)
 
 
-@intrinsic
-def square(typingctx, table, piece, index):  # type: ignore[no-untyped-def]
+def square(table: int, piece: int, index: int) -> np.ndarray:
     """One of the square matrices that are stacked in a piece."""
+    address, _, size = _shape(table, piece)
+    return _view(address + 8 * index * size * size, size * size).reshape(size, size)
 
-    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        table, piece, index = arguments
-        address, size = (_entry(builder, table, piece, column) for column in (0, 2))
-        offset = builder.mul(builder.mul(index, builder.mul(size, size)), ir.Constant(ir.IntType(64), 8))
-        return _matrix(context, builder, builder.add(address, offset), size)
 
-    return _MATRIX(types.int64, types.int64, types.int64), codegen
+def _entry(body: Any, table: Value, piece: Value, column: int) -> Any:
+    """A number of the table."""
+    build = body.builder
+    index = build.add(build.mul(piece.ir, ir.Constant(WORD, 3)), ir.Constant(WORD, column))
+    return build.load(build.gep(build.inttoptr(table.ir, KINDS[INTEGERS]), [index]))
+
+
+for _function, _kind in ((numbers, REALS), (integers, INTEGERS)):
+
+    @emitter(_function)
+    def _pointer(body: Any, table: Value, piece: Value, kind: str = _kind) -> Value:
+        return Value(kind, body.builder.inttoptr(_entry(body, table, piece, 0), KINDS[kind]))
+
+
+for _column, _looked in enumerate((address_of, length, columns)):
+
+    @emitter(_looked)
+    def _number(body: Any, table: Value, piece: Value, column: int = _column) -> Value:
+        return Value(INTEGER, _entry(body, table, piece, column))
+
+
+@emitter(row)
+def _row(body: Any, table: Value, piece: Value, index: Value) -> Value:
+    start = body.builder.inttoptr(_entry(body, table, piece, 0), KINDS[REALS])
+    return Value(REALS, body.builder.gep(start, [body.builder.mul(index.ir, _entry(body, table, piece, 2))]))
+
+
+def _made(body: Any, start: Any, width: Any) -> Value:
+    made = body.builder.insert_value(ir.Constant(KINDS[MATRIX], ir.Undefined), start, 0)
+    return Value(MATRIX, body.builder.insert_value(made, width, 1))
+
+
+@emitter(matrix)
+def _matrix(body: Any, table: Value, piece: Value) -> Value:
+    start = body.builder.inttoptr(_entry(body, table, piece, 0), KINDS[REALS])
+    return _made(body, start, _entry(body, table, piece, 2))
+
+
+@emitter(square)
+def _square(body: Any, table: Value, piece: Value, index: Value) -> Value:
+    build, size = body.builder, _entry(body, table, piece, 2)
+    start = build.inttoptr(_entry(body, table, piece, 0), KINDS[REALS])
+    return _made(body, build.gep(start, [build.mul(index.ir, build.mul(size, size))]), size)

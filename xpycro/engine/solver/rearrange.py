@@ -10,8 +10,8 @@ import numpy as np
 from xpycro.engine.solver import memory as at
 from xpycro.engine.solver.dense import copy
 from xpycro.engine.solver.descent import follow
-from xpycro.engine.solver.jit import apart
 from xpycro.engine.solver.losses import cost_of
+from xpycro.engine.solver.native import native
 from xpycro.engine.solver.problem import Kind, Recipe
 from xpycro.engine.solver.separable import evaluate, project
 from xpycro.engine.solver.start import most_left
@@ -23,7 +23,7 @@ HALF, NARROWER = 0.42, 0.8  # how far apart the two halves are, and how wide, in
 NONE = -2  # no peak, not the background (-1) either
 
 
-@apart("float64(int64, int64)")
+@native("float(int, int)")
 def _width_of(table, peak):  # type: ignore[no-untyped-def]
     """Full width at half maximum of a peak of the best minimum; the geometric mean of all for none."""
     recipe, value, peak_of = at.integers(table, at.RECIPE), at.numbers(table, at.VALUE), at.integers(table, at.PEAK_OF)
@@ -35,7 +35,7 @@ def _width_of(table, peak):  # type: ignore[no-untyped-def]
     return np.exp(total / n) if n > 0 else 0.0
 
 
-@apart("int64(int64)")
+@native("int(int)")
 def crowded(table):  # type: ignore[no-untyped-def]
     """Whether two peaks of the best minimum are nearer to each other than they are wide."""
     recipe, peak_of = at.integers(table, at.RECIPE), at.integers(table, at.PEAK_OF)
@@ -49,7 +49,7 @@ def crowded(table):  # type: ignore[no-untyped-def]
     return 0
 
 
-@apart("void(int64, int64, int64)")
+@native("void(int, int, int)")
 def _moved(table, away, split):  # type: ignore[no-untyped-def]
     """The best parameters with a peak taken away and one split (in P), or all as wide where it is the same."""
     recipe, value, peak_of = at.integers(table, at.RECIPE), at.numbers(table, at.VALUE), at.integers(table, at.PEAK_OF)
@@ -73,7 +73,7 @@ def _moved(table, away, split):  # type: ignore[no-untyped-def]
             p[j] = center + (HALF if peak_of[j] == split else -HALF) * width
 
 
-@apart("void(int64, int64, int64)")
+@native("void(int, int, int)")
 def _placed(table, peak, away):  # type: ignore[no-untyped-def]
     """The best parameters with a peak put where most is left (in P); by all without the one that is `away`."""
     counts, recipe, value = (
@@ -102,7 +102,7 @@ def _placed(table, peak, away):  # type: ignore[no-untyped-def]
                 p[j] = value[j] * width[found]
 
 
-@apart("float64(int64, int64)")
+@native("float(int, int)")
 def _tried(table, which):  # type: ignore[no-untyped-def]
     """One of the starts (in P), with the best coefficients; what it costs."""
     counts, p = at.integers(table, at.COUNTS), at.numbers(table, at.P)
@@ -124,7 +124,7 @@ def _tried(table, which):  # type: ignore[no-untyped-def]
     return cost_of(table, at.RESIDUAL)
 
 
-@apart("int64(int64, int64)")
+@native("int(int, int)")
 def rearrange(table, anew):  # type: ignore[no-untyped-def]
     """Put the next start beyond the best minimum into the parameters, that of lowest cost first; 0 where none is left.
 

@@ -1,18 +1,18 @@
 """What makes fitting separable: rows of basis functions, the best coefficients for them, what is left.
 
-Compiled; may import this folder's jit, dense and memory. Pieces may be longer than what is used of them.
+Compiled; may import this folder's native, dense and memory. Pieces may be longer than what is used of them.
 """
 
 from __future__ import annotations
 
 from xpycro.engine.solver import memory as at
 from xpycro.engine.solver.dense import copy, dot, factor, scale_by, solve, subtract
-from xpycro.engine.solver.jit import apart, call_shape
+from xpycro.engine.solver.native import call_shape, native
 
 __all__ = ["evaluate", "project", "residual_of"]
 
 
-@apart("void(int64, int64, int64)")
+@native("void(int, int, int)")
 def evaluate(table, parameters, rows):  # type: ignore[no-untyped-def]
     """Rows of all components at the parameters, times the square root of the weights."""
     counts, shapes = at.integers(table, at.COUNTS), at.integers(table, at.SHAPES)
@@ -29,7 +29,7 @@ def evaluate(table, parameters, rows):  # type: ignore[no-untyped-def]
             scale_by(at.row(table, rows, k), w, counts[at.M])
 
 
-@apart("void(int64, int64, int64, int64)")
+@native("void(int, int, int, int)")
 def residual_of(table, parameters, rows, residual):  # type: ignore[no-untyped-def]
     """residual = y - f at given coefficients."""
     row_of, units, linear = at.integers(table, at.ROW_OF), at.integers(table, at.UNITS), at.integers(table, at.LINEAR)
@@ -43,7 +43,7 @@ def residual_of(table, parameters, rows, residual):  # type: ignore[no-untyped-d
             subtract(r, p[j], at.row(table, rows, row_of[j]), m)
 
 
-@apart("void(int64, int64, int64, int64, int64, int64)")
+@native("void(int, int, int, int, int, int)")
 def project(table, parameters, rows, which, count, residual):  # type: ignore[no-untyped-def]
     """Best coefficients of the chosen linear parameters within their bounds; the residual with them.
 

@@ -10,8 +10,8 @@ import numpy as np
 from xpycro.engine.solver import memory as at
 from xpycro.engine.solver.dense import dot, factor, invert, solve, subtract
 from xpycro.engine.solver.descent import follow
-from xpycro.engine.solver.jit import apart
 from xpycro.engine.solver.losses import cost_of
+from xpycro.engine.solver.native import native
 from xpycro.engine.solver.problem import Kind, Recipe
 from xpycro.engine.solver.separable import evaluate, project
 
@@ -22,7 +22,7 @@ FREE = int(Kind.FREE)
 DOUBTFUL = 6.0  # what peaks of one sign leave unexplained, in parts of what those of the other do
 
 
-@apart("void(CPointer(float64), int64, int64, CPointer(float64), CPointer(float64))")
+@native("void(floats, int, int, floats, floats)")
 def _filled(y, n, robust, out, spare):  # type: ignore[no-untyped-def]
     """Channels that cannot be used take the value of a neighbour: this is only for the start."""
     last = np.nan
@@ -42,7 +42,7 @@ def _filled(y, n, robust, out, spare):  # type: ignore[no-untyped-def]
             out[i] = max(min(a, b), min(max(a, b), c))
 
 
-@apart("float64(int64)")
+@native("float(int)")
 def _match(table):  # type: ignore[no-untyped-def]
     """What each template explains of the channels in OTHER_RESIDUAL, once what a smooth background can explain is off;
     how much there is to explain.
@@ -68,7 +68,7 @@ def _match(table):  # type: ignore[no-untyped-def]
     return dot(z, z, bins)
 
 
-@apart("float64(int64)")
+@native("float(int)")
 def _match_data(table):  # type: ignore[no-untyped-def]
     """`_match` for the data."""
     counts = at.integers(table, at.COUNTS)
@@ -77,7 +77,7 @@ def _match_data(table):  # type: ignore[no-untyped-def]
     return _match(table)
 
 
-@apart("int64(int64)")
+@native("int(int)")
 def most_left(table):  # type: ignore[no-untyped-def]
     """The template that explains most of the residual, with the sign that most peaks have."""
     counts, correlation = at.integers(table, at.COUNTS), at.numbers(table, at.CORRELATION)
@@ -102,7 +102,7 @@ def most_left(table):  # type: ignore[no-untyped-def]
     return selected
 
 
-@apart("int64(int64, int64, int64, int64, int64, int64, int64)")
+@native("int(int, int, int, int, int, int, int)")
 def _best_beside(table, which, n, begin, end, sign, fallback):  # type: ignore[no-untyped-def]
     """The template, of those from `begin` to `end`, that adds most to the first `n` of a list."""
     correlation, gram, others = (
@@ -131,7 +131,7 @@ def _best_beside(table, which, n, begin, end, sign, fallback):  # type: ignore[n
     return selected
 
 
-@apart("float64(int64, int64)")
+@native("float(int, int)")
 def _explained(table, sign):  # type: ignore[no-untyped-def]
     """What the chosen ones explain together, those of the wrong sign left out."""
     correlation, gram, chosen = (
@@ -151,7 +151,7 @@ def _explained(table, sign):  # type: ignore[no-untyped-def]
     return total
 
 
-@apart("float64(int64, int64, int64, int64, int64)")
+@native("float(int, int, int, int, int)")
 def _arrange(table, known, begin, end, sign):  # type: ignore[no-untyped-def]
     """Complete the first `known` ones (in CHOSEN) by what adds most, then choose each anew given the others, until none
     changes; how much they explain together.
@@ -177,7 +177,7 @@ def _arrange(table, known, begin, end, sign):  # type: ignore[no-untyped-def]
     return _explained(table, sign)
 
 
-@apart("float64(int64, int64, int64, int64, int64, int64)")
+@native("float(int, int, int, int, int, int)")
 def _offer(table, row, known, begin, end, sign):  # type: ignore[no-untyped-def]
     """Put an arrangement among the offers; what it explains."""
     offers, chosen = at.integers(table, at.OFFERS), at.integers(table, at.CHOSEN)
@@ -188,7 +188,7 @@ def _offer(table, row, known, begin, end, sign):  # type: ignore[no-untyped-def]
     return explained
 
 
-@apart("void(int64, int64, int64, int64, int64)")
+@native("void(int, int, int, int, int)")
 def _offer_maxima(table, row, begin, end, sign):  # type: ignore[no-untyped-def]
     """Put the largest local maxima among templates of one width among the offers, completed by what adds most."""
     correlation, chosen = at.numbers(table, at.CORRELATION), at.integers(table, at.CHOSEN)
@@ -211,7 +211,7 @@ def _offer_maxima(table, row, begin, end, sign):  # type: ignore[no-untyped-def]
     at.numbers(table, at.WORTH)[row] = -_explained(table, sign)
 
 
-@apart("void(int64)")
+@native("void(int)")
 def offer(table):  # type: ignore[no-untyped-def]
     """Arrangements of peaks to start from (in OFFERS), and what each explains (in WORTH), negative where doubtful.
 
@@ -250,7 +250,7 @@ def offer(table):  # type: ignore[no-untyped-def]
             worth[k] = -abs(worth[k])
 
 
-@apart("int64(int64, int64)")
+@native("int(int, int)")
 def choose(table, sure):  # type: ignore[no-untyped-def]
     """Take the offer that explains most (into CHOSEN) off the list, of the doubtful ones where `sure` is -1; 0 at its
     end.
@@ -270,14 +270,14 @@ def choose(table, sure):  # type: ignore[no-untyped-def]
     return 1
 
 
-@apart("void(int64)")
+@native("void(int)")
 def choose_both_signs(table):  # type: ignore[no-untyped-def]
     """Choose freely (into CHOSEN), peaks and dips together."""
     _match_data(table)
     _arrange(table, 0, 0, at.length(table, at.TEMPLATES), 0)
 
 
-@apart("float64(int64, int64, float64)")
+@native("float(int, int, float)")
 def _astray(table, peak, place):  # type: ignore[no-untyped-def]
     """How far a place lies from where a peak has to be: within its bounds, or where its start is given."""
     recipe, peak_of, origin = (
@@ -293,7 +293,7 @@ def _astray(table, peak, place):  # type: ignore[no-untyped-def]
     return far
 
 
-@apart("void(int64)")
+@native("void(int)")
 def _peaks_to_parameters(table):  # type: ignore[no-untyped-def]
     """Centres and widths of the chosen templates where the parameters are NaN."""
     recipe, value, peak_of = at.integers(table, at.RECIPE), at.numbers(table, at.VALUE), at.integers(table, at.PEAK_OF)
@@ -319,7 +319,7 @@ def _peaks_to_parameters(table):  # type: ignore[no-untyped-def]
                 p[j] = value[j] * width[own]
 
 
-@apart("void(int64)")
+@native("void(int)")
 def _choose_candidate(table):  # type: ignore[no-untyped-def]
     """Fill nonlinear parameters that are still NaN from the candidate that fits best."""
     counts, linear, value = at.integers(table, at.COUNTS), at.integers(table, at.LINEAR), at.numbers(table, at.VALUE)
@@ -344,7 +344,7 @@ def _choose_candidate(table):  # type: ignore[no-untyped-def]
                 p[j] = candidates[chosen, j]
 
 
-@apart("void(int64)")
+@native("void(int)")
 def begin(table):  # type: ignore[no-untyped-def]
     """Put a start for this attempt into the parameters."""
     counts, linear, kind = at.integers(table, at.COUNTS), at.integers(table, at.LINEAR), at.integers(table, at.KIND)

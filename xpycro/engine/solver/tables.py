@@ -110,8 +110,8 @@ def fit_slice(
 ) -> None:  # fmt: skip
     """Fit some pixels and write what came out."""
     from xpycro.engine.solver import memory as at
-    from xpycro.engine.solver.jit import call
     from xpycro.engine.solver.kernel import fit_pixels
+    from xpycro.engine.solver.native import call
 
     pieces = _room(problem, table)
     pieces[at.COUNTS][at.WEIGHTED] = weight.shape[1] > 0
