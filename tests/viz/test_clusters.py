@@ -33,11 +33,11 @@ def test_live_and_in_a_file(served, report_page):
     page = served(lambda: plot.auto(result, data))
     page.tap("Clusters", 10, 8)  # the sixth column: in cluster 1
     until(lambda: page.lines("Current at x = 10 nm, y = 8 nm")[3], data[4, 5].values * 1e12)
-    until(lambda: lit(page, "Cluster 1: 18 of 54 pixels"), np.array([1.0]))
+    until(lambda: lit(page, "Cluster 1\n18 of 54 pixels"), np.array([1.0]))
     np.testing.assert_allclose(page.lines("Current at")[:3], means, rtol=1e-6)
     until(lambda: wide(page, "Current at"), np.array([0.0, 1, 0, 0]))
     page.tap("Current at", 1, means[2, -1])
-    until(lambda: lit(page, "Cluster 2: 18 of 54 pixels"), np.array([2.0]))
+    until(lambda: lit(page, "Cluster 2\n18 of 54 pixels"), np.array([2.0]))
     until(lambda: wide(page, "Current\nmean of cluster 2"), np.array([0.0, 0, 1, 0]))
 
     page = report_page(plot.clusters(result, data))
@@ -47,7 +47,7 @@ def test_live_and_in_a_file(served, report_page):
     assert lit(page, "map 0").tolist() == [1] and wide(page, "spectrum 0").tolist() == [0, 1, 0, 0]
     page.tap("spectrum 0", 1, means[2, -1])
     assert lit(page, "map 0").tolist() == [2] and wide(page, "spectrum 0").tolist() == [0, 0, 1, 0]
-    assert np.isnan(page.lines("spectrum 0")[3]).all() and page.title("map 0") == "Cluster 2: 18 of 54 pixels"
+    assert np.isnan(page.lines("spectrum 0")[3]).all() and page.title("map 0") == "Cluster 2\n18 of 54 pixels"
 
 
 @pytest.mark.browser

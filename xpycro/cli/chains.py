@@ -123,7 +123,7 @@ def spectra(ds: xr.Dataset, da: xr.DataArray, page: Page) -> None:
         "Clusters",
         "k-means on the maps of the decomposition; mean spectra and their spread are of the raw data. "
         "Neighbouring numbers have similar means.",
-        plot.clusters(clusters),
+        report.model_of(plot.clusters(clusters), 200_000),  # beside the other explorers the page stays below 10 MB
     )
     model, ranking, near = _model(da, dim, clusters)
     print(f"fitting every pixel: {model}")

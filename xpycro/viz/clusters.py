@@ -289,11 +289,11 @@ class Clusters:
         return style.read(self.data.isel(self.over.at(pixel)))
 
     def said(self, cluster: int) -> str:
-        """How much of the map a cluster is."""
+        """How much of the map a cluster is; two lines, as beside it, so that a page does not cut what stands below."""
+        total = int(self.counts.sum())
         if cluster == NONE:
-            return "Clusters"
-        count, total = int(self.counts[cluster]), int(self.counts.sum())
-        return f"Cluster {cluster}: {count} of {total} pixels"
+            return f"Clusters\n{total} pixels"
+        return f"Cluster {cluster}\n{self.counts[cluster]} of {total} pixels"
 
     def title(self, part: int, pixel: int, cluster: int) -> str:
         """What stands above the responses."""
@@ -329,6 +329,7 @@ class Clusters:
         return style.dress(
             style.backend().Overlay(layers), title=problem or self.title(part, pixel, cluster), padding=0.04,
             frame_width=430, frame_height=min(size, 280), legend_position="right", show_legend=len(self.parts) == 1,
+            hooks=[style.roomy],
         )  # fmt: skip
 
     def _drawn(self, part: int, cluster: int, front: int) -> list[Any]:

@@ -149,7 +149,9 @@ def _draw(figure: Any, axes: Any, panel: Any) -> None:
         axes.set_ylabel(first.dimensions()[1].pprint_label)
     if title:
         lines = title.split("\n")  # of an explorer the rest are the numbers at its cursor, matter for the caption
-        axes.set_title(title if len(lines) < 3 else lines[0], loc="left", fontweight="bold")
+        if len(lines) > 2:
+            title = " ".join(lines[: 1 + lines[1].startswith("at ")])
+        axes.set_title(title, loc="left", fontweight="bold")
     for ax, name in ((axes.xaxis, "xticks"), (axes.yaxis, "yticks")):
         named = _option(panel, name)
         if isinstance(named, list) and not bare:

@@ -25,6 +25,8 @@ from xpycro.viz.ranks import NONE, needs
 
 __all__ = ["comparison", "fit"]
 
+LONG = 14  # letters of a label that leave no room for a place beside them
+
 
 def fit(result: xr.Dataset, data: xr.DataArray | None = None, *, size: int = 200, cols: int = 3) -> Any:
     """Parameter maps and r²; tap a pixel for its data, its fitted curve, and its values with errors, and the reverse.
@@ -43,7 +45,7 @@ def fit(result: xr.Dataset, data: xr.DataArray | None = None, *, size: int = 200
     size : int
         Screen pixels of a map's longer side.
     cols : int, default 3
-        Maps in a row.
+        At most so many maps in a row.
 
     Returns
     -------
@@ -123,6 +125,7 @@ def fit(result: xr.Dataset, data: xr.DataArray | None = None, *, size: int = 200
         linked(callback(_fitted, view, measured, signal[0], channel, over, names), [], state, along)
         for channel in channels
     ]
+    cols = pictures.columns(len(maps), cols)
     gaps = [hv.Empty() for _ in range(-len(maps) % cols)]  # what is tall starts a row of its own
     layout = pictures.gather([*maps, *gaps, *panels], cols=cols)
     layout._pycro_state = state
@@ -213,7 +216,8 @@ def _slice(
     plane = measured.isel({ax.dim: sample, **thin})
     raw, problem = attempt(lambda: style.read(plane), plane.shape)
     values, shown = channel.apply(raw)
-    title = f"{shown.title} at {ax.text(sample)}"
+    of = shown.title if len(shown.label) <= LONG else f"Data ({shown.unit})" if shown.unit else "Data"
+    title = f"{of} at {ax.text(sample)}"
     title += f", one of {' × '.join(map(str, steps))} pixels" if max(steps) > 1 else ""
     if over.names is not None:
         ax = replace(over.axes[0], values=over.axes[0].values[:: steps[0]])
@@ -246,8 +250,9 @@ def _fitted(
     ax = style.axis(measured, signal)
     drawn = _data_and_curve(ax, values, curve, shown) * curves.cursor(ax, sample)
     words = problem or html.unescape(_describe(one, names))
-    title = f"{shown.label} at {over.where(pixel)}\n{words}"
-    return style.dress(drawn, title=title, **_CURVES)
+    # as many lines at every pixel, each within the frame: a page does not grow with its titles
+    place = f"{shown.label}{chr(10) if len(shown.label) > LONG else ' '}at {over.where(pixel)}"
+    return style.dress(drawn, title=f"{place}\n{words}", hooks=[style.roomy], **_CURVES)
 
 
 def _data_and_curve(ax: style.Axis, values: np.ndarray, curve: np.ndarray, shown: style.Quantity) -> Any:
@@ -275,9 +280,17 @@ def _describe(one: xr.Dataset, names: list[str]) -> str:
         some = any(map(math.isfinite, errors.values()))
         text = static_fit.value_text(values[0] * shown.factor, error, shown.unit, some)
         words.append(f"{'r²' if name == 'r2' else name.replace('_', ' ')} {text}")
-    words = [" · ".join(words[i : i + 2]) for i in range(0, len(words), 2)]
+    lines: list[str] = []
+    room = 0
+    for name, text in zip(names, words, strict=True):
+        room -= len(name) + 18  # of the longest value, error and unit
+        if room >= 0:
+            lines[-1] += f" · {text}"
+        else:
+            lines.append(text)
+            room = 46 - len(name) - 18
     verdict = str(static_fit.outcome(one).reshape(-1)[0])
-    return "\n".join([*words, verdict] if verdict else words)
+    return "\n".join([*lines, verdict or "converged"] if "converged" in one else lines)
 
 
 def _one_fit(result: xr.Dataset, measured: xr.DataArray, signal: str) -> Any:

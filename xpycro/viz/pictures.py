@@ -19,7 +19,7 @@ from xpycro.errors import DimensionError
 from xpycro.viz import style
 from xpycro.viz.planes import MAX_PIXELS, amplitude_phase, is_plane, not_empty, plane_of, sizes, thin, titled, where
 
-__all__ = ["Look", "gather", "maps", "mesh", "picture"]
+__all__ = ["Look", "columns", "gather", "maps", "mesh", "picture"]
 
 
 @dataclass(frozen=True)
@@ -231,6 +231,12 @@ def gather(drawn: Sequence[Any], cols: int, *, room: bool = False) -> Any:
     return layout
 
 
+def columns(count: int, most: int) -> int:
+    """How many of `count` pictures stand side by side: at most so many, and none alone in the last row if that goes."""
+    most = max(1, min(count, most))
+    return next((n for n in range(most, 1, -1) if count % n != 1), most)
+
+
 def _with_room(item: Any) -> Any:
     """A picture whose frame lines up with others of its column."""
     hv = style.backend()
@@ -263,6 +269,7 @@ def maps(
     count : int, optional
         How many; by default at most sixteen.
     cols : int, default 4
+        At most so many side by side.
     size : int, default 180
         Screen pixels of a picture's longer side.
     symmetric : bool, optional
@@ -295,7 +302,7 @@ def maps(
         title = shown.title if label is None else f"{label} ({shown.unit})" if shown.unit else label
         title = title[:1].upper() + title[1:]
         pictures.append(drawn.opts(backend="bokeh", title=title + note))
-    return gather(pictures, cols=cols)
+    return gather(pictures, cols=columns(len(pictures), cols))
 
 
 def _planes(

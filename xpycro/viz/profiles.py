@@ -76,4 +76,6 @@ def profiles(view: xr.Dataset, names: Sequence[str], *, size: int = 200, cols: i
     """
     ax = style.axis(view, view[names[0]].dims[0])
     found = [of(view, name, ax, "r²" if name == "r2" else None) for name in names]
-    return pictures.gather([framed(drawn, shown.title, size) for drawn, shown in found], cols=cols)
+    return pictures.gather(
+        [framed(drawn, shown.title, size) for drawn, shown in found], cols=pictures.columns(len(found), cols)
+    )

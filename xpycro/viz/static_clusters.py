@@ -57,7 +57,7 @@ def clusters_explorer(held: Clusters, *, budget: int = static.BUDGET, size: int 
     places = over.places[:, index]
     values = like.values if like.ndim == 2 or over.names is None else like.values[None]
     shown = style.Quantity("Cluster", None, 1.0)
-    chart = static.draw_map(values, like, over.axes, over.places, "Clusters", size, shown)
+    chart = static.draw_map(values, like, over.axes, over.places, held.said(NONE), size, shown)
     cursor = ColumnDataSource({"x": [math.nan], "y": [math.nan], "i": [NONE], "c": [NONE]})
     static.rings([chart.figure], cursor)
     figures, lines, areas, spectra, cubes = [], [], [], [], []

@@ -15,7 +15,7 @@ import xarray as xr
 
 from xpycro import provenance, schema
 from xpycro.viz import parts as _parts
-from xpycro.viz import profiles, scripts, style
+from xpycro.viz import pictures, profiles, scripts, style
 from xpycro.viz.packing import packed
 from xpycro.viz.places import navigator
 from xpycro.viz.static import (
@@ -117,7 +117,7 @@ def fit_explorer(
     size : int
         Screen pixels of a map's longer side.
     cols : int
-        Maps in a row.
+        At most so many maps in a row.
 
     Returns
     -------
@@ -238,6 +238,7 @@ def fit_explorer(
         text += f" Shown: {note}."
     if not fitted.all():
         text += " Grey: no data, or not converged." if fitted.any() else " No pixel converged."
+    cols = pictures.columns(len(maps), cols)
     grid = [row(*maps[j : j + cols]) for j in range(0, len(maps), cols)]
     foot = caption(text)
     foot.width = readout.width  # wider would make the page scroll sideways

@@ -240,6 +240,7 @@ def _loop(levels: Levels, _: Any, *, pixel: int, step: int) -> Any:
         frame_height=260,
         padding=0.05,
         show_legend=False,
+        hooks=[style.roomy],
     )
 
 
@@ -260,5 +261,6 @@ def _spectrum(levels: Levels, part: int, _: Any, *, pixel: int, step: int) -> An
     line = curves.curve(ax, model * shown.factor, shown, color=style.CATEGORIES[3], framewise=True)
     title = problem or f"{shown.label} at {levels.bias.text(step)}".replace("= -", "= −")
     return style.dress(
-        hv.Overlay([dots, line]), title=title, show_legend=False, frame_width=380, frame_height=220, padding=0.05
-    )
+        hv.Overlay([dots, line]), title=title, show_legend=False, frame_width=380, frame_height=220, padding=0.05,
+        hooks=[style.roomy],
+    )  # fmt: skip
