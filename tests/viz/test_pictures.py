@@ -146,7 +146,7 @@ def test_spectra_one_some_many():
     np.testing.assert_allclose(one.dimension_values(1), da.isel(y=2, x=3).values * 1e12)
     assert options(one)["title"] == "Current at x = 6 nm, y = 4 nm"
     two = plot.spectrum(da, at=[{"y": 4e-9, "x": 6e-9}, {"y": 0, "x": 1e-8}])
-    assert [e.label for e in two] == ["x = 6 nm, y = 4 nm", "x = 10 nm, y = 0 m"]
+    assert [e.label for e in two] == ["x = 6 nm, y = 4 nm", "x = 10 nm, y = 0 nm"]
     many = plot.spectrum(da)
     np.testing.assert_allclose(many.Curve.I.dimension_values(1), np.nanmean(da.values, axis=(0, 1)) * 1e12)
     upper = many.Area.I.dimension_values(2)
@@ -209,3 +209,11 @@ def test_a_filter_is_drawn_with_spectrum_floor_and_both_signals():
     assert (after[preview.frequency.values > 100] == after.min()).all()
     with pytest.raises(ValueError, match=r"filter\.preview"):
         xp.plot.filtered(line.to_dataset())
+
+
+def test_curves_are_told_apart_by_their_own_dim_in_one_unit():
+    """Of a line scan with the places and times of its points the legend filled the figure."""
+    coords = {"distance": ("distance", [0.0, 3e-5], {"units": "m", "long_name": "Distance"}), "energy": [1.0, 2.0, 3.0]}
+    coords |= {d: ("distance", [1e-6, 2e-6], {"units": "m"}) for d in ("x", "y")}
+    da = xr.DataArray(np.ones((2, 3)), coords, ("distance", "energy"), "counts")
+    assert [curve.label for curve in plot.spectrum(da, "energy")] == ["Distance = 0 µm", "Distance = 30 µm"]
