@@ -183,9 +183,9 @@ def _place(piece: xr.DataArray, da: xr.DataArray, others: list[str], number: int
     """In words, along the dims that tell curves apart; what else is known of their places would fill the legend."""
     told = [d for d in others if d in da.coords and d in piece.coords and piece.coords[d].ndim == 0]
     told.sort(key=lambda d: d if d in ("x", "y") else "~")
-    index = {d: np.flatnonzero(da[d].values == piece[d].values) for d in told}
-    if told and len(told) == len(others) and all(found.size for found in index.values()):
-        return ", ".join(style.axis(da, d).text(int(found[0])) for d, found in index.items())
+    at = {d: np.flatnonzero(da[d].values == piece[d].values) for d in told}
+    if told and len(told) == len(others) and all(found.size for found in at.values()):
+        return ", ".join(style.axis(da, d).text(int(found[0])) for d, found in at.items())
     words = where(piece)
     if words:
         return words

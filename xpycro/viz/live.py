@@ -114,7 +114,7 @@ class Reader:
 
     def region_steps(self, outline: np.ndarray, rest: Sequence[int], whole: bool) -> tuple[tuple[int, ...], int]:
         """Of how many pixels inside an outline one is read, and the bytes that all would be; 0 where all are."""
-        index = {**self._window(outline), **self._rest(rest)}
+        index: dict[str, int | slice] = {**self._window(outline), **self._rest(rest)}
         cut = self.da.isel(index)
         steps = (1,) * len(self.roles.nav) if whole else coarse(cut, self.roles.nav, {})
         return steps, touched(self.da, index) if max(steps) > 1 else 0
