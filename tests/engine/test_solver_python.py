@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xpycro.engine.solver import Problem, Status, solve_python
+from xpycro.engine.solver import Loss, Problem, Status, solve_python
+from xpycro.engine.solver.batched import solve_function
 
 
 def plain(x, a, b, c):
@@ -51,6 +52,40 @@ def test_a_pixel_knows_nothing_of_its_neighbours(function):
         alone = solve_python(function, problem, x, y[i : i + 1], start=np.zeros(3))
         np.testing.assert_array_equal(alone.parameters[0], together.parameters[i])
         np.testing.assert_array_equal(alone.errors[0], together.errors[i])
+
+
+def resonance(x, height, place, width, phase):
+    return height * np.exp(1j * phase) / (x - place + 1j * width)
+
+
+def bell(x, height, place, width, level):
+    return height * np.exp(-0.5 * ((x - place) / width) ** 2) + level
+
+
+@pytest.mark.parametrize("loss", [Loss.SOFT_L1, Loss.HUBER, Loss.CAUCHY])
+@pytest.mark.parametrize(("function", "truth"), [(bell, (10, 0.2, 0.6, 1.0)), (resonance, (3.0, 0.2, 0.5, 0.4))])
+def test_robust_errors_of_both_solvers(function, truth, loss):
+    rng, x = np.random.default_rng(0), np.linspace(-3, 3, 80)
+    y = function(x, *truth) + 0.3 * rng.normal(size=(300, 80))
+    if np.iscomplexobj(y):
+        y += 0.3j * rng.normal(size=y.shape)
+    y += 4 * rng.choice([-1, 1], size=y.shape) * (rng.random(y.shape) < 0.06)
+    y[0, 5], y[1, :9] = np.nan, np.inf
+    free = Problem(
+        components=(), lower=(-np.inf,) * 4, upper=(np.inf,) * 4, fixed=(False,) * 4, tied=(-1,) * 4,
+        quadratures=1 + np.iscomplexobj(y), loss=loss, covariance=True,
+    )  # fmt: skip
+    compiled = solve_python(function, free, x, y, start=np.array(truth))
+    plainly = solve_function(function, free, x, y, start=np.array([truth]))
+    assert (compiled.status == Status.COST).all() and (plainly.status == Status.COST).all()
+    assert (abs(compiled.parameters - plainly.parameters) < 1e-3 * compiled.errors).all()
+    # Huber's curvature jumps where a residual is one sigma
+    same = np.isclose(plainly.errors, compiled.errors, rtol=1e-3) & np.isclose(plainly.cost, compiled.cost)[:, None]
+    assert same.mean() > (0.98 if loss == Loss.HUBER else 0.9999)
+    whole = np.sqrt(np.einsum("pii,pjj->pij", plainly.covariance, plainly.covariance))
+    assert (abs(plainly.covariance - compiled.covariance)[same.all(axis=1)] < 3e-3 * whole[same.all(axis=1)]).all()
+    pull = (plainly.parameters - truth) / plainly.errors
+    assert pull.std(axis=0) == pytest.approx(1, abs=0.16)
 
 
 def test_code_does_not_depend_on_what_was_compiled_before():

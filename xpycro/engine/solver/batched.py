@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from xpycro.engine.solver.calling import call
-from xpycro.engine.solver.problem import Loss, Problem, Solution, Status
+from xpycro.engine.solver.problem import LEAST, Loss, Problem, Solution, Status
 from xpycro.engine.solver.steps import STEP, floors
 
 __all__ = ["solve_function"]
@@ -67,7 +67,7 @@ class _Block:
         self.free = [j for j, f in enumerate(problem.fixed) if not f and problem.tied[j] < 0]
         self.scale = np.ones(len(y))
         if weight is None and problem.loss != Loss.LINEAR:
-            self.scale = _difference_noise(y)
+            self.scale = _difference_noise(self.y[:, : y.shape[1]], good)
         self.smallest = smallest
 
     def model(self, p: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -124,17 +124,49 @@ class _Block:
         root = np.tile(root, (1, self.problem.quadratures))
         return residual * root, jacobian * root[:, None, :]
 
+    def curvature(self, p: np.ndarray, residual: np.ndarray, fitted: int) -> tuple[np.ndarray, np.ndarray]:
+        """Normal matrix of a robust loss, and what turns its inverse into a covariance; see `losses.robust_variance`.
 
-def _rho(z: np.ndarray, loss: Loss) -> tuple[np.ndarray, np.ndarray]:
-    """Loss of squared scaled residuals and its slope."""
+        The loss bends along the residual only; across one of two quadratures it has its slope.
+        """
+        rows = np.arange(len(p))
+        jacobian, z = self.jacobian(p, rows), self._squared(residual, rows)
+        _, slope, change = _rho(z, self.problem.loss)
+        bent = slope + 2 * change * z
+        kept = np.maximum(bent, LEAST * slope)
+        n = z.shape[-1]
+        good, m = self.good[:, :n], self.good.sum(axis=-1)
+
+        def total(values: np.ndarray) -> np.ndarray:
+            return np.sum(np.where(good, values, 0.0), axis=-1)
+
+        curvature, held = total(bent), total(kept)
+        if self.problem.quadratures == 2:
+            length = np.sqrt(residual[:, :n] ** 2 + residual[:, n:] ** 2)
+            c, s = (np.where(length > 0, q / np.where(length > 0, length, 1.0), d)[:, None]
+                    for q, d in ((residual[:, :n], 1.0), (residual[:, n:], 0.0)))  # fmt: skip
+            re, im = jacobian[:, :, :n], jacobian[:, :, n:]
+            jacobian = np.concatenate([c * re + s * im, c * im - s * re], axis=-1)
+            kept = np.concatenate([kept, slope], axis=-1)
+            curvature, held = curvature + total(slope), held + total(slope)
+        normal = (jacobian * kept[:, None]) @ jacobian.transpose(0, 2, 1)
+        squares = total(slope**2 * z) * self._unit(rows)
+        sound = (m > fitted) & (curvature > 0)
+        with np.errstate(all="ignore"):
+            variance = squares / (m - fitted) * held * m / curvature**2
+        return normal, np.where(sound, variance, np.nan)
+
+
+def _rho(z: np.ndarray, loss: Loss) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Loss of squared scaled residuals, its slope and how that changes."""
     if loss == Loss.SOFT_L1:
-        return 2 * (np.sqrt(1 + z) - 1), 1 / np.sqrt(1 + z)
+        return 2 * (np.sqrt(1 + z) - 1), 1 / np.sqrt(1 + z), -0.5 / (1 + z) ** 1.5
     if loss == Loss.HUBER:
         root = np.sqrt(np.maximum(z, 1.0))
-        return np.where(z <= 1, z, 2 * root - 1), 1 / root
+        return np.where(z <= 1, z, 2 * root - 1), 1 / root, np.where(z <= 1, 0.0, -0.5 / root**3)
     if loss == Loss.CAUCHY:
-        return np.log1p(z), 1 / (1 + z)
-    return z, np.ones_like(z)
+        return np.log1p(z), 1 / (1 + z), -1 / (1 + z) ** 2
+    return z, np.ones_like(z), np.zeros_like(z)
 
 
 def _solve_block(block: _Block, start: np.ndarray, solution: Solution, part: slice) -> None:
@@ -225,10 +257,11 @@ def _finish(
     free = block.free
     everything = np.arange(len(p))
     variance = np.ones(len(p))
-    if not problem.absolute_sigma:
-        r, _ = block.reweighted(residual, np.zeros((len(p), 0, residual.shape[1])), everything)
+    if problem.loss != Loss.LINEAR:
+        normal, variance = block.curvature(p, residual, len(free))
+    elif not problem.absolute_sigma:
         with np.errstate(all="ignore"):
-            variance = np.where(points > len(free), np.sum(r**2, axis=-1) / (points - len(free)), np.nan)
+            variance = np.where(points > len(free), np.sum(residual**2, axis=-1) / (points - len(free)), np.nan)
     with np.errstate(all="ignore"):
         size = 1 / np.sqrt(np.einsum("pkk->pk", normal))
         correlation = normal * size[:, :, None] * size[:, None, :]
@@ -265,11 +298,12 @@ def _finish(
     solution.n_points[part], solution.status[part], solution.iterations[part] = points, code, count
 
 
-def _difference_noise(y: np.ndarray) -> np.ndarray:
-    """Noise of each row from second differences."""
-    if y.shape[1] < 3:
-        return np.ones(len(y))
-    second = np.abs(y[:, :-2] - 2 * y[:, 1:-1] + y[:, 2:])
-    finite = np.where(np.isfinite(second).any(axis=-1)[:, None], second, 1.0)
-    scale = 1.4826 * np.nanmedian(finite, axis=-1) / np.sqrt(6.0)
-    return np.where(scale > 0, scale, 1e-300)
+def _difference_noise(y: np.ndarray, good: np.ndarray) -> np.ndarray:
+    """Noise of each row from second differences of what is good in it; see `losses.difference_noise`."""
+    found = np.zeros(len(y))
+    for row, (values, known) in enumerate(zip(y, good, strict=True)):
+        second = np.abs(np.diff(values[known], 2))
+        if second.size:
+            middle = (second.size - 1) // 2
+            found[row] = 1.4826 * np.partition(second, middle)[middle] / np.sqrt(6.0)
+    return np.maximum(found, 1e-300)

@@ -11,13 +11,12 @@ import numpy as np
 from xpycro.engine.solver import memory as at
 from xpycro.engine.solver.dense import dot
 from xpycro.engine.solver.native import native, wide
-from xpycro.engine.solver.problem import Loss
+from xpycro.engine.solver.problem import LEAST, Loss
 
 __all__ = ["cost_of", "difference_noise", "is_white", "reweight", "robust_variance"]
 
 # frozen when compiled
 LINEAR, SOFT_L1, HUBER, CAUCHY, POISSON = map(int, (Loss.LINEAR, Loss.SOFT_L1, Loss.HUBER, Loss.CAUCHY, Loss.POISSON))
-LEAST = 1e-3  # of the curvature that a residual keeps in the step, in parts of its slope
 
 
 @native("float(floats, floats, int, int, int, float)")

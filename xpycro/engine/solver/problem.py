@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Component", "Kind", "Loss", "Problem", "Recipe", "Solution", "Status"]
+__all__ = ["LEAST", "Component", "Kind", "Loss", "Problem", "Recipe", "Solution", "Status"]
 
 
 class Kind(IntEnum):
@@ -32,6 +32,9 @@ class Loss(IntEnum):
     HUBER = 2
     CAUCHY = 3
     POISSON = 4
+
+
+LEAST = 1e-3  # of the curvature of a robust loss that a residual keeps, in parts of its slope
 
 
 class Recipe(IntEnum):
