@@ -311,24 +311,36 @@ def test_hopeless_pixels_are_flagged_and_nan(peaks):
     assert result.converged[4:].all()
 
 
-@pytest.mark.parametrize(
-    "model", ["gaussian + constant", "voigt", "exponential + constant", "erf_step + linear", "sho"]
-)
-def test_hopeless_pixels_of_every_kind(model):
-    rng = np.random.default_rng(8)
-    x = np.linspace(1.0, 5.0, 60)
-    noise = rng.normal(size=(200, 60)) + (1j * rng.normal(size=(200, 60)) if model == "sho" else 0)
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", [*models.list(), "gaussian + constant", "exponential + constant", "erf_step + linear"])
+def test_hopeless_pixels_of_every_model(name):
+    rng, model = np.random.default_rng(8), models.parse(name)
+    coords = {"energy": np.linspace(1.0, 5.0, 72)} if model.ndim == 1 else {"y": np.arange(8.0), "x": np.arange(9.0)}
+    noise = rng.normal(size=(68, 72)) + (1j * rng.normal(size=(68, 72)) if model.is_complex else 0)
     noise[0], noise[1], noise[2], noise[3] = np.nan, np.inf, 7.0, 0.0
-    noise[4, 1:] = np.nan
-    result = fit(xr.DataArray(noise, {"energy": x}, ("position", "energy")), model, dim="energy")
-    meanings = np.array(result.status.flag_meanings.split())[result.status.values]
-    assert list(meanings[:2]) == ["no_finite_data"] * 2 and meanings[4] == "fewer_points_than_parameters"
-    assert not result.converged[:5].any()
-    assert float(result.converged[5:].mean()) < 0.05  # pure noise is no signal
-    bad = ~result.converged
-    for name in models.parse(model).parameters:
-        assert result[name].where(bad).isnull().all() and result[f"{name}_stderr"].where(bad).isnull().all()
-        assert np.isfinite(result[name].where(~bad, 0)).all()
+    noise[4, 1:], noise[5, 3:] = np.nan, np.nan
+    noise[6], noise[6, 30] = 1e-3 * noise[6], 1e12  # one channel far off, over noise and over nothing
+    noise[7], noise[7, 30] = 0.0, 1.0
+    noise[8], noise[9] = 1e300 * noise[8], 1e-300 * noise[9]
+    da = xr.DataArray(noise.reshape(68, *map(len, coords.values())), coords, ("position", *coords))
+    sigma = xr.ones_like(da.real)
+    sigma[24:28], sigma[28:32], sigma[32:36], sigma[36:40] = 0.0, np.nan, -1.0, np.inf
+    for weights in (None, sigma):
+        result = fit(da, model, dim=list(coords), sigma=weights, covariance=True)
+        found, meanings = result.converged.values, np.array(result.status.flag_meanings.split())[result.status.values]
+        values = np.stack([result[p].values for p in model.parameters], axis=-1)
+        errors = np.stack([result[f"{p}_stderr"].values for p in model.parameters], axis=-1)
+        assert np.isnan(values[~found]).all() and np.isnan(errors[~found]).all()
+        assert np.isfinite(values[found]).all() and np.isnan(result.covariance.values[~found]).all()
+        assert list(meanings[:2]) == ["no_finite_data"] * 2
+        if weights is not None:
+            assert list(meanings[24:40]) == ["no_finite_data"] * 16
+        if all(flag for term in model.terms for flag in term.component().linear):
+            np.testing.assert_allclose(values[2:4, 0], [7.0, 0.0], atol=1e-12)
+            assert found[10:24].all()
+        else:
+            assert not found[[0, 1, 2, 3, 4, 6, 7, 8, 9]].any() and list(meanings[2:4]) == ["constant_data"] * 2
+            assert found[40:].sum() <= 1 and found[10:24].sum() <= 1  # pure noise is no signal
 
 
 def test_integers_float32_and_transposed(peaks):

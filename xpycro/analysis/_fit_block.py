@@ -61,7 +61,21 @@ def _solved(
         return solve_harmonic(problem, x[0], y, sigma=sigma, start=start)
     if model.ndim == 2:
         start = _image_starts(model, x, y, start)
+        return _resolved(model, problem, x, _solve_general(model, problem, x, y, sigma, start))
     return _solve_general(model, problem, x, y, sigma, start)
+
+
+def _resolved(model: models.Model, problem: Problem, x: np.ndarray, solution: Solution) -> Solution:
+    """A 2-D peak so narrow that one hot pixel is all of it has no width: flagged, also where nothing else disagrees."""
+    spacing = min(float(np.min(np.diff(np.unique(places)), initial=np.inf)) for places in x)
+    free = [name if not held else "" for name, held in zip(model.parameters, problem.fixed, strict=True)]
+    widths = [j for j, name in enumerate(free) if name.endswith(("sigma_1", "sigma_2"))]
+    narrow = converged(solution) & (solution.parameters[:, widths] < 0.2 * spacing).any(axis=1)
+    solution.status[narrow] = Status.SINGULAR
+    for values in (solution.parameters, solution.errors, solution.covariance):
+        if len(values):
+            values[narrow] = np.nan
+    return solution
 
 
 def _cluster_starts(task: Task, x: np.ndarray, y: np.ndarray, start: np.ndarray) -> np.ndarray:

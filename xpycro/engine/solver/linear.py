@@ -185,7 +185,7 @@ class _Linear:
         variance = np.ones(len(values))
         if not self.problem.absolute_sigma:
             with np.errstate(all="ignore"):
-                variance = np.where(points > count, squares / (points - count), np.nan)
+                variance = np.where((points > count) & np.isfinite(squares), squares / (points - count), np.nan)
         p = np.array(start)
         p[:, self.fitted] = values
         ties = np.flatnonzero(self.tied >= 0)

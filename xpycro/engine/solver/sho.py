@@ -25,6 +25,7 @@ MAX_ITERATIONS, CONVERGED, SMALL_STEP, NO_DATA, TOO_FEW, CONSTANT, SINGULAR, NO_
      Status.SINGULAR, Status.NO_SIGNAL, Status.CONJUGATED),
 )  # fmt: skip
 ROUGH = 1e-4  # of the power: a cost below it, told by a difference, lacks the digits that a comparison needs
+UNRESOLVED = 1e-4  # of the spacing: a linewidth below it says that one channel stands out, and nothing of a resonance
 ROWS = 27  # of the table between `_fit` and `fit_sho`: 5 given, 22 found
 
 
@@ -271,7 +272,7 @@ def _verdict(room, lane, n):  # type: ignore[no-untyped-def]
 
 
 @channel_helper
-def _write(table, first, status, iterations, parameters, variances, statistics, covariance):  # type: ignore[no-untyped-def]
+def _write(table, first, spacing, status, iterations, parameters, variances, statistics, covariance):  # type: ignore[no-untyped-def]
     """What the lanes of the table say to where the pixels' results go."""
     for lane in range(min(COUNT, status.size - first)):
         pixel = first + lane
@@ -294,6 +295,8 @@ def _write(table, first, status, iterations, parameters, variances, statistics, 
                 code = CONJUGATED
             elif power - 2.0 * cost < noise * (2.0 * np.log(2.0 * n) + 14.0):
                 code = NO_SIGNAL
+            elif not 0.0 < table[12, lane] < np.inf or not table[13, lane] > UNRESOLVED * spacing * table[14, lane]:
+                code = SINGULAR
         elif conjugated < cost:
             code = CONJUGATED
         status[pixel] = code
@@ -324,6 +327,7 @@ def fit_sho(  # type: ignore[no-untyped-def]
     lane) are there to work in. Both kinds of complex rows come by address so that one compilation serves both.
     """
     n_channels, weighted, changed = u.size, weight.shape[1] > 0, True
+    spacing = reference * abs(u[-1] - u[0]) / max(n_channels - 1, 1)
     re = room.ctypes.data
     im, w2 = re + 8 * COUNT * n_channels, re + 16 * COUNT * n_channels
     places = u.ctypes.data, u2.ctypes.data, re, im, w2
@@ -363,4 +367,4 @@ def fit_sho(  # type: ignore[no-untyped-def]
             table[0, lane], table[1, lane], table[2, lane] = 0.0 if known else 1.0, 1.0 if told else 0.0, n
             table[3, lane], table[4, lane] = frequency / quality, frequency * frequency
         _fit(n_channels, *places, sums, reference, weighted, absolute, max_iterations, tolerance, shared)
-        _write(table, first, status, iterations, parameters, variances, statistics, covariance)
+        _write(table, first, spacing, status, iterations, parameters, variances, statistics, covariance)

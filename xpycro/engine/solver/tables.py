@@ -29,13 +29,14 @@ def tables(problem: Problem, x: bytes, shape: tuple[int, int]) -> Any:
     recipe: list[int] = []
     values: list[float] = []
     n_rows = n_parameters = n_peaks = 0
+    below = not all(component.background for component in problem.components)  # whether there is anything upon it
     for component in problem.components:
         first.append(n_parameters)
         row_first.append(n_rows)
         for j, is_linear in enumerate(component.linear):
             row_of.append(n_rows + j)
             owner.append(-1 if is_linear or component.owner[j] < 0 else n_parameters + component.owner[j])
-            background.append(component.background)
+            background.append(component.background and (below or all(component.linear)))
             peak_of.append(n_peaks if component.is_peak else -1)
             recipe.append(int(component.start[j][0]))
             values.append(component.start[j][1])
