@@ -74,15 +74,23 @@ def fingerprint(da: xr.DataArray) -> str:
     >>> fingerprint(xr.DataArray(np.arange(3.0))) == fingerprint(xr.DataArray(np.arange(3.0)))
     True
     """
-    data: Any = da.variable._data
+    return _identity(da.variable, da.name)
+
+
+def _identity(variable: xr.Variable, name: Any) -> str:
+    """The fingerprint of a variable: a Dataset makes its arrays anew each time they are asked for."""
+    data: Any = variable._data
     if hasattr(data, "__dask_graph__"):
         return f"dask:{data.name}"
     import xxhash  # at the speed of memory: a fit of 20,000 spectra takes less time than a cryptographic hash of them
 
-    if not da.variable._in_memory:
-        facts = (da.encoding.get("source", ""), da.name, da.dtype.str, da.shape, getattr(_innermost(data), "key", ""))
+    if not variable._in_memory:
+        facts = (
+            variable.encoding.get("source", ""), name, variable.dtype.str, variable.shape,
+            getattr(_innermost(data), "key", ""),
+        )  # fmt: skip
         return f"lazy:{xxhash.xxh3_128_hexdigest(str(facts).encode())}"
-    values = np.ascontiguousarray(da.values)
+    values = np.ascontiguousarray(variable.values)
     digest = xxhash.xxh3_128(f"{values.dtype.str}{values.shape}".encode())
     if values.dtype.hasobject:
         digest.update(json.dumps(_jsonable(values.ravel()[:4096])).encode())
@@ -107,7 +115,7 @@ def _innermost(data: Any) -> Any:
 def _fingerprints(obj: Labelled) -> dict[str, str]:
     if isinstance(obj, xr.DataArray):
         return {str(obj.name): fingerprint(obj)}
-    return {str(name): fingerprint(da) for name, da in obj.data_vars.items()}
+    return {str(name): _identity(obj.variables[name], name) for name in obj.data_vars}
 
 
 def _compare(da: xr.DataArray, expected: Mapping[str, str]) -> tuple[str, str, list[str]]:
@@ -292,7 +300,7 @@ def _attach(obj: R, content: History) -> R:
     assert isinstance(obj, Labelled)
     # only attributes change: the copy shares the arrays and leaves the caller's variables alone
     copy = obj.copy(deep=False)
-    for one in (copy, *(copy.data_vars.values() if isinstance(copy, xr.Dataset) else ())):
+    for one in (copy, *(map(copy.variables.get, copy.data_vars) if isinstance(copy, xr.Dataset) else ())):
         # last, so that a notebook shows units and names before the long texts
         header = {name: one.attrs.pop(name) for name in ("original_metadata",) if name in one.attrs}
         one.attrs.pop(HISTORY, None)

@@ -94,10 +94,11 @@ def apply(
     single = result if isinstance(result, tuple) else (result,)
     # keep_attrs=False is for the values, whose units change; xarray would take those of the coordinates along
     labels = {name: coord.attrs for array in reversed(arrays) for name, coord in array.coords.items()}
-    return {
-        name: _labelled(da, labels).rename(name).assign_attrs(dict(output.attrs))
-        for (name, output), da in zip(outputs.items(), single, strict=True)
-    }
+    made = {}
+    for (name, output), da in zip(outputs.items(), single, strict=True):
+        made[name] = _labelled(da, labels).rename(name)
+        made[name].attrs.update(output.attrs)  # of an array that nobody else has: a fit has sixteen
+    return made
 
 
 def _labelled(da: xr.DataArray, attrs: Mapping[Any, Mapping[str, Any]]) -> xr.DataArray:

@@ -127,7 +127,7 @@ def solve_harmonic(
     if len(y) == 0:
         return solution
 
-    from xpycro.engine.solver.parallel import each_slice
+    from xpycro.engine.solver.parallel import each_slice, n_threads
     from xpycro.engine.solver.sho import COUNT, ROWS, fit_sho
 
     axis = np.ascontiguousarray(np.ravel(x), dtype=np.float64)
@@ -158,7 +158,9 @@ def solve_harmonic(
             solution.iterations[part],
         )
 
-    each_slice(work, len(y), COUNT * -(-2 * _slice_size(y) // COUNT))
+    # a slice costs Python's time: longer ones, as long as there are some for each thread
+    size = max(2 * _slice_size(y), min(8 * _slice_size(y), len(y) // (4 * n_threads())))
+    each_slice(work, len(y), COUNT * -(-size // COUNT))
     return _finished(solution, statistics)
 
 
