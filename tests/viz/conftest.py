@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
+
 ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
@@ -208,8 +210,11 @@ def report_page(page: Page, tmp_path: Path) -> Callable[[Any], Page]:
 
 
 @pytest.fixture
-def served(page: Page) -> Iterator[Callable[[Any], Page]]:
-    """``served(make)``: what `make()` returns, served by Panel on a free port of this machine, opened."""
+def served(page: Page, request: pytest.FixtureRequest) -> Iterator[Callable[[Any], Page]]:
+    """``served(make)``: what `make()` returns, served by Panel on a free port of this machine, opened.
+
+    How it looks after what the test did is kept beside the gallery's screenshots, to be looked at.
+    """
     import socket
 
     panel = pytest.importorskip("panel")
@@ -233,5 +238,8 @@ def served(page: Page) -> Iterator[Callable[[Any], Page]]:
         return page
 
     yield show
+    if servers:
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        page.page.screenshot(path=SCREENSHOTS / f"live_{request.node.name}.png")
     for server in servers:
         server.stop()

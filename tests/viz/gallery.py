@@ -79,6 +79,15 @@ def approach_and_retract() -> xr.DataArray:
     return xr.DataArray(np.stack([contact, away]), coords, ("direction", "point"), "force", attrs)
 
 
+def photograph() -> xr.DataArray:
+    """The topography as an optical microscope might see it."""
+    height = topography()
+    light = (height - height.min()) / (height.max() - height.min())
+    tints = [(200 * light + 40), (150 * light + 60), (90 * light + 20)]
+    names = xr.DataArray(["red", "green", "blue"], dims="channel", name="channel")
+    return xr.concat(tints, names).astype("u1").rename("white_light").assign_attrs(long_name="White light")
+
+
 def movie() -> xr.DataArray:
     held = [topography().roll(x=6 * i, roll_coords=False) for i in range(12)]
     return xr.concat(held, xr.DataArray(np.arange(12) * 0.5, dims="time", attrs={"units": "s"})).rename("height")
@@ -112,6 +121,7 @@ PICTURES: dict[str, Callable[[], Any]] = {
     "scree": lambda: plot.scree(decomposed(), rank=xp.decompose.rank(decomposed())),
     "components": lambda: plot.components(decomposed()),
     "clusters": lambda: plot.clusters(clustered()),
+    "photograph": lambda: plot.image(photograph()),
     "dendrogram": lambda: plot.dendrogram(clustered()),
     "force": lambda: plot.force(approach_and_retract()),
     "decomposition": lambda: plot.decomposition(samples.decomposition()[0]),
@@ -132,6 +142,7 @@ EXPLORERS: dict[str, Callable[[], Any]] = {
     "levels": lambda: plot.hist(topography(), levels=True),
     "lines": lambda: plot.lines(samples.current().isel(y=2)),
     "fit": lambda: plot.fit(oscillators(), band_excitation().response),
+    "fit_of_a_line": lambda: plot.fit(oscillators().isel(y=9), band_excitation().response.isel(y=9)),
     "ranks": lambda: plot.decomposition(decomposed(), band_excitation().response),
     "switching": lambda: plot.switching(*switched()),
     "tree": lambda: plot.tree(xr.DataTree.from_dict({"/": whole(), "/svd": samples.decomposition()[0]})),

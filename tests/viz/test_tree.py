@@ -132,3 +132,13 @@ def test_a_result_of_a_window_of_the_axis(tmp_path):
     tree = xp.open_tree(tmp_path / "grid.h5")
     xr.testing.assert_equal(viz._nodes(tree)["/results/part"].bias, part.bias)
     assert xp.plot.chosen(tree.pycro.plot()).startswith("tree: 2 nodes")
+
+
+def test_a_tab_has_the_sliders_of_its_view():
+    """A stack was served without any way to another plane."""
+    import panel
+
+    stack = samples.current().rename(bias="frame").drop_vars("frame").to_dataset()
+    drawn = viz._shown(stack, lambda ds, data: plot.auto(ds), "")
+    (slider,) = drawn.select(panel.widgets.DiscreteSlider)
+    assert slider.name == "Frame" and len(slider.options) == samples.NB

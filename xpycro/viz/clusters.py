@@ -312,8 +312,7 @@ class Clusters:
         title = self.said(cluster)
         shown = style.Quantity("Cluster", None, 1.0)
         drawn = self.over.draw(values, self.like, shown, size=size, title=title, colour=colour)
-        layers = [drawn, self.over.ring(pixel, drawn.kdims)]
-        return style.dress(style.backend().Overlay(layers), title=title, hooks=[style.roomy])
+        return self.over.panel(drawn, pixel, title)
 
     def responses(self, part: int, size: int, _: Any, *, pixel: int, cluster: int) -> Any:
         """The means, that of the chosen cluster in front of the others, and the pixel's spectrum."""

@@ -87,16 +87,7 @@ def _component_map(result: xr.Dataset, variable: str, number: int, size: int) ->
         return curves.curve(
             ax, values * shown.factor, shown, frame_width=size, frame_height=int(size * 0.8), title=name
         )
-    dims = planes.plane_of(da)
-    da, note = planes.thin(da.transpose(*dims), dims)
-    values = style.read(da)
-    shown = style.quantity(da, values, label=name)
-    x, y = style.plane_axes(da, dims[1], dims[0])
-    colour = style.colours(da.rename("score"), values * shown.factor)
-    drawn = pictures.mesh(values * shown.factor, x, y, colour, shown, size=size, bare=True)
-    return drawn.opts(
-        backend="bokeh", title=shown.title + note, hooks=[style.polish, *pictures.bare_hooks(x, y), style.roomy]
-    )
+    return pictures.bare(da.rename("score"), name, size=size)
 
 
 def decomposition(

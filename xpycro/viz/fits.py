@@ -229,12 +229,10 @@ def _parameter_map(
     draw: Callable[[], tuple[list[Any], str]], over: Navigator, size: int,
     cut: Callable[[int], tuple[list[Any], str]] | None, _: Any, *, pixel: int, sample: int,
 ) -> Any:  # fmt: skip
-    hv = style.backend()
     drawn, title = draw() if sample == NONE or cut is None else cut(sample)
     if over.names is not None:
         return profiles.framed([*drawn, curves.cursor(over.axes[0], pixel)], title, size)
-    layers = [*drawn, over.ring(pixel, drawn[0].kdims)]
-    return style.dress(hv.Overlay(layers), title=title, hooks=[style.roomy])
+    return over.panel(drawn[0], pixel, title)
 
 
 def _fitted(

@@ -171,9 +171,11 @@ def histogram(
     """
     planes.not_empty(da)
     hv = style.backend()
+    part = ""
     if da.nbytes > planes.COSTLY:
         every = math.ceil((da.nbytes / planes.COSTLY) ** (1 / da.ndim))
-        da = da.isel({d: slice(0, math.ceil(n / every)) for d, n in da.sizes.items()})
+        whole, da = da.size, da.isel({d: slice(0, math.ceil(n / every)) for d, n in da.sizes.items()})
+        part = f" of {da.size / whole:.1%} of the values"
     values = style.read(da)
     values = np.abs(values) if np.iscomplexobj(values) else values
     shown = style.quantity(da, values)
@@ -191,4 +193,4 @@ def histogram(
     marks = [
         hv.VLine(v).opts(backend="bokeh", color=style.CURSOR, line_dash="dashed", line_width=1) for v in (low, high)
     ]
-    return style.dress(hv.Overlay([bars, *marks]), title=title or f"{shown.label}: histogram")
+    return style.dress(hv.Overlay([bars, *marks]), title=title or f"{shown.label}: histogram{part}")

@@ -133,6 +133,11 @@ class Navigator:
         drawn = pictures.mesh(values if values.ndim == 2 else values[None], x, y, colour, shown, size=size)
         return drawn.opts(backend="bokeh", title=title)
 
+    def panel(self, drawn: Any, pixel: int, title: str) -> Any:
+        """A drawn map with its cursor, as a panel of an explorer."""
+        layers = [drawn, self.ring(pixel, drawn.kdims)]
+        return style.dress(style.backend().Overlay(layers), title=title, hooks=[style.roomy])
+
     def ring(self, pixel: int, kdims: Sequence[Any]) -> Any:
         """The cursor at a pixel, to overlay: a ring that stands out on any colour."""
         hv = style.backend()

@@ -19,7 +19,7 @@ from xpycro.errors import DimensionError
 from xpycro.viz import style
 from xpycro.viz.planes import MAX_PIXELS, amplitude_phase, is_plane, not_empty, plane_of, sizes, thin, titled, where
 
-__all__ = ["Look", "columns", "gather", "maps", "mesh", "picture"]
+__all__ = ["Look", "bare", "columns", "gather", "maps", "mesh", "picture"]
 
 
 @dataclass(frozen=True)
@@ -290,19 +290,21 @@ def maps(
     5
     """
     arrays = _planes(obj, over, variables, 16 if count is None else count)
-    pictures = []
-    for da, label in arrays:
-        dims = plane_of(da)
-        da, note = thin(da.transpose(..., *dims).squeeze([d for d in da.dims if d not in dims]), dims)
-        values = style.read(da)
-        shown = style.quantity(da, values)
-        colour = style.colours(da, values * shown.factor, symmetric=symmetric)
-        x, y = style.plane_axes(da, dims[1], dims[0])
-        drawn = mesh(values * shown.factor, x, y, colour, shown, name=str(da.name or "value"), size=size, bare=True)
-        title = shown.title if label is None else f"{label} ({shown.unit})" if shown.unit else label
-        title = title[:1].upper() + title[1:]
-        pictures.append(drawn.opts(backend="bokeh", title=title + note))
-    return gather(pictures, cols=columns(len(pictures), cols))
+    drawn = [bare(da, label, size=size, symmetric=symmetric) for da, label in arrays]
+    return gather(drawn, cols=columns(len(drawn), cols))
+
+
+def bare(da: xr.DataArray, label: str | None = None, *, size: int, symmetric: bool | None = None) -> Any:
+    """A plane for a grid: without axes, above a scale bar; by default labelled by what it is."""
+    dims = plane_of(da)
+    da, note = thin(da.transpose(..., *dims).squeeze([d for d in da.dims if d not in dims]), dims)
+    values = style.read(da)
+    shown = style.quantity(da, values)
+    colour = style.colours(da, values * shown.factor, symmetric=symmetric)
+    x, y = style.plane_axes(da, dims[1], dims[0])
+    drawn = mesh(values * shown.factor, x, y, colour, shown, name=str(da.name or "value"), size=size, bare=True)
+    title = shown.title if label is None else f"{label} ({shown.unit})" if shown.unit else label
+    return drawn.opts(backend="bokeh", title=title[:1].upper() + title[1:] + note)
 
 
 def _planes(

@@ -302,18 +302,13 @@ def _scree_panel(
 
 
 def _map_panel(held: Ranks, size: int, _: Any, *, number: int, pixel: int, sample: int) -> Any:
-    hv = style.backend()
     values, like, shown = held.map(number), held.maps.rename("score"), held.map_scale
     title = f"Map {number + 1}" + (f" ({shown.unit})" if shown.unit else "")
     if sample != NONE:
         values, like, shown = held.slice(sample, number + 1), held.parts[0], held.scale
         title = f"First {number + 1} at {held.signal.text(sample)}" + (f" ({shown.unit})" if shown.unit else "")
     drawn = held.over.draw(values, like, shown, size=size, title=title)
-    return style.dress(
-        hv.Overlay([drawn, held.over.ring(pixel, drawn.kdims)]),
-        title=title,
-        hooks=[style.roomy],
-    )
+    return held.over.panel(drawn, pixel, title)
 
 
 def _component_panel(held: Ranks, _: Any, *, number: int, pixel: int, sample: int = NONE) -> Any:

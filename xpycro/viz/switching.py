@@ -206,14 +206,12 @@ def oscillator(frequency: np.ndarray, parameters: np.ndarray) -> np.ndarray:
 
 
 def _map(levels: Levels, size: int, rest: Any, *, pixel: int, step: int) -> Any:
-    hv = style.backend()
     name = str(rest[0])
     da = levels.maps[name]
     values = np.asarray(da.values, dtype=float)
     shown = style.quantity(da, values, label=called(name))
     drawn = levels.over.draw(values * shown.factor, da, shown, size=size, title=shown.title)
-    layers = [drawn, levels.over.ring(pixel, drawn.kdims)]
-    return style.dress(hv.Overlay(layers), title=shown.title, hooks=[style.roomy])
+    return levels.over.panel(drawn, pixel, shown.title)
 
 
 def _loop(levels: Levels, _: Any, *, pixel: int, step: int) -> Any:

@@ -180,8 +180,10 @@ def _shown(ds: xr.Dataset, draw: Callable[..., Any], variable: str) -> Any:
     except Exception as error:  # what cannot be drawn is said in its tab, and the others are shown
         warnings.warn(f"cannot be drawn: {error}", stacklevel=2)
         return panel.pane.HTML(f"<p style='color:#b00020'>{html.escape(f'{type(error).__name__}: {error}')}</p>")
-    pane = drawn if isinstance(drawn, panel.viewable.Viewable) else panel.pane.HoloViews(drawn, linked_axes=False)
     said = html.escape(str(getattr(drawn, "_pycro_choice", "")))
+    pane = drawn
+    if not isinstance(drawn, panel.viewable.Viewable):  # its layout: the pane alone leaves out its sliders
+        pane = panel.pane.HoloViews(drawn, linked_axes=False, widget_location="top_left").layout
     return panel.Column(pane, panel.pane.HTML(f"<p style='color:#5b6675'>{said}</p>"))
 
 
