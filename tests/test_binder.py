@@ -183,6 +183,7 @@ def tapped(address: str, chromium: str, folder: Path) -> dict[str, tuple[list[st
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1500, "height": 1800})
+        page.route(re.compile(r"^(?!https?://127\.0\.0\.1|data:|blob:)"), lambda route: route.abort())  # no network
         try:
             start = time.perf_counter()
             page.goto(address, timeout=120_000)

@@ -15,7 +15,7 @@ from tests.viz import samples
 from tests.viz.conftest import NoFigure
 from xpycro.engine import results
 from xpycro.errors import DimensionError
-from xpycro.viz import plot
+from xpycro.viz import plot, style
 
 
 def until(read: Callable[[], np.ndarray], truth: np.ndarray, seconds: float = 15.0) -> None:
@@ -135,6 +135,19 @@ def test_region_and_band_are_means():
         plot.selection(layout, 1)
     with pytest.raises(ValueError, match="explore"):
         plot.selection(plot.image(da.isel(bias=0)))
+
+
+def test_a_notebook_is_given_bokehs_scripts(monkeypatch):
+    """A microscope's computer has no network; tests/test_binder.py taps explorers in JupyterLab without one."""
+    asked, loaded = [], []
+    monkeypatch.setattr(hv, "extension", lambda *names, **options: asked.append((names, options)))
+    monkeypatch.setattr(hv.Store, "loaded_backends", lambda: loaded)
+    style.backend()
+    monkeypatch.setenv("BOKEH_RESOURCES", "cdn")
+    style.backend()
+    loaded.append("bokeh")  # the user's own
+    style.backend()
+    assert asked == [(("bokeh",), {"inline": True}), (("bokeh",), {"inline": False})]
 
 
 @pytest.mark.browser

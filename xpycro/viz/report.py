@@ -148,6 +148,7 @@ def page(
     footer: str = "",
 ) -> str:
     """The page as one string of HTML; arguments as for `write`."""
+    from bokeh.document import Document
     from bokeh.embed import components
     from bokeh.resources import Resources
 
@@ -166,6 +167,11 @@ def page(
                 body.append(f"<figure>@@{len(models) - 1}@@</figure>")
         body.append("</div></section>")
     slim(models)
+    if all(model.document is None for model in models):
+        held = Document()
+        with held.models.freeze():  # Bokeh by itself goes through all models again for each it adds
+            for model in models:
+                held.add_root(model)
     script, divs = components(models, wrap_plot_info=True) if models else ("", [])
     text = "\n".join(body)
     for number, div in enumerate(divs):

@@ -6,6 +6,7 @@ May import numpy, xarray and the floors below; HoloViews, Bokeh and colorcet onl
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -258,12 +259,16 @@ def frame(x: Axis, y: Axis, size: int = 300) -> tuple[int, int]:
 
 
 def backend() -> Any:
-    """HoloViews with a plotting backend: Bokeh where the user has loaded none."""
+    """HoloViews with a plotting backend: Bokeh where the user has loaded none.
+
+    Its scripts are put into the notebook (6 MB), because a microscope's computer has no network to fetch them by;
+    BOKEH_RESOURCES=cdn, or a ``holoviews.extension("bokeh")`` of the user's own, leaves them out.
+    """
     import holoviews
 
     loaded = holoviews.Store.loaded_backends()
     if not loaded:
-        holoviews.extension("bokeh")
+        holoviews.extension("bokeh", inline=os.environ.get("BOKEH_RESOURCES") != "cdn")
     elif "bokeh" not in loaded:
         import holoviews.plotting.bokeh  # registers its renderer and leaves the user's backend the current one
     return holoviews
