@@ -26,7 +26,7 @@ _SPECIAL: dict[str, tuple[float, str]] = {
     "counts": (1.0, "counts"), "count": (1.0, "counts"), "Counts": (1.0, "counts"), "cts": (1.0, "counts"),
     "px": (1.0, "pixel"), "pixel": (1.0, "pixel"), "pixels": (1.0, "pixel"), "Pixel": (1.0, "pixel"),
     "%": (1e-2, "1"), "": (1.0, "1"), "1": (1.0, "1"), "none": (1.0, "1"), "None": (1.0, "1"), "a.u.": (1.0, "1"),
-    "au": (1.0, "1"), "arb": (1.0, "1"), "arb.": (1.0, "1"), "dB": (1.0, "dB"), "ohm": (1.0, "Ohm"), "Ω": (1.0, "Ohm"),
+    "au": (1.0, "1"), "arb": (1.0, "1"), "arb.": (1.0, "1"), "dB": (1.0, "dB"), "ohm": (1.0, "Ohm"),
 }  # fmt: skip
 # These are kept as they are: the field writes them so, and DESIGN's table names them.
 _CUSTOMARY = {"1/cm": "1/cm", "cm-1": "1/cm", "cm^-1": "1/cm", "cm⁻¹": "1/cm", "m/z": "1", "1 / cm": "1/cm"}
@@ -40,14 +40,16 @@ def _symbol(symbol: str) -> tuple[float, str]:
         return _SPECIAL[symbol]
     if symbol in _BASE:
         return 1.0, symbol
-    if len(symbol) > 1 and symbol[0] in _PREFIXES and symbol[1:] in _BASE:
-        return _PREFIXES[symbol[0]], symbol[1:]
+    base = "Ohm" if symbol[1:] == "ohm" else symbol[1:]
+    if symbol[:1] in _PREFIXES and base in _BASE:
+        return _PREFIXES[symbol[0]], base
     return 1.0, symbol
 
 
 def _parse(text: str, *, keep: bool = False) -> tuple[float, dict[str, int]]:
     """Factor and powers of base symbols; with `keep`, symbols that are multiples of others stay as they are."""
-    text = text.strip().replace("µ", "u").replace("μ", "u").replace("\u212b", "Å").translate(_SUPERSCRIPTS)
+    text = text.strip().replace("µ", "u").replace("μ", "u").replace("\u212b", "Å")
+    text = text.replace("\u2126", "Ohm").replace("\u03a9", "Ohm").translate(_SUPERSCRIPTS)
     if text in _SPECIAL:  # "a.u." would otherwise be split
         factor, symbol = _SPECIAL[text]
         if keep and factor != 1.0:

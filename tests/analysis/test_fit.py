@@ -343,6 +343,55 @@ def test_hopeless_pixels_of_every_model(name):
             assert found[40:].sum() <= 1 and found[10:24].sum() <= 1  # pure noise is no signal
 
 
+def impedance(frequency, series, parallel, capacitance):
+    return series + parallel / (1 + 2j * np.pi * frequency * parallel * capacitance)
+
+
+def test_an_impedance_of_ones_own():
+    """Complex data and function: units, relative noise, excluded channels, losses on |r|; SciPy on one pixel."""
+    from scipy.optimize import least_squares
+
+    rng, frequency = np.random.default_rng(0), np.logspace(2, 7, 60)
+    truth = np.stack([rng.uniform(50, 150, 200), rng.uniform(5e3, 2e4, 200), rng.uniform(1e-9, 1e-8, 200)])
+    clean = impedance(frequency, *truth[..., None])
+    z = clean + 0.01 * abs(clean) * (rng.normal(size=clean.shape) + 1j * rng.normal(size=clean.shape))
+    spoilt = z.copy()
+    spoilt[:, 7] *= 5
+    coords = {"frequency": ("frequency", frequency, {"units": "Hz"})}
+    da = xr.DataArray(spoilt, coords, ("position", "frequency"), "impedance", {"units": "kohm"}) * 1e-3
+    known = {"sigma": 0.01 * abs(da).assign_attrs(units="kohm"), "absolute_sigma": True, "dim": "frequency"}
+    start = {"series": "0.1 kohm", "parallel": "10 kohm", "capacitance": "1 nF"}
+
+    def ohmic(frequency, series, parallel, capacitance):  # in the unit of the data, kohm
+        return series + parallel / (1 + 2j * np.pi * frequency * 1e3 * parallel * capacitance)
+
+    out = xr.DataArray(np.arange(60) == 7, dims="frequency")
+    clipped = fit(da, ohmic, start=start, exclude=out, **known)
+    assert {clipped[name].units for name in ("series", "parallel")} == {"kohm"} and clipped.capacitance.units == "F"
+    scale = np.array([1e-3, 1e-3, 1.0])
+    for result in (clipped, *(fit(da, ohmic, start=start, loss=loss, **known) for loss in ("soft_l1", "cauchy"))):
+        assert result.converged.all()
+        for name, values, unit in zip(start, truth, scale, strict=True):
+            pull = (result[name] - values * unit) / result[f"{name}_stderr"]
+            assert abs(float(pull.mean())) < 0.5 and float(pull.std()) == pytest.approx(1, abs=0.16)
+    kept = ~out.values
+    x, data, sigma = frequency[kept], z[3, kept], 0.01 * abs(z[3, kept])
+
+    def misfit(q):
+        left = (data - impedance(x, *(q * truth[:, 3]))) / sigma
+        return np.concatenate([left.real, left.imag])
+
+    best = least_squares(misfit, np.ones(3), ftol=1e-14, xtol=1e-14, gtol=1e-14)
+    errors = np.sqrt(np.diag(np.linalg.inv(best.jac.T @ best.jac))) * truth[:, 3]
+    for j, name in enumerate(start):
+        assert float(clipped[f"{name}_stderr"][3]) == pytest.approx(errors[j] * scale[j], rel=1e-3)
+        assert abs(float(clipped[name][3]) / scale[j] - best.x[j] * truth[j, 3]) < 1e-3 * errors[j]
+    with pytest.raises(ValueError, match="real values for complex data"):
+        fit(da, lambda f, a, b: a + b * f, start=[1.0, 1.0], dim="frequency")
+    with pytest.raises(ValueError, match="complex values for real data"):
+        fit(da.real, ohmic, start=[1.0, 1.0, 1e-9], dim="frequency")
+
+
 def test_integers_float32_and_transposed(peaks):
     da, _ = peaks
     counts = (da * 10).round().astype("int32")

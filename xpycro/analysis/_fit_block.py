@@ -56,13 +56,27 @@ def _solved(
 ) -> Solution:
     """The solver that suits the model."""
     if isinstance(model, models.PythonModel):
-        return solve_python(model.user_function, problem, x[0], y, sigma=sigma, start=start)
+        return _solve_own(model, problem, x, y, sigma, start)
     if isinstance(model, models.HarmonicOscillator) and _plain(problem, model):
         return solve_harmonic(problem, x[0], y, sigma=sigma, start=start)
     if model.ndim == 2:
         start = _image_starts(model, x, y, start)
         return _resolved(model, problem, x, _solve_general(model, problem, x, y, sigma, start))
     return _solve_general(model, problem, x, y, sigma, start)
+
+
+def _solve_own(
+    model: models.PythonModel, problem: Problem, x: np.ndarray, y: np.ndarray, sigma: np.ndarray | None,
+    start: np.ndarray,
+) -> Solution:  # fmt: skip
+    """An own function. Far from the minimum all is an outlier to a robust loss: it also starts where squares end."""
+    solution = solve_python(model.user_function, problem, x[0], y, sigma=sigma, start=start)
+    if problem.loss == Loss.LINEAR or not len(y):
+        return solution
+    plain = replace(problem, loss=Loss.LINEAR, covariance=False)
+    near = solve_python(model.user_function, plain, x[0], y, sigma=sigma, start=start).parameters
+    near = np.where(np.isnan(near), start, near)
+    return _better(solution, solve_python(model.user_function, problem, x[0], y, sigma=sigma, start=near))
 
 
 def _resolved(model: models.Model, problem: Problem, x: np.ndarray, solution: Solution) -> Solution:

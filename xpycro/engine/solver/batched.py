@@ -76,6 +76,8 @@ class _Block:
             values = call(self.function, self.x, *(p[:, j, None] for j in range(p.shape[1])))
         if np.iscomplexobj(values) and self.problem.quadratures == 1:
             raise ValueError("the function returns complex values for real data; fit complex data, or return the part")
+        if not np.iscomplexobj(values) and self.problem.quadratures == 2:
+            raise ValueError("the function returns real values for complex data; fit their .real, .imag or abs()")
         values = np.broadcast_to(values, (len(p), self.x.shape[-1]))
         return _split(values, self.problem)
 
