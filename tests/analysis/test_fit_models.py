@@ -47,6 +47,8 @@ def test_gaussian_in_an_image():
     truth = {"amplitude": 5.0, "center_x": 2.2, "center_y": 1.7, "sigma_1": 0.7, "sigma_2": 0.4, "angle": 0.5}
     model = models.parse("gaussian_2d")
     clean = model(np.stack(np.meshgrid(x, y)), **truth)
+    with pytest.raises(ValueError, match="of one axis"):
+        models.parse("gaussian_2d + linear")
     data = clean + 0.05 * rng.normal(size=(3, *clean.shape))
     da = xr.DataArray(data, {"y": ("y", y, {"units": "m"}), "x": ("x", x, {"units": "m"})}, ("frame", "y", "x"))
     result = fit(da, "gaussian_2d", dim=("y", "x"), sigma=0.05, absolute_sigma=True)
@@ -63,9 +65,20 @@ def test_gaussian_in_an_image():
     assert list(partly.converged) == [False, True, True]
     assert float(abs(partly.center_x[1] - 2.2)) < 5 * float(partly.center_x_stderr[1])
     turned = fit(da.transpose("x", "frame", "y"), "gaussian_2d", dim=("y", "x"))
-    np.testing.assert_allclose(
-        np.hypot(turned.sigma_1, turned.sigma_2), np.hypot(result.sigma_1, result.sigma_2), rtol=1e-3
-    )
+    np.testing.assert_allclose(turned.sigma_1, result.sigma_1, rtol=1e-3)
+    # on a level; named by the longer axis, wherever it points, unless a start says otherwise
+    steep = da.transpose("frame", "x", "y").rename(x="y", y="x") + 3.0
+    told = {"gaussian_2d_angle": 0.1, "gaussian_2d_sigma_1": 0.4, "gaussian_2d_sigma_2": 0.7}
+    upon = fit(steep, "constant + gaussian_2d", dim=("y", "x"), covariance=True)
+    other = fit(steep, "constant + gaussian_2d", dim=("y", "x"), start=told, covariance=True)
+    assert abs(upon.constant_offset - 3).max() < 0.02
+    np.testing.assert_allclose(upon.gaussian_2d_sigma_1, result.sigma_1, rtol=0.02)
+    np.testing.assert_allclose(upon.gaussian_2d_angle, np.pi / 2 - result.angle, atol=0.05)
+    np.testing.assert_allclose(other.gaussian_2d_sigma_2, upon.gaussian_2d_sigma_1, rtol=1e-3)
+    np.testing.assert_allclose(np.sqrt(upon.covariance[:, 4, 4]), upon.gaussian_2d_sigma_1_stderr)
+    order = [0, 1, 2, 3, 5, 4, 6]
+    np.testing.assert_allclose(upon.covariance, other.covariance[:, order, :][:, :, order], rtol=0.02, atol=1e-9)
+    np.testing.assert_allclose(evaluate(upon), evaluate(other), atol=1e-4)
 
 
 def test_oscillator_with_background():

@@ -60,8 +60,10 @@ def _solved(
     if isinstance(model, models.HarmonicOscillator) and _plain(problem, model):
         return solve_harmonic(problem, x[0], y, sigma=sigma, start=start)
     if model.ndim == 2:
-        start = _image_starts(model, x, y, start)
-        return _resolved(model, problem, x, _solve_general(model, problem, x, y, sigma, start))
+        begin = _image_starts(model, x, y, start)
+        return _turned(
+            model, problem, start, _resolved(model, problem, x, _solve_general(model, problem, x, y, sigma, begin))
+        )
     return _solve_general(model, problem, x, y, sigma, start)
 
 
@@ -89,6 +91,32 @@ def _resolved(model: models.Model, problem: Problem, x: np.ndarray, solution: So
     for values in (solution.parameters, solution.errors, solution.covariance):
         if len(values):
             values[narrow] = np.nan
+    return solution
+
+
+def _turned(model: models.Model, problem: Problem, start: np.ndarray, solution: Solution) -> Solution:
+    """Of a 2-D peak's two names, which differ by a quarter turn, the one whose first axis is the longer."""
+    start, defaults = np.broadcast_to(start, solution.parameters.shape), list(model.parameters.values())
+    bound = {
+        *problem.tied,
+        *(j for j, (t, f) in enumerate(zip(problem.tied, problem.fixed, strict=True)) if f or t >= 0),
+    }
+    bound |= {j for j, p in enumerate(defaults) if (problem.lower[j], problem.upper[j]) != (p.lower, p.upper)}
+    first = 0
+    for term in model.terms:
+        one, other, angle = first + 3, first + 4, first + 5
+        first += len(term.own_parameters)
+        if not isinstance(term, models.Gaussian2D) or bound & {one, other, angle}:
+            continue
+        p, free = solution.parameters, np.isnan(start[:, [one, other, angle]]).all(axis=1)
+        swap = np.flatnonzero(free & (p[:, one] < p[:, other]))
+        order = np.arange(p.shape[1])
+        order[[one, other]] = other, one
+        p[swap], solution.errors[swap] = p[swap][:, order], solution.errors[swap][:, order]
+        if len(solution.covariance):
+            solution.covariance[swap] = solution.covariance[swap][:, order][:, :, order]
+        p[swap, angle] += np.pi / 2
+        p[free, angle] = -((np.pi / 2 - p[free, angle]) % np.pi - np.pi / 2)
     return solution
 
 

@@ -91,6 +91,7 @@ class Model:
     formula: ClassVar[str] = ""
     is_complex: ClassVar[bool] = False
     ndim: ClassVar[int] = 1
+    anywhere: ClassVar[bool] = False  # whether it does not look at x, and may stand in a sum with models of images
     # values of own parameters with which the model is a simpler one, whose fit leads to the starts of `from_simpler`
     simpler: ClassVar[Mapping[str, float]] = {}
 
@@ -212,7 +213,7 @@ class Sum(Model):
     kind = "sum"
 
     def __post_init__(self) -> None:
-        if len({(part.is_complex, part.ndim) for part in self.parts}) > 1:
+        if len({part.is_complex for part in self.parts}) > 1 or len({part.ndim for part in self._placed}) > 1:
             raise ValueError(f"a sum needs terms that are all real or all complex, of one axis: {self!r}")
         named = [part.name for part in self.parts if part.name]
         if len(set(named)) < len(named):
@@ -223,8 +224,12 @@ class Sum(Model):
         return any(part.is_complex for part in self.parts)
 
     @property
+    def _placed(self) -> tuple[Model, ...]:
+        return tuple(part for part in self.parts if not part.anywhere) or self.parts
+
+    @property
     def ndim(self) -> int:  # type: ignore[override]
-        return self.parts[0].ndim
+        return self._placed[0].ndim
 
     @property
     def terms(self) -> tuple[Model, ...]:
@@ -246,7 +251,7 @@ class Sum(Model):
         total: Any = 0.0
         for part in self.parts:
             count = len(part.own_parameters)
-            total = total + part.evaluate(x, *parameters[:count])
+            total = total + part.evaluate(x if part.ndim == self.ndim else x[0], *parameters[:count])
             parameters = parameters[count:]
         return total
 

@@ -33,12 +33,13 @@ __all__ = [
 
 
 class Constant(Shape):
-    """A constant background, in the unit of the data."""
+    """A constant background, in the unit of the data; of images, too (``"gaussian_2d + constant"``)."""
 
     kind = "constant"
     formula = "offset"
     shape = "curves:constant"
     background = True
+    anywhere = True
     table = (Parameter("offset", y=1, description="constant background"),)
 
     def function(self, x: np.ndarray, offset: Any) -> np.ndarray:

@@ -361,10 +361,11 @@ class Fano(Shape):
 
 
 class Gaussian2D(Shape):
-    """Elliptic Gaussian in an image, turned by angle: fit with ``dim=("y", "x")``.
+    """Elliptic Gaussian in an image, turned by angle: fit ``"gaussian_2d + constant"`` with ``dim=("y", "x")``.
 
     Units: amplitude that of the data, centres and sigmas that of the axes (which must agree); angle in rad, from the
-    last dim towards the first, of the axis of sigma_1.
+    last dim towards the first, of the axis of sigma_1. Unless starts, bounds or ties say otherwise, sigma_1 is the
+    longer one, and the angle lies between -pi/2 and pi/2.
     """
 
     kind = "gaussian_2d"
