@@ -245,14 +245,15 @@ def _compare_with_truth(ds: xr.Dataset, fit: xr.Dataset, page: Page) -> None:
         truth, found, error = (da.compute() for da in (ds[f"true_{name}"], fit[name], fit[f"{name}_stderr"]))
         units = truth.attrs.get("units")
         difference = found - truth
-        if units == "rad":
+        is_angle = units == "rad"
+        if is_angle:
             difference = (difference + np.pi) % (2 * np.pi) - np.pi
         rms = float(np.sqrt((difference**2).mean()))
         rows.append(
             (
                 name,
-                _shown(float(truth.median()), units),
-                _shown(float(found.median()), units),
+                "-" if is_angle else _shown(float(truth.median()), units),
+                "-" if is_angle else _shown(float(found.median()), units),
                 _shown(rms, units),
                 float((abs(difference) < error).mean() * 100),
             )
@@ -260,7 +261,10 @@ def _compare_with_truth(ds: xr.Dataset, fit: xr.Dataset, page: Page) -> None:
     if not rows:
         return
     header = ["Parameter", "true (median)", "recovered (median)", "rms error", "within 1 stderr (%)"]
-    caption = "Over all pixels. Honest error bars hold 68.3 % of the truths within one standard error."
+    caption = (
+        "Over all pixels; angles by their differences, for they have no median. Honest error bars hold 68.3 % of the "
+        "truths within one standard error."
+    )
     page.add("Recovered against true", "", report.Table(header, rows, caption))
     print("\n" + "\n".join(table([header, *[[*map(str, row[:-1]), f"{row[-1]:.1f}"] for row in rows]])))
 
