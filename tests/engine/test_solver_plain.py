@@ -85,6 +85,12 @@ def _loops(n):  # type: ignore[no-untyped-def]
     return a + 3 * b + i
 
 
+@native("float(int)")
+def _widened(i):  # type: ignore[no-untyped-def]
+    i += 0.5
+    return i
+
+
 @native("float(floats, integers, int)")
 def _elements(x, k, n):  # type: ignore[no-untyped-def]
     wide()
@@ -110,6 +116,7 @@ def test_numbers_and_decisions():
         same(_decisions, a, i)
     for n in (0, 1, 2, 5, 12):
         same(_loops, n)
+        same(_widened, n)
 
 
 def test_pointers():

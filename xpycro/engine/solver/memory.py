@@ -1,8 +1,8 @@
 """One thread's memory as the compiled kernel sees it: a table of pieces, viewed without counting references.
 
-May import numpy, llvmlite and this folder's plain. Whatever the kernel's functions share lies in pieces, of which a
-table holds address and shape: a function gets the table's address and views what it needs, and who made the table keeps
-the arrays alive. The views are Python functions, and what is compiled in their place stands beside them.
+May import numpy, llvmlite and this folder's expressions. Whatever the kernel's functions share lies in pieces, of
+which a table holds address and shape: a function gets the table's address and views what it needs, and who made the
+table keeps the arrays alive. The views are Python functions, and what is compiled in their place stands beside them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from xpycro.engine.solver.plain import INTEGER, INTEGERS, KINDS, MATRIX, REALS, WORD, Value, emitter
+from xpycro.engine.solver.expressions import INTEGER, INTEGERS, KINDS, MATRIX, REALS, WORD, Value, emitter
 
 # The pieces; `tables` says what is in them.
 (

@@ -1,7 +1,7 @@
 """The general kernel's functions as one library of machine code: compiled together, kept on disk, called by address.
 
-May import llvmlite, numpy, numba's disk cache and this folder's plain. Nothing here starts numba's own compiler, which
-takes longer to get ready than a library takes to load.
+May import llvmlite, numba's disk cache and this folder's plain and expressions. Nothing here starts numba's own
+compiler, which takes longer to get ready than a library takes to load.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import llvmlite.binding as llvm
 from llvmlite import ir
 
-from xpycro.engine.solver.plain import INTEGER, INTEGERS, KINDS, REAL, REALS, WORD, Value, emitter, fill
+from xpycro.engine.solver.expressions import INTEGER, INTEGERS, KINDS, REAL, REALS, WORD, Value, emitter
+from xpycro.engine.solver.plain import fill
 
 if TYPE_CHECKING:
     from xpycro.engine.solver.memory import Table
