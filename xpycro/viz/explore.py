@@ -263,7 +263,7 @@ def _spectrum(
     if reader.dear:  # the line is there from the beginning: Bokeh makes no room for what is said later
         left, steps = sum(size for _, size in thin), max((n for n, _ in thin), default=())
         said = f"means of one of {' × '.join(map(str, steps))} pixels; double tap here to read all, {amount(left)}"
-        title += "\n" + (said if left else " ")
+        title += "\n" + (said if left else "\u00a0")
     curve = reader.element(("line", id(channel), pixel, *index), lambda: _panel_curve(reader, values, shown, title))
     means = reader.element(
         ("means", id(channel), *(o.tobytes() for o in regions), whole, *index),
