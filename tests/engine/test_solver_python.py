@@ -54,6 +54,20 @@ def test_a_pixel_knows_nothing_of_its_neighbours(function):
         np.testing.assert_array_equal(alone.errors[0], together.errors[i])
 
 
+@pytest.mark.parametrize("function", [plain, stubborn])
+def test_a_tie_to_what_starts_at_zero(function):
+    x = np.linspace(-1, 1, 50)
+    y = 2.0 + 0.1 * np.random.default_rng(2).normal(size=(3, 50))
+    tied = Problem(
+        components=(), lower=(-np.inf,) * 3, upper=(np.inf,) * 3, fixed=(False,) * 3, tied=(-1, -1, 1)
+    )  # fmt: skip
+    ours = solve_python(function, tied, x, y, start=np.array([1.0, 0.0, np.nan]))
+    design = np.stack([np.ones(50), x + x * x], axis=-1)
+    best = np.linalg.lstsq(design, y.T, rcond=None)[0].T
+    np.testing.assert_allclose(ours.parameters, best[:, [0, 1, 1]], atol=1e-5)
+    np.testing.assert_array_equal(ours.errors[:, 1], ours.errors[:, 2])
+
+
 def resonance(x, height, place, width, phase):
     return height * np.exp(1j * phase) / (x - place + 1j * width)
 

@@ -43,6 +43,9 @@ def floors(
             for j in unknown:
                 column = size[part, j]
                 column[...] = np.where(column == 0, _telling(function, problem, x, given, j, height), column)
+    for j, followed in enumerate(problem.tied):
+        if followed >= 0:
+            size[:, j] = size[:, followed]
     return 1e-3 * size
 
 

@@ -36,7 +36,10 @@ def solve_compiled(
 
     Arguments as of `solve_python`. The kernel sees twice as many parameters: each one's floor (`steps`) is fixed.
     """
-    count = start.shape[1]
+    count, start = start.shape[1], start.copy()
+    for j, followed in enumerate(problem.tied):
+        if followed >= 0:
+            start[:, j] = start[:, followed]
     try:
         with np.errstate(all="ignore"):
             expected = np.broadcast_to(call(function, x, *start[0]), x.shape)
