@@ -168,7 +168,8 @@ def _pane(ds: xr.Dataset, draw: Callable[..., Any]) -> Any:
         await asyncio.sleep(0.05)  # in which the word is sent
         yield _shown(ds, draw, variable)
 
-    drawn = panel.param.ParamFunction(panel.bind(shown, choice), lazy=True)
+    # begun once the page is there: what is drawn before takes its style sheets from the network
+    drawn = panel.param.ParamFunction(panel.bind(shown, choice), lazy=True, defer_load=True)
     return panel.Column(panel.pane.HTML(_summary(ds)), *([choice] if len(names) > 1 else []), drawn)
 
 
