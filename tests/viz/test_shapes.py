@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+import dask.array
 import holoviews as hv
 import numpy as np
 import pytest
@@ -113,9 +114,8 @@ def test_results_of_one_pixel_and_one_cluster_are_drawn():
 
 
 def test_a_thousand_million_pixels_are_drawn_from_means_and_the_cost_is_said_before():
-    dask = pytest.importorskip("dask.array")
     side = 31_700
-    values = dask.ones((side, side), dtype=np.uint8, chunks=4000)
+    values = dask.array.ones((side, side), dtype=np.uint8, chunks=4000)
     da = xr.DataArray(values, dims=("y", "x"), name="current")
     with pytest.warns(UserWarning, match=r"drawing current reads 0\.9 GiB"):
         drawn = list(plot.image(da)[()])[-1]
@@ -123,7 +123,7 @@ def test_a_thousand_million_pixels_are_drawn_from_means_and_the_cost_is_said_bef
     assert np.prod(shape) <= planes.MAX_PIXELS
     assert "means of 26 × 26 pixels" in hv.Store.lookup_options("bokeh", drawn, "plot").kwargs["title"]
     with pytest.warns(UserWarning, match="GiB"):
-        plot.explore(xr.DataArray(dask.ones((1000, 1000, 1000), chunks=500), dims=("y", "x", "energy")))
+        plot.explore(xr.DataArray(dask.array.ones((1000, 1000, 1000), chunks=500), dims=("y", "x", "energy")))
 
 
 def test_large_planes_are_means_of_blocks_labels_and_phases_are_picked():
