@@ -252,9 +252,8 @@ class Clusters:
         self.counts = np.bincount(self.labels[self.labels >= 0], minlength=mean.sizes["cluster"])
         (dim,) = (str(d) for d in mean.dims if d != "cluster")
         self.signal = style.axis(mean, dim)
-        mean = mean.transpose("cluster", dim).assign_attrs(
-            long_name=_named(mean)
-        )  # that they are means is in the title
+        # that they are means is in the title
+        mean = mean.transpose("cluster", dim).assign_attrs(long_name=_named(mean))
         spread = None if deviation is None else np.abs(style.read(deviation.transpose("cluster", dim)))
         self.parts: list[Response] = []
         turned = mean.dtype.kind == "c"

@@ -13,7 +13,7 @@ import xarray as xr
 
 from xpycro.viz import pictures, style
 
-__all__ = ["layers", "profiles"]
+__all__ = ["framed", "layers", "of", "profiles"]
 
 
 def layers(ax: style.Axis, values: np.ndarray, errors: np.ndarray | None, shown: style.Quantity) -> list[Any]:

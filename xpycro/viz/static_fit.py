@@ -155,7 +155,7 @@ def fit_explorer(
         model, roles, budget=budget // 2 * (1 if cells == 2 or model.dtype.kind != "c" else 2), average=False
     )
     errors = [f"{name}_stderr" for name in names if f"{name}_stderr" in fit]
-    maps_, note = _parts.first(fit[[*names, *errors, "r2"]], roles.rest)
+    maps_, _ = _parts.first(fit[[*names, *errors, "r2"]], roles.rest)
     maps_ = _parts.ascending(maps_.transpose(*nav), nav)
     axes, places, place_names = navigator(small.data, nav)
     full_axes, full_places, _ = navigator(maps_["r2"], nav)
@@ -233,9 +233,8 @@ def fit_explorer(
         for event in ("tap", "pan"):
             figure.js_on_event(event, callback)
     text = f"Tap or drag on a {'curve' if line else 'map'} for the data (dots) and the fit (line) there."
-    note = ", ".join(filter(None, [small.note]))
-    if note:
-        text += f" Shown: {note}."
+    if small.note:
+        text += f" Shown: {small.note}."
     if not fitted.all():
         text += " Grey: no data, or not converged." if fitted.any() else " No pixel converged."
     cols = pictures.columns(len(maps), cols)
