@@ -5,26 +5,24 @@ The first row lies at the top. May import numpy, xarray, schema, units and io be
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from xarray.core import indexing
 
-from xpycro.errors import CorruptFile, DimensionError, MissingExtra, NotThisFormat, UnsupportedVariant, XpycroError
-from xpycro.io.hdf5_array import _ranges
-from xpycro.io.rawarray import RawArray, _Backend, stamp
+from xpycro.errors import CorruptFile, DimensionError, UnsupportedVariant
+from xpycro.io.rawarray import RawArray, _Backend
 from xpycro.io.translators import _common as common
 from xpycro.io.translators import _records as records
 from xpycro.io.translators._axes import Axis, axis_units, layout
 from xpycro.io.translators._signals import Signal, collect
 from xpycro.io.translators._stacks import pixels
+from xpycro.io.translators._tiffpages import PageArray, reading
 from xpycro.io.translators._xml import parse, tree
 from xpycro.schema import coordinate
 
@@ -35,84 +33,6 @@ _PAGES = 1 << 20
 _INCH = 25.4e-3
 _DIMS = {"Y": "y", "X": "x", "S": "channel", "C": "channel", "T": "time", "Z": "z", "I": "frame", "Q": "frame",
          "R": "frame"}  # fmt: skip
-
-
-@contextlib.contextmanager
-def _reading(path: str) -> Iterator[None]:
-    """Turn what tifffile raises on a damaged file into ours."""
-    try:
-        yield
-    except (XpycroError, FileNotFoundError, PermissionError):
-        raise
-    except ModuleNotFoundError as error:
-        raise MissingExtra(
-            str(error.name), "formats", f"reading the compressed TIFF {os.path.basename(path)}"
-        ) from error
-    except Exception as error:
-        if "imagecodecs" in str(error):
-            raise MissingExtra("imagecodecs", "formats", f"reading {os.path.basename(path)}") from error
-        kind = NotThisFormat if "not a TIFF" in str(error) else CorruptFile
-        raise kind(f"tifffile cannot read it ({type(error).__name__}: {str(error)[:200]})", path=path) from error
-
-
-@dataclass(frozen=True)
-class PageArray:
-    """Pages of one series, each decoded when it is used; rows turned upwards.
-
-    Attributes
-    ----------
-    path : str
-    series : int
-    shape : tuple of int
-        The pages, then one page.
-    dtype : numpy dtype
-    page_ndim : int
-    row_axis : int
-        Which axis of a page holds the rows; turned round.
-    stamp : tuple of int
-    """
-
-    path: str
-    series: int
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    page_ndim: int
-    row_axis: int
-    stamp: tuple[int, int]
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
-
-    @property
-    def result_dtype(self) -> np.dtype:
-        """dtype of what is handed out."""
-        return self.dtype.newbyteorder("=")
-
-    def __dask_tokenize__(self) -> tuple[Any, ...]:
-        return ("xpycro.PageArray", self.path, *self.stamp, self.series, self.shape, self.dtype.str, self.row_axis)
-
-    def read(self, key: Any = ()) -> np.ndarray:
-        """The numbers that a basic index names; the pages it touches are decoded."""
-        import tifffile
-
-        spans, dropped = _ranges(key, self.shape)
-        outer = self.ndim - self.page_ndim
-        out = np.empty([len(span) for span in spans], self.result_dtype)
-        inside = tuple(np.asarray(span, np.intp) for span in spans[outer:])
-        with _reading(self.path), tifffile.TiffFile(self.path) as file:
-            series = file.series[self.series]
-            for place in np.ndindex(*[len(span) for span in spans[:outer]]):
-                at = tuple(span[n] for span, n in zip(spans[:outer], place, strict=True))
-                number = int(np.ravel_multi_index(at, self.shape[:outer])) if outer else 0
-                page = series.pages[number]
-                if page is None:
-                    raise CorruptFile(f"page {number} is missing", path=self.path)
-                values = np.asarray(page.asarray()).reshape(self.shape[outer:])
-                values = np.flip(values, self.row_axis)
-                out[place] = values[np.ix_(*inside)]
-        return out.reshape([n for axis, n in enumerate(out.shape) if axis not in dropped])
 
 
 def images(path: str, *, scan_shape: tuple[int, int] | None = None) -> dict[str, xr.Dataset]:
@@ -142,7 +62,7 @@ def images(path: str, *, scan_shape: tuple[int, int] | None = None) -> dict[str,
 
     Notes
     -----
-    *Laziness*: only the tags are read; of compressed files whole pages are decoded when one of their pixels is used.
+    *Laziness*: only the tags are read; of compressed files the strips or tiles that are used are decoded.
 
     References
     ----------
@@ -150,7 +70,7 @@ def images(path: str, *, scan_shape: tuple[int, int] | None = None) -> dict[str,
     """
     import tifffile
 
-    with _reading(path), tifffile.TiffFile(path) as file:
+    with reading(path), tifffile.TiffFile(path) as file:
         if len(file.pages) > _PAGES:
             raise UnsupportedVariant(f"more than {_PAGES} pages", path=path)
         if not file.series:
@@ -195,21 +115,12 @@ def _signal(
     if len(letters) != len(shape) or "Y" not in letters or "X" not in letters:
         raise UnsupportedVariant(f"axes {letters!r} of shape {shape}", path=path)
     rows = letters.index("Y")
-    outer = len(shape) - series.keyframe.ndim
     array: Any
     if series.dataoffset is not None:
         dtype = np.dtype(series.dtype).newbyteorder(file.byteorder)
         array = RawArray.contiguous(path, series.dataoffset, dtype, shape, flip=(rows,))
     else:
-        array = PageArray(
-            os.path.abspath(path),
-            number,
-            shape,
-            np.dtype(series.dtype),
-            series.keyframe.ndim,
-            rows - outer,
-            stamp(path),
-        )
+        array = PageArray.of(path, file, number, rows)
     own = {str(tag.name): _tidy(tag.value) for tag in series.keyframe.tags.values() if tag.count < 4096}
     name = str(series.name) if series.name and not str(series.name).startswith("Series") else f"image_{number}"
     group = name if len(file.series) > 1 else ""
@@ -242,6 +153,8 @@ def _signal(
         tuple(laid.dims[laid.order.index(n)] for n in range(len(shape))),
         indexing.LazilyIndexedArray(_Backend(array)), {"units": "1", "long_name": "Intensity"},
     )  # fmt: skip
+    if isinstance(array, PageArray) and array.block:
+        variable.encoding["preferred_chunks"] = dict(zip(variable.dims, array.block, strict=True))
     coords = dict(laid.coords)
     if "channel" in coords and shape[letters.index("S") if "S" in letters else letters.index("C")] in (3, 4):
         count = coords["channel"].size
