@@ -12,8 +12,10 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
+import xpycro as xp
 from tests.conftest import as_indexed, raise_if_dask_computes
 from xpycro.engine import chunked
+from xpycro.io.rawarray import RawArray, lazy
 
 SIZES = {"y": 4, "x": 6, "bias": 5}
 
@@ -284,3 +286,26 @@ def test_map_observations_over_any_chunks(chunks, dims, lazy_argument):
 def test_call_is_delayed_where_an_argument_is():
     assert chunked.call(operator.add, 1, 2) == 3
     assert chunked.call(operator.add, dask.delayed(1), 2).compute() == 3
+
+
+def test_stored_is_what_dask_holds_the_blocks_of_and_nothing_else(states, tmp_path):
+    """Only of files of which a part is read without the rest; what dask is to compute stays dask's."""
+    kept = xp.save(cube(), tmp_path / "kept.h5")["current"]
+    found = chunked.stored(kept)
+    assert chunked.state(kept) == "dask" and chunked.state(found) == "indexed"
+    xr.testing.assert_identical(found.compute(), kept.compute())
+    for other in (kept * 2, kept[1:], *states.values(), states["indexed"].chunk()):
+        assert chunked.stored(other) is other
+
+
+def test_read_at_once_is_a_chunk_or_what_lies_near_or_a_block_of_dask(states, tmp_path):
+    cut = states["indexed"]
+    cut.encoding["preferred_chunks"] = {"y": 3, "x": 8, "bias": 5}
+    assert chunked.read_at_once(cut[:2]) == {"y": 2, "x": 6, "bias": 5}
+    assert chunked.read_at_once(states["dask"] * 2) == {"y": 2, "x": 3, "bias": 2}
+    (tmp_path / "a.raw").touch()
+    raw = RawArray.contiguous(str(tmp_path / "a.raw"), 0, "<f4", (100, 50, 300))
+    da = xr.DataArray(xr.Variable(("y", "x", "bias"), lazy(raw)))
+    for one in (da, da.chunk()):  # 1200 bytes a spectrum, 13 of them within 16 kB
+        assert chunked.read_at_once(one) == {"y": 1, "x": 13, "bias": 300}
+    assert chunked.read_at_once(da[::2, 4, ::-10]) == {"y": 1, "bias": 30}

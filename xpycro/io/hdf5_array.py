@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import xarray as xr
@@ -61,6 +61,7 @@ class H5Array:
     factor: float = 1.0
     constant: float = 0.0
     stamp: tuple[int, int] = (0, 0)
+    part_by_part: ClassVar[bool] = True  # HDF5 goes through its chunks one by one
 
     @property
     def ndim(self) -> int:
@@ -148,6 +149,7 @@ class H5Table:
     constant: float = 0.0
     columns_first: bool = False
     stamp: tuple[int, int] = (0, 0)
+    part_by_part: ClassVar[bool] = True
 
     @property
     def shape(self) -> tuple[int, ...]:

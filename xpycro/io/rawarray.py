@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from xarray.backends import BackendArray
@@ -83,6 +83,7 @@ class RawArray:
     target: np.dtype | None = None
     end: int | None = None
     stamp: tuple[int, int] = field(default=(0, 0))
+    part_by_part: ClassVar[bool] = True  # a read holds what is wanted, or pieces of 16 MB
 
     @classmethod
     def contiguous(
@@ -320,6 +321,17 @@ class StackedArray:
         return (*inner[: self.axis], len(self.parts), *inner[self.axis :])
 
     @property
+    def strides(self) -> tuple[int, ...] | None:
+        """Bytes from one element to the next, from one part to the next as if they lay far apart."""
+        inner = getattr(self.parts[0], "strides", None)
+        return None if inner is None else (*inner[: self.axis], 1 << 60, *inner[self.axis :])
+
+    @property
+    def part_by_part(self) -> bool:
+        """Whether reading some of it at once holds little more than that."""
+        return all(getattr(part, "part_by_part", False) for part in self.parts)
+
+    @property
     def ndim(self) -> int:
         """Number of axes."""
         return len(self.shape)
@@ -425,6 +437,16 @@ class ComplexArray:
         return self.real.shape
 
     @property
+    def strides(self) -> tuple[int, ...] | None:
+        """Bytes from one element to the next of each part."""
+        return self.real.strides
+
+    @property
+    def part_by_part(self) -> bool:
+        """Whether reading some of it at once holds little more than that."""
+        return self.real.part_by_part and self.imaginary.part_by_part
+
+    @property
     def ndim(self) -> int:
         """Number of axes."""
         return len(self.shape)
@@ -454,12 +476,17 @@ class ComplexArray:
 
 
 class _Backend(BackendArray):
-    """The form in which xarray indexes one of the arrays above."""
+    """The form in which xarray indexes one of the arrays above.
+
+    By ``strides`` and ``part_by_part`` it says what a read costs (engine/chunked).
+    """
 
     def __init__(self, raw: RawArray | StackedArray | PaddedArray | ComplexArray) -> None:
         self.raw = raw
         self.shape = raw.shape
         self.dtype = raw.result_dtype
+        self.strides = getattr(raw, "strides", None)
+        self.part_by_part = getattr(raw, "part_by_part", False)
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self.raw.read)

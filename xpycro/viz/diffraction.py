@@ -18,8 +18,9 @@ from xpycro.engine import chunked
 from xpycro.errors import DimensionError
 from xpycro.viz import parts as _parts
 from xpycro.viz import pictures, planes, scripts, static, style
+from xpycro.viz.costs import amount, touched
 from xpycro.viz.linking import callback, cursors, linked
-from xpycro.viz.live import amount, attempt, touched
+from xpycro.viz.live import attempt
 from xpycro.viz.navigator import Navigator
 from xpycro.viz.packing import packed
 from xpycro.viz.planes import COSTLY

@@ -16,8 +16,9 @@ import xarray as xr
 
 from xpycro.viz import curves, pictures, places, planes, static, style
 from xpycro.viz import parts as _parts
+from xpycro.viz.costs import amount, state_cost
 from xpycro.viz.linking import callback, cursors, linked
-from xpycro.viz.live import Channel, Reader, amount, channels_of, state_cost
+from xpycro.viz.live import Channel, Reader, channels_of
 
 __all__ = ["explore", "selection", "stack"]
 
@@ -208,7 +209,7 @@ def _map(
         span = f"{first:.4g} to {last:.4g} {reader.signal.unit or ''}".replace("-", "−").rstrip()
         title = f"{shown.title}, mean of {reader.signal.label} {span}"
     if max(steps) > 1:
-        title += f"\none of {' × '.join(map(str, steps))} pixels"
+        title += f"\n{reader.sampled(steps)}" + (", averaged" if max(reader.blocks(steps)) > 1 else "")
     if dear:
         title += f"; double tap the spectrum to read all, {amount(dear)} a map"
     title = reader.problem or title
@@ -224,7 +225,8 @@ def _map(
             backend="bokeh", line_width=2.5
         ),
     )
-    layers = [drawn, reader.over.ring(pixel, drawn.kdims), around]
+    ring = reader.element(("ring", id(channel), pixel), lambda: reader.over.ring(pixel, drawn.kdims))
+    layers = [drawn, ring, around]
     return style.dress(
         hv.Overlay(layers if ground is None else [ground, *layers]),
         title=title,
@@ -262,8 +264,8 @@ def _spectrum(
     thin = [reader.region_steps(outline, index, whole) for outline in regions]
     if reader.dear:  # the line is there from the beginning: Bokeh makes no room for what is said later
         left, steps = sum(size for _, size in thin), max((n for n, _ in thin), default=())
-        said = f"means of one of {' × '.join(map(str, steps))} pixels; double tap here to read all, {amount(left)}"
-        title += "\n" + (said if left else "\u00a0")
+        said = f"means of {reader.sampled(steps)}; double tap here to read all, {amount(left)}" if left else "\u00a0"
+        title += f"\n{said}"
     curve = reader.element(("line", id(channel), pixel, *index), lambda: _panel_curve(reader, values, shown, title))
     means = reader.element(
         ("means", id(channel), *(o.tobytes() for o in regions), whole, *index),

@@ -18,8 +18,9 @@ import xarray as xr
 from xpycro import provenance, schema
 from xpycro.viz import curves, pictures, profiles, static_fit, style
 from xpycro.viz import parts as _parts
+from xpycro.viz.costs import coarse
 from xpycro.viz.linking import callback, cursors, linked
-from xpycro.viz.live import Channel, attempt, channels_of, coarse
+from xpycro.viz.live import Channel, attempt, channels_of
 from xpycro.viz.navigator import Navigator
 from xpycro.viz.ranks import NONE, needs
 

@@ -15,8 +15,9 @@ import xarray as xr
 
 from xpycro.engine import chunked
 from xpycro.viz import photographs, pictures, planes, static, style
+from xpycro.viz.costs import amount, touched
 from xpycro.viz.linking import callback, cursors, linked
-from xpycro.viz.live import amount, attempt, touched
+from xpycro.viz.live import attempt
 from xpycro.viz.packing import PAGE_PIXELS
 
 __all__ = ["image"]

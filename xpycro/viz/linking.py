@@ -176,7 +176,8 @@ class _View:
             _frame(plot.state, before[0].bounds.lbrt(), after[0].bounds.lbrt())
         options = _options(overlay)
         plot.state.title.text = options.get("title", "")
-        if type(after[0]).__name__ in ("Curve", "Scatter") and not options.get("logy"):
+        moved = any(new is not old for old, new in zip(before, after, strict=True) if type(new).__name__ in _MEASURED)
+        if moved and type(after[0]).__name__ in ("Curve", "Scatter") and not options.get("logy"):
             _fit(plot.state, before, after, options)
         self.overlay = overlay
         return True
@@ -260,11 +261,24 @@ def _fit(figure: Any, before: Sequence[Any], after: Sequence[Any], options: Mapp
 
 
 def _extent(elements: Sequence[Any], number: int) -> tuple[float, float] | None:
-    drawn = [e.dimension_values(number) for e in elements if type(e).__name__ in ("Curve", "Scatter", "Contours")]
-    bars = [e for e in elements if type(e).__name__ == "ErrorBars"] if number else []
-    drawn += [e.dimension_values(1) + sign * e.dimension_values(2) for e in bars for sign in (-1, 1)]
-    values = np.concatenate([v[np.isfinite(v)] for v in drawn])
+    ends = [_reach(e)[number] for e in elements if type(e).__name__ in _MEASURED]
+    values = np.array([end for end in ends if end is not None])
     return (float(values.min()), float(values.max())) if values.size else None
+
+
+def _reach(element: Any) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
+    """From where to where an element lies across and up, found once: HoloViews takes milliseconds for contours."""
+    if element not in _REACHES:
+        x, y = (element.dimension_values(number) for number in (0, 1))
+        bar = element.dimension_values(2) if type(element).__name__ == "ErrorBars" else 0.0
+        across = x if type(element).__name__ != "ErrorBars" else x[:0]
+        finite = [v[np.isfinite(v)] for v in (across, np.concatenate([y - bar, y + bar]))]
+        _REACHES[element] = tuple((float(v.min()), float(v.max())) if v.size else None for v in finite)
+    return _REACHES[element]
+
+
+_MEASURED = ("Curve", "Scatter", "Contours", "ErrorBars")  # what a chart's ranges hold
+_REACHES: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 
 # ------------------------------------------------------------------------------------------------------- the pointer

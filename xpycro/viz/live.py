@@ -5,9 +5,11 @@ May import numpy, xarray, the floors below and viz; HoloViews only inside functi
 
 from __future__ import annotations
 
+import itertools
+import math
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,13 +18,13 @@ import xarray as xr
 from xpycro.engine import chunked
 from xpycro.viz import parts as _parts
 from xpycro.viz import planes, style
+from xpycro.viz.costs import coarse, touched
 from xpycro.viz.navigator import Navigator
 
-__all__ = [
-    "Channel", "Reader", "amount", "attempt", "channels_of", "coarse", "cost", "state_cost", "touched",
-]  # fmt: skip
+__all__ = ["Channel", "Reader", "attempt", "channels_of"]
 
 _KEPT = 8  # planes and spectra remembered, so that moving one cursor does not read again what the other shows
+_BLOCKS = 1024  # parts of a file that a dear map is made of at most: each is a millisecond
 
 
 def attempt(read: Callable[[], np.ndarray], shape: Sequence[int]) -> tuple[np.ndarray, str]:
@@ -38,6 +40,14 @@ def attempt(read: Callable[[], np.ndarray], shape: Sequence[int]) -> tuple[np.nd
         return np.full(tuple(shape), np.nan), f"Could not be read: {type(error).__name__}: {first}"[:160]
 
 
+def _times(numbers: Sequence[int]) -> str:
+    return " × ".join(map(str, numbers))
+
+
+def _loaded(da: xr.DataArray) -> xr.DataArray:
+    return da.copy(data=style.read(da))
+
+
 class Reader:
     """Planes and spectra of an array by index: read when first asked for, the last few kept.
 
@@ -47,7 +57,7 @@ class Reader:
 
     def __init__(self, da: xr.DataArray, roles: _parts.Parts) -> None:
         self.roles = roles
-        self.da = _parts.ascending(da.transpose(*roles.rest, *roles.nav, roles.signal), roles.nav)
+        self.da = _parts.ascending(chunked.stored(da), roles.nav)  # turned once read: a file reads its own order best
         self.over = Navigator.of(self.da, roles.nav)
         self.signal = style.axis(self.da, roles.signal)
         self.rest = [style.axis(da, d) for d in roles.rest]
@@ -63,12 +73,16 @@ class Reader:
             self._kept.move_to_end(key)
             self.problem = ""
             return self._kept[key]
-        values, self.problem = attempt(lambda: style.read(make()), shape)
+        values, self.problem = attempt(lambda: self._values(make()), shape)
         if not self.problem:  # what failed is tried again
             self._kept[key] = values
         while len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
         return values
+
+    def _values(self, part: xr.DataArray) -> np.ndarray:
+        order = [d for d in (*self.roles.rest, *self.roles.nav, self.roles.signal) if d in part.dims]
+        return _loaded(part).transpose(*order).values
 
     def _rest(self, rest: Sequence[int]) -> dict[str, int]:
         return dict(zip(self.roles.rest, map(int, rest), strict=True))
@@ -85,16 +99,57 @@ class Reader:
         return tuple(max(n, self.over.every) for n in steps), touched(self.da, index)
 
     def plane(self, low: int, high: int, rest: Sequence[int], steps: Sequence[int]) -> np.ndarray:
-        """The map at one sample of the signal, or the mean of those between two, of every n-th pixel (`steps`)."""
-        at, signal, nav = self._rest(rest), self.roles.signal, self.roles.nav
-        drawn = self.da.isel({d: slice(None, None, n) for d, n in zip(nav, steps, strict=True) if n > 1})
+        """The map at one sample of the signal, or the mean of those between two, of every n-th pixel (`steps`).
+
+        A dear one is of blocks, where `blocks` says so.
+        """
+        signal, nav = self.roles.signal, self.roles.nav
+        cut = self.da.isel({signal: low if low == high else slice(low, high + 1), **self._rest(rest)})
+        shape = [len(range(0, cut.sizes[d], n)) for d, n in zip(nav, steps, strict=True)]
 
         def make() -> xr.DataArray:
-            if low == high:
-                return drawn.isel({signal: low, **at})
-            return chunked.lazily(drawn.isel({signal: slice(low, high + 1), **at})).mean(signal)
+            if max(self.blocks(steps)) > 1:
+                windows = self._windows({d: slice(0, cut.sizes[d]) for d in nav}, steps, middle=False)
+                means = [_loaded(cut.isel(at)).mean().item() for at in windows]
+                return xr.DataArray(np.reshape(means, shape), dims=nav)
+            drawn = cut.isel({d: slice(None, None, n) for d, n in zip(nav, steps, strict=True) if n > 1})
+            return drawn if low == high else chunked.lazily(drawn).mean(signal)
 
-        return self._read(("plane", low, high, *steps, *rest), make, [drawn.sizes[d] for d in nav])
+        return self._read(("plane", low, high, *steps, *rest), make, shape)
+
+    def blocks(self, steps: Sequence[int]) -> tuple[int, ...]:
+        """How many pixels along each dim of the map are averaged to one of it, where it shows one of n (`steps`).
+
+        What a file gives at once with a pixel costs nothing more, and its mean has less noise.
+        """
+        nav = self.roles.nav
+        number = math.prod(len(range(0, self.da.sizes[d], n)) for d, n in zip(nav, steps, strict=True))
+        if max(steps) <= self.over.every or self.da.chunks is not None or number > _BLOCKS:
+            return (1,) * len(nav)
+        read = chunked.read_at_once(self.da)
+        return tuple(min(read[d], n) for d, n in zip(nav, steps, strict=True))
+
+    def sampled(self, steps: Sequence[int]) -> str:
+        """Which pixels a map of one of n is made of (`steps`), in words."""
+        blocks = self.blocks(steps)
+        if max(blocks) == 1:
+            return f"one of {_times(steps)} pixels"
+        left_out = [n // b for n, b in zip(steps, blocks, strict=True)]
+        return f"one of {_times(left_out)} blocks of {_times(blocks)} pixels"
+
+    def _windows(
+        self, inside: Mapping[str, slice], steps: Sequence[int], *, middle: bool
+    ) -> Iterator[dict[str, slice]]:
+        """The blocks within a rectangle, one of n along each dim: from its corner on, or through its middle."""
+        edges = []
+        for d, n, length in zip(self.roles.nav, steps, self.blocks(steps), strict=True):
+            start, stop = inside[d].start, inside[d].stop
+            first = (start + stop) // 2 // length * length if middle else start  # a block of the file
+            ends = [
+                (max(k, start), min(k + length, stop)) for k in range(first - (first - start) // n * n - n, stop, n)
+            ]
+            edges.append([slice(*e) for e in ends if e[1] > e[0]])
+        return (dict(zip(self.roles.nav, corner, strict=True)) for corner in itertools.product(*edges))
 
     def first(self, rest: Sequence[int]) -> int:
         """The sample to begin with: where the middle pixel's spectrum is largest, or the middle where it has none."""
@@ -120,13 +175,21 @@ class Reader:
         return steps, touched(self.da, index) if max(steps) > 1 else 0
 
     def region(self, outline: np.ndarray, rest: Sequence[int], steps: Sequence[int]) -> np.ndarray:
-        """The mean spectrum of the pixels inside an outline, of every n-th (`steps`)."""
-        window, nav = self._window(outline), self.roles.nav
-        cut, mask = self.da.isel(window | self._rest(rest)), self.inside(outline).isel(window)
+        """The mean spectrum of the pixels inside an outline, of every n-th (`steps`) or of blocks of them."""
+        window, nav, mask = self._window(outline), self.roles.nav, self.inside(outline)
+        whole = self.da.isel(self._rest(rest))
+        cut = whole.isel(window)
         thin = {d: slice(n // 2 if n < cut.sizes[d] else 0, None, n) for d, n in zip(nav, steps, strict=True)}
 
         def make() -> xr.DataArray:
-            return chunked.lazily(cut.isel(thin)).where(mask.isel(thin)).mean(nav)
+            if max(self.blocks(steps)) == 1:
+                return chunked.lazily(cut.isel(thin)).where(mask.isel(window).isel(thin)).mean(nav)
+            total: Any = 0.0
+            count: Any = 0
+            for at in self._windows(window, steps, middle=True):
+                part = _loaded(whole.isel(at)).where(mask.isel(at))
+                total, count = total + part.sum(nav), count + part.count(nav)
+            return total / count.where(count > 0)
 
         return self._read(("region", outline.tobytes(), *steps, *rest), make, [self.signal.values.size])
 
@@ -166,69 +229,6 @@ class Reader:
         nav = self.roles.nav
         coords = {d: self.da[d] for d in nav if d in self.da.coords}
         return xr.DataArray(hit.reshape([self.da.sizes[d] for d in nav]), dims=nav, coords=coords)
-
-
-def _blocks(da: xr.DataArray) -> dict[str, int]:
-    """What is read at once along each dim: a chunk of the file, or of dask."""
-    stored = da.encoding.get("preferred_chunks") or dict(
-        zip(map(str, da.dims), da.encoding.get("chunksizes") or (), strict=False)
-    )
-    blocks = {str(d): max(c) if isinstance(c, tuple | list) else int(c) for d, c in (stored or {}).items()}
-    if not blocks and da.chunks is not None:
-        blocks = {str(d): max(c) for d, c in da.chunksizes.items()}
-    return {str(d): max(1, min(blocks.get(str(d), size), size)) for d, size in da.sizes.items()}
-
-
-def touched(da: xr.DataArray, index: Mapping[str, int | slice]) -> int:
-    """About how many bytes of its file reading ``da.isel(index)`` touches, from the chunks of the file or of dask."""
-    total = da.dtype.itemsize
-    for dim, block in _blocks(da).items():
-        size = da.sizes[dim]
-        at = index.get(dim, slice(None))
-        wanted = range(at, at + 1) if isinstance(at, int) else range(*at.indices(size))
-        if len(wanted) == 0:
-            return 0
-        count = -(-(wanted[-1] + 1) // block) - wanted[0] // block
-        total *= min(min(count, len(wanted)) * block, size)
-    return total
-
-
-def coarse(da: xr.DataArray, dims: Sequence[str], index: Mapping[str, int | slice]) -> tuple[int, ...]:
-    """Of how many pixels along `dims` one is read, so that ``da.isel(index)`` touches at most 256 MB of a lazy array.
-
-    A block of the file is read for a single pixel of it: what is left out are whole blocks.
-    """
-    ones = (1,) * len(dims)
-    if not chunked.is_lazy(da) or touched(da, index) <= planes.COSTLY:
-        return ones
-    steps, blocks = ones, _blocks(da)
-    for times in range(1, max(da.sizes[d] for d in dims) + 1):
-        steps = tuple(min(blocks[d] * times, da.sizes[d]) for d in dims)
-        thinned = {d: slice(None, None, n) for d, n in zip(dims, steps, strict=True)}
-        if touched(da, {**index, **thinned}) <= planes.COSTLY:
-            break
-    return steps
-
-
-def amount(size: int) -> str:
-    """A number of bytes in words."""
-    return f"{size / 2**30:.1f} GiB" if size >= 2**29 else f"{size / 2**20:.0f} MiB"
-
-
-def cost(da: xr.DataArray, roles: _parts.Parts) -> dict[str, int]:
-    """About how many bytes a tap (``spectrum``) and a map (``plane``) read."""
-    return {
-        "spectrum": touched(da, dict.fromkeys((*roles.nav, *roles.rest), 0)),
-        "plane": touched(da, dict.fromkeys((roles.signal, *roles.rest), 0)),
-    }
-
-
-def state_cost(da: xr.DataArray, roles: _parts.Parts) -> str:
-    """Words that say what one action reads, where it is more than 256 MB of lazy data; else nothing."""
-    if not chunked.is_lazy(da):
-        return ""
-    dear = {name: size for name, size in cost(da, roles).items() if size > planes.COSTLY}
-    return "; ".join(f"each {name} reads about {amount(size)}" for name, size in dear.items())
 
 
 class Channel:

@@ -8,7 +8,17 @@ May import numpy, xarray, dask (inside functions), errors and schema; knows noth
 from xpycro.engine.chunked.blockwise import Output, apply
 from xpycro.engine.chunked.delayed import after, call, compute, from_delayed
 from xpycro.engine.chunked.passes import blocks, from_matrix, map_and_reduce, map_observations, reduce
-from xpycro.engine.chunked.states import BLOCK_BYTES, auto_chunks, is_lazy, lazily, rechunked, state, whole
+from xpycro.engine.chunked.states import (
+    BLOCK_BYTES,
+    auto_chunks,
+    is_lazy,
+    lazily,
+    read_at_once,
+    rechunked,
+    state,
+    stored,
+    whole,
+)
 
 __all__ = [
     "BLOCK_BYTES",
@@ -25,8 +35,10 @@ __all__ = [
     "lazily",
     "map_and_reduce",
     "map_observations",
+    "read_at_once",
     "rechunked",
     "reduce",
     "state",
+    "stored",
     "whole",
 ]

@@ -89,6 +89,8 @@ class StoredArray(BackendArray):
     Its dask token is the checksum of its content: it stays the same when the file is moved or appended to.
     """
 
+    part_by_part = True  # HDF5 takes a plane out of one chunk after the other
+
     def __init__(self, fields: Mapping[str, StoredField], dtype: np.dtype) -> None:
         self.fields = dict(fields)
         self.shape = next(iter(self.fields.values())).shape
