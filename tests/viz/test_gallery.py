@@ -7,12 +7,18 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
+import xarray as xr
 
-from tests.viz import gallery
+from tests.viz import gallery, samples
 from xpycro.viz import figures, plot
 
 MM = 1 / 25.4
+
+STACKED = {"spectrum_complex", "complex_spectrum"}  # two panels below each other on the screen, too
+
+PRINTED = ["fit", "ranks", "lines"]  # explorers of the most panels, and one with a cursor both ways
 
 
 def texts(figure):
@@ -30,13 +36,27 @@ def texts(figure):
     return [(t.get_text(), t.get_window_extent(renderer), t.get_fontsize()) for t in found if t.get_text().strip()]
 
 
-@pytest.mark.parametrize("name", gallery.PICTURES)
+@pytest.mark.parametrize("name", [*gallery.PICTURES, *PRINTED])
 def test_print_figures_have_a_journals_size_and_nothing_overlaps(name):
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    """At the width that suits, and what has several panels also in a single column."""
+    drawn = gallery.drawn(name)
+    wide = figures.draw(drawn, dpi=100)
+    assert wide.get_figwidth() == pytest.approx((170 if len(wide.axes) > 1 and name not in STACKED else 85) * MM)
+    narrow = [figures.draw(drawn, dpi=100, width_mm=85)] if wide.get_figwidth() > 100 * MM else []
+    for figure in (wide, *narrow):
+        legible(figure)
+        starts = [ax._left_title.get_text()[:3] for ax in figure.axes]
+        assert len(starts) == 1 or starts == [f"{chr(97 + i)}  " for i in range(len(starts))]
+        for ax in figure.axes:
+            for bar in ax.child_axes:  # as tall as its picture, and clear of it
+                frame, beside = ax.get_window_extent(), bar.get_window_extent()
+                assert (beside.y0, beside.y1) == pytest.approx((frame.y0, frame.y1), abs=0.5)
+                assert frame.x1 < beside.x0 < frame.x1 + 2 * MM * figure.dpi
 
-    figure = figures.draw(gallery.drawn(name), dpi=150)
-    FigureCanvasAgg(figure).draw()
-    assert figure.get_figwidth() == pytest.approx(85 * MM) or figure.get_figwidth() == pytest.approx(170 * MM)
+
+def legible(figure):
+    """Every text of a size one can read, inside the page and on none other."""
+    figure.canvas.draw()
     assert figure.get_figheight() < 240 * MM  # of a page
     written = texts(figure)
     assert written
@@ -48,6 +68,19 @@ def test_print_figures_have_a_journals_size_and_nothing_overlaps(name):
         across = min(a.x1, b.x1) - max(a.x0, b.x0)
         up = min(a.y1, b.y1) - max(a.y0, b.y0)
         assert not (across > 1.5 and up > 1.5), f"{one!r} lies on {other!r}"
+
+
+def test_powers_of_ten_stand_beside_the_unit():
+    counts = xr.DataArray(np.linspace(0, 4e6, 20), dims="channel", name="intensity", attrs={"units": "counts"})
+    axes = figures.draw(plot.spectrum(counts)).axes[0]
+    assert axes.get_ylabel() == "Intensity (10⁶ counts)" and not axes.yaxis.offsetText.get_visible()
+    assert "4" in [label.get_text() for label in axes.get_yticklabels()]
+
+
+def test_a_whole_file_is_no_figure(tmp_path):
+    held = xr.DataTree.from_dict({"/": samples.current().to_dataset()})
+    with pytest.raises(TypeError, match="the view of one node"):
+        plot.save(plot.tree(held), tmp_path / "a.pdf")
 
 
 @pytest.mark.parametrize("suffix", [".svg", ".pdf", ".png"])

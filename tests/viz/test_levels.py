@@ -30,11 +30,14 @@ def test_served_levels(served):
     page = served(lambda: plot.hist(plane(), levels=True))
     ends = "const m = find('Current (pA)').model.renderers[0].glyph.color_mapper; return [m.low, m.high]"
     before = page.evaluate(ends)
-    page.take("Drag a range", "BoxSelectTool")
-    page.drag("Drag a range", (45.0, 1), (60.0, 1))
+    page.take("Current: histogram", "BoxSelectTool")
+    page.drag("Current: histogram", (45.0, 1), (60.0, 1))
     until(lambda: np.round(page.evaluate(ends)), np.array([45.0, 60.0]))
     assert before != page.evaluate(ends)
-    marks = "return find('Drag a range').model.renderers.filter(r => r.type == 'Span').map(r => Math.round(r.location))"
+    marks = (
+        "const r = find('Current: h').model.renderers.filter(r => r.type == 'Span').map(r => Math.round(r.location))"
+    )
+    marks += "; return r"
     until(lambda: np.array(page.evaluate(marks)), np.array([45, 60]))
 
 

@@ -178,15 +178,14 @@ def test_report_replaces_whole_or_not_at_all(tmp_path, monkeypatch):
         report.write(tmp_path / "none" / "r.html", title="x")
 
 
-@pytest.mark.parametrize("suffix", [".png", ".html"])  # .svg and .pdf are drawn as .png is: tests/viz/test_gallery.py
-def test_save_every_kind(tmp_path, suffix):
+def test_save_every_kind(tmp_path):  # figures for print: tests/viz/test_gallery.py
     da = samples.current()
     result, _ = samples.decomposition()
     clusters, _ = samples.clustering()
     for number, drawn in enumerate(
         [plot.image(da.isel(bias=3)), plot.explore(da), plot.auto(result), plot.auto(clusters)]
     ):
-        path = plot.save(drawn, tmp_path / f"{number}{suffix}")
+        path = plot.save(drawn, tmp_path / f"{number}.html")
         assert path.stat().st_size > 1000
     with pytest.raises(ValueError, match=r"\.png"):
         plot.save(plot.image(da.isel(bias=3)), tmp_path / "a.tiff")

@@ -96,7 +96,8 @@ def _marked(plane: xr.DataArray, bins: int, width: int, height: int, _: Any, *, 
     drawn = histogram(plane, bins=bins, width=width, height=height)
     bars = drawn.Histogram.I.opts(backend="bokeh", tools=["hover", "xbox_select"])
     marks = [hv.VLine(v).opts(backend="bokeh", color=style.CURSOR, line_width=2) for v in (low, high)]
-    return style.dress(hv.Overlay([bars, *marks]), title="Drag a range with the box tool")
+    title = f"{style.quantity(plane).label}: histogram\ndrag a range with the box tool"
+    return style.dress(hv.Overlay([bars, *marks]), title=title)
 
 
 def levels_explorer(da: xr.DataArray, *, bins: int = 128, budget: int = PAGE_PIXELS, size: int = 330) -> Any:

@@ -258,9 +258,10 @@ def _two_dims(da: xr.DataArray, wide: list[str], roles: dict[str, str], name: st
 
 
 def save(
-    obj: Any, path: str | os.PathLike[str], *, title: str | None = None, width_mm: float | None = None, dpi: int = 300
-) -> Path:
-    """Write a plot to a file.
+    obj: Any, path: str | os.PathLike[str], *, title: str | None = None, width_mm: float | None = None, dpi: int = 300,
+    letters: bool = True,
+) -> Path:  # fmt: skip
+    """Write a plot to a file: a page that works without a server, or a figure for a paper.
 
     Parameters
     ----------
@@ -272,9 +273,11 @@ def save(
         Heading of an HTML page.
     width_mm : float, optional
         Width of a drawn figure; by default a journal's single column (85 mm), for several side by side its double
-        (170 mm).
+        (170 mm). Panels that a narrow figure has no room for side by side stand below each other.
     dpi : int, default 300
-        Of ``.png``.
+        Of ``.png``, and of the pictures inside ``.pdf`` and ``.svg``, whose lines and letters have none.
+    letters : bool, default True
+        Whether the panels of a drawn figure are named a, b, c.
 
     Returns
     -------
@@ -309,6 +312,6 @@ def save(
     try:
         from xpycro.viz import figures
 
-        return figures.save(obj, target, width_mm=width_mm, dpi=dpi)
+        return figures.save(obj, target, width_mm=width_mm, dpi=dpi, letters=letters)
     except ImportError as error:
         raise MissingExtra("matplotlib", "figures", f"saving {suffix}") from error
