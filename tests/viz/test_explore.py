@@ -15,7 +15,8 @@ from tests.viz import samples
 from tests.viz.conftest import NoFigure
 from xpycro.engine import results
 from xpycro.errors import DimensionError
-from xpycro.viz import plot, style
+from xpycro.schema import coordinate
+from xpycro.viz import explore, plot, style
 
 
 def until(read: Callable[[], np.ndarray], truth: np.ndarray, seconds: float = 15.0) -> None:
@@ -49,6 +50,12 @@ def test_served_map_and_spectrum_follow_each_other(served):
     until(lambda: page.image(MAP), da.isel(bias=7).values * 1e12)
     page.drag(MAP, (10, 8), (14, 2))
     until(lambda: page.line(SPECTRUM), da.isel(y=1, x=7).values * 1e12)
+    page.page.mouse.move(*page.place(MAP, 10, 8))
+    values = page.page.locator(".bk-tooltip-row-value")
+    values.first.wait_for()
+    assert values.all_inner_texts()[-1] == f"{float(da[4, 5, 7]) * 1e12:.6g}".replace("-", "−")
+    ticks = "return find(argument).model.left.find(a => a.formatter).formatter.doFormat([25e5, 3e6, 35e5], {})"
+    assert page.evaluate(ticks, SPECTRUM) == ["2.5 × 10⁶", "3 × 10⁶", "3.5 × 10⁶"]
     page.tap(MAP, 0, 0)  # not measured
     until(lambda: page.line(SPECTRUM), da.isel(y=0, x=0).values)
     assert page.title(SPECTRUM) == "Current at x = 0 nm, y = 0 nm: no data"
@@ -103,10 +110,24 @@ def test_frames_of_a_stack(kind, tmp_path):
 
 
 def test_further_dims_become_sliders():
-    da = samples.current().expand_dims(direction=["forward", "backward"])
-    layout = plot.explore(da)
-    chart = next(iter(layout))
-    assert [d.name for d in chart.kdims] == ["direction"]
+    da = samples.current()
+    factor = xr.DataArray([1.0, 2.0], {"direction": ["forward", "backward"]}, "direction")
+    layout = plot.explore((factor * da).assign_attrs(da.attrs))
+    (slider,) = next(iter(layout)).kdims
+    assert (slider.name, slider.values) == ("direction", ["forward", "backward"])
+    line = list(layout)[1]["backward"].Curve.I.dimension_values(1)
+    np.testing.assert_allclose(line, 2 * da[3, 4] * 1e12)
+
+
+def test_it_begins_where_something_was_measured():
+    """An unfinished scan; and the clock of an X-ray detector, higher than any line."""
+    energy = np.linspace(-100, 10_000, 102)
+    counts = np.exp(-(((energy - 6400) / 100) ** 2)) + 9.0 * (energy == 0)
+    rows = np.where(np.arange(5) < 2, 1.0, np.nan)[:, None, None]
+    coords = {"energy": coordinate("energy", energy)}
+    drawn = plot.explore(xr.DataArray(rows * counts * np.ones((5, 4, 1)), coords, ("y", "x", "energy"), "counts"))
+    picture, line = (hv.Store.lookup_options("bokeh", panel[()], "plot").kwargs["title"] for panel in drawn)
+    assert picture == "Counts at Energy = 6.4 keV" and line == "Counts at x = 2, y = 1"
 
 
 def test_ambiguous_or_missing_signal_is_refused():
@@ -165,7 +186,7 @@ def test_served_box_and_band(served):
     mean = da.isel(x=slice(2, 5), y=slice(1, 4)).mean(("y", "x")).values * 1e12
     until(lambda: page.lines(SPECTRUM)[1], mean)
     assert int(plot.selection(made[-1]).sum()) == 9
-    assert made[-1]._pycro_state.pixel == 3 * 9 + 4  # what a tool takes does not move the cursor
+    assert made[-1]._pycro_state.pixel == explore.PEAK  # what a tool takes does not move the cursor
     page.take(MAP, "LassoSelectTool")
     page.trace(MAP, [(11, 1), (17, 1), (11, 6.9)])
     until(lambda: page.lines(SPECTRUM)[2], np.mean([da[1, 6], da[1, 7], da[2, 6]], axis=0) * 1e12)

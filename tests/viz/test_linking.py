@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import holoviews as hv
@@ -12,7 +13,7 @@ import xarray as xr
 
 from tests.viz import gallery, samples
 from xpycro.engine import results
-from xpycro.viz import plot
+from xpycro.viz import linking, plot
 
 
 def models(drawn: Any) -> list[Any]:
@@ -133,3 +134,20 @@ def test_a_drawing_that_fails_says_so_on_its_page():
     with pytest.warns(UserWarning, match="could not be drawn"):
         layout._pycro_state.event(pixel=10**6)
     assert any(page.title.text.startswith("Could not be drawn: ") for page in pages)
+
+
+def test_what_takes_long_is_said_before_it_is_begun():
+    from bokeh.plotting import figure
+
+    later: list[Any] = []
+    page = SimpleNamespace(session_context=True, add_timeout_callback=lambda work, after: later.append(work))
+    done: list[bool] = []
+    asked = linking.Later("Reading 2.0 GiB …", lambda: done.append(True))
+    pointer = linking._Pointer(figure(title="Current"), {"DoubleTap": lambda x, y: asked})
+    for document, begun in ((page, []), (None, [True])):  # of a server, of a notebook
+        pointer.figure = SimpleNamespace(document=document, title=pointer.figure.title)
+        pointer._double_tap(SimpleNamespace(x=0, y=0))
+        assert done == begun
+    assert pointer.figure.title.text == asked.words
+    later[0]()
+    assert done == [True, True]

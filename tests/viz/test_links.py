@@ -29,11 +29,14 @@ from xpycro.viz import (
     style,
     switching,
 )
+from xpycro.viz.linking import Later
 
 
 def point(drawn: Any, panel: int, stream: str, *at: Any) -> None:
-    """What the browser sends when the pointer acts on a panel."""
-    list(drawn)[panel]._pycro_moves[stream](*at)
+    """What the browser sends when the pointer acts on a panel; what takes long is done once that was said."""
+    asked = list(drawn)[panel]._pycro_moves[stream](*at)
+    if isinstance(asked, Later):
+        asked.work()
 
 
 def picture(drawn: Any, panel: int) -> np.ndarray:
@@ -192,6 +195,8 @@ def twice_tapped_spectrum() -> None:
         assert not np.allclose(region(drawn, 0), da.mean(("y", "x")) * 1e12, rtol=1e-6)
         title = hv.Store.lookup_options("bokeh", list(drawn)[1][()], "plot").kwargs["title"]
         assert title.splitlines()[1] == "means of one of 6 × 9 pixels; double tap here to read all, 0 MiB"
+        asked = list(drawn)[1]._pycro_moves["DoubleTap"](0, 0)
+        assert isinstance(asked, Later) and asked.words == "Reading 0 MiB …"
         point(drawn, 1, "DoubleTap", 0, 0)
         same(picture(drawn, 0), da[:, :, 15] * 1e12)
         same(region(drawn, 0), da.mean(("y", "x")) * 1e12)

@@ -113,6 +113,9 @@ def test_comparison_shows_the_likeliest_and_the_weights(windowed):
     np.testing.assert_array_equal(best.dimension_values(2, flat=False), [[1, 0, 1], [1, 1, 1]])
     np.testing.assert_allclose(peak.dimension_values(2, flat=False), compared.weight.sel(model="peak"))
     hv.render(drawn, backend="bokeh")
+    bars = plot.auto(compared.isel(y=1, x=1))  # of one spectrum
+    np.testing.assert_allclose(bars.dimension_values(1), compared.weight[:, 1, 1])
+    assert hv.render(bars, backend="bokeh").title.text.startswith("Likeliest: peak, ")
 
 
 def test_fit_of_images_has_maps_or_curves_of_its_parameters():
@@ -223,6 +226,12 @@ def test_force_curves_both_ways():
     assert [c.label for c in drawn] == ["approach", "retract"]
     assert [d.pprint_label for d in next(iter(drawn)).dimensions()] == ["Height (nm)", "Force (nN)"]
     np.testing.assert_allclose(list(drawn)[1].dimension_values(1), da[1].values * 1e9)
+    # the file has z beside it, in whose parts the tip went by 90 nm and by 1.1 µm
+    z = ("direction", "point"), np.stack([z * 0.9, z * 11]), {"units": "m"}
+    ds = da.drop_vars("z").rename("vDeflection").to_dataset().assign(force=2 * da.drop_vars("z"), z=z)
+    drawn = plot.auto(ds)
+    assert plot.chosen(drawn).startswith("force: 'force' against 'z'")
+    np.testing.assert_allclose([c.dimension_values(0)[-1] for c in drawn], [0.09, 1.1])
 
 
 @pytest.mark.browser

@@ -62,15 +62,15 @@ def test_a_file_with_results(viewed, tmp_path):
     page.tap("Current (pA)", 10, 8)
     until(lambda: page.line("Current at "), data[4, 5].values * 1e12)
     page.page.evaluate(SAID)
-    page.page.get_by_text("/results/fit_linear", exact=True).click()
+    page.page.get_by_text("fit_linear", exact=True).click()
     shown(page, "slope (")
     assert page.page.evaluate("window.said"), "a tab that was being drawn was white"
     page.tap("slope (", 14, 2)
     line = fit.slope[1, 7] * data.bias + fit.intercept[1, 7]
     until(lambda: page.line("Current at "), line.values * 1e12)
-    slope = float(fit.slope[1, 7]) * 1e12
-    assert f"slope {slope:.4g} ±" in page.title("Current at ").replace("−", "-")
-    page.page.get_by_text("/results/svd", exact=True).click()
+    slope, error = (float(fit[name][1, 7]) * 1e12 for name in ("slope", "slope_stderr"))
+    assert f"slope {slope:.1f} ± {error:.1f} pA/V" in page.title("Current at ")  # to the error's second digit
+    page.page.get_by_text("svd", exact=True).click()
     shown(page, "Scree")
     page.tap("Scree", 2, 1)
     until(lambda: page.image("Map "), svd.maps[1].values * 1e12)
@@ -121,6 +121,15 @@ def test_what_cannot_be_drawn_is_said_in_its_tab():
     with pytest.warns(UserWarning, match="cannot be drawn"):
         pane = viz._shown(names, plot.auto, "")
     assert "DimensionError" in pane.object
+
+
+def test_tabs_are_named_by_what_tells_them_apart():
+    long = ["/scan_1_ebsd_crystal_map_header_lattice_abc", "/scan_1_ebsd_data_patterns", "/scan_1_ebsd_point_of_view"]
+    assert viz._named(long) == ["crystal…header_lattice_abc", "data_patterns", "point_of_view"]
+    assert viz._named(["/", "/results/svd"]) == ["measurement", "svd"]
+    assert viz._named(["/svd", "/results/svd"]) == ["svd", "results/svd"]
+    small, large = (xr.Dataset({"a": ("x", np.zeros(n))}) for n in (2, 9))
+    assert viz._first({"/a": small, "/b": large}) == 1 and viz._first({"/": small, "/b": large}) == 0
 
 
 def test_a_result_of_a_window_of_the_axis(tmp_path):

@@ -19,6 +19,8 @@ __all__ = ["Axis", "Quantity", "axis", "finite", "plane_axes", "quantity", "read
 
 SAMPLES = 200_000
 
+FEW_EV, FEW_NM = 4e3, 3e-6  # energies and wavelengths below are never told in keV and µm
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -87,8 +89,10 @@ class Axis:
         number = f"{value:.4g}" if not 1e4 <= abs(value) < 1e7 else f"{value:.0f}"
         return f"{self.label} = {number}".replace("= -", "= −") + (f" {self.unit}" if self.unit else "")
 
-    def nearest(self, value: float) -> int:
-        """Index of the sample nearest to a place on the axis; outside it, the first or last."""
+    def nearest(self, value: float | str) -> int:
+        """Index of the sample nearest to a place on the axis, outside it the first or last; or of that called so."""
+        if isinstance(value, str):
+            return (self.names or ()).index(value)
         return int(np.argmin(np.abs(self.values - value)))
 
 
@@ -135,6 +139,10 @@ def axis(da: xr.DataArray | xr.Dataset, dim: Hashable, *, along: str | None = No
     if valid.size and (np.ptp(valid) == 0 or schema.dimension_type(da, dim) not in spread):
         largest = float(np.abs(valid).max())
     base, wanted = str(coord.attrs.get("units", "1")), coord.attrs.get("display_units")
+    if wanted is None and base == "eV" and 1e3 <= largest < FEW_EV:
+        wanted = "eV"
+    if wanted is None and coord.name == "wavelength" and base == "m" and 1e-6 <= largest < FEW_NM:
+        wanted = "nm"
     factor, unit = units.engineering(largest, base) if wanted is None else (units.conversion(base, wanted), str(wanted))
     return Axis(name, label, units.display_unit(unit), values * factor)
 

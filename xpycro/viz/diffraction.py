@@ -19,7 +19,7 @@ from xpycro.errors import DimensionError
 from xpycro.viz import parts as _parts
 from xpycro.viz import pictures, planes, scripts, static, style
 from xpycro.viz.costs import amount, touched
-from xpycro.viz.linking import callback, cursors, linked
+from xpycro.viz.linking import Later, callback, cursors, linked
 from xpycro.viz.live import attempt
 from xpycro.viz.navigator import Navigator
 from xpycro.viz.packing import packed
@@ -203,8 +203,15 @@ def diffraction(
     def dragged(px: float, py: float, x0: float, y0: float, done: bool) -> None:
         to_detector(px, py, x0, y0, done=done)
 
-    def to_exact(px: float, py: float) -> None:
+    def read() -> None:
         state.event(exact="yes")
+
+    def to_exact(px: float, py: float) -> Later | None:
+        dear = _exactness(scan, state)
+        if "yes" not in (state.exact, dear):
+            return Later(f"Reading {dear} …", read)
+        read()
+        return None
 
     image = linked(callback(_virtual_image, scan, shown, size), [], state, {"Tap": to_position, "Drag": to_position})
     moves: dict[str, Any] = {"Tap": to_detector, "Drag": dragged, "DoubleTap": to_exact}
@@ -279,7 +286,7 @@ def _pattern_colours(values: np.ndarray, log: bool) -> style.Colours:
         positive = values[values > 0]
         low = float(np.percentile(positive, 1)) if positive.size else 0.1
         high = max(high, low * 10)
-    return style.Colours("counts", style.palette("CET_L3"), (low, high))
+    return style.Colours("counts", style.palette("CET_L3")[:236], (low, high))  # not up to the white of the page
 
 
 def diffraction_explorer(

@@ -17,8 +17,9 @@ import xarray as xr
 from xpycro.viz import curves, pictures, places, planes, static, style
 from xpycro.viz import parts as _parts
 from xpycro.viz.costs import amount, state_cost
-from xpycro.viz.linking import callback, cursors, linked
+from xpycro.viz.linking import Later, callback, cursors, linked
 from xpycro.viz.live import Channel, Reader, channels_of
+from xpycro.viz.readouts import headed
 
 __all__ = ["explore", "selection", "stack"]
 
@@ -26,7 +27,7 @@ __all__ = ["explore", "selection", "stack"]
 REGION_COLOURS = (style.CATEGORIES[3], style.CATEGORIES[2], style.CATEGORIES[4], style.CATEGORIES[1])
 
 
-PEAK = -1  # a sample not chosen yet: where the first spectrum that is drawn is largest
+PEAK = -1  # not chosen yet: of pixels one that was measured, of samples where its spectrum is largest
 
 
 REGIONS = 4  # as many outlines and curves as are always drawn: HoloViews loses layers that come and go
@@ -90,14 +91,12 @@ def explore(
     if event not in ("tap", "hover"):
         raise ValueError(f"event={event!r}: pass 'tap' or 'hover'")
     planes.not_empty(da)
-    hv = style.backend()
     da = da if background is None else places.within(da, background)
     roles = _parts.resolve(da, nav, sig)
     reader = Reader(da, roles)
     ground = None if background is None else places.ground(background, reader.over.axes, size)
-    start = reader.over.middle
-    state = cursors(pixel=start, low=PEAK, high=PEAK, regions=(), whole=False)
-    kdims = [hv.Dimension((a.dim, a.label), unit=a.unit, values=list(map(float, a.values))) for a in reader.rest]
+    state = cursors(pixel=PEAK, low=PEAK, high=PEAK, regions=(), whole=False)
+    kdims = [style.slider(a) for a in reader.rest]
     channels = channels_of(da)
     panels, lines = [], []
     for channel in channels:
@@ -121,7 +120,7 @@ def explore(
                 "Tap": _to_sample(state, reader),
                 "Drag": _to_sample(state, reader),
                 "BoundsX": _to_band(state, reader),
-                "DoubleTap": _to_whole(state),
+                "DoubleTap": _to_whole(state, reader),
             },
         )
         panels += [chart, line] if len(channels) == 1 else [chart]
@@ -181,15 +180,25 @@ def _to_region(state: Any) -> Callable[[Any], None]:
     return move
 
 
-def _to_whole(state: Any) -> Callable[[float, float], None]:
-    return lambda x, y: state.event(whole=True)
+def _to_whole(state: Any, reader: Reader) -> Callable[[float, float], Later | None]:
+    def read() -> None:
+        state.event(whole=True)
+
+    def move(x: float, y: float) -> Later | None:
+        size = 0 if state.whole else reader.left(state.low, state.high, state.regions)
+        if size:
+            return Later(f"Reading {amount(size)} …", read)
+        read()
+        return None
+
+    return move
 
 
 def _clear(state: Any) -> Callable[[float, float], None]:
     return lambda x, y: state.event(regions=())
 
 
-def _indices(reader: Reader, rest: Sequence[float]) -> list[int]:
+def _indices(reader: Reader, rest: Sequence[float | str]) -> list[int]:
     return [ax.nearest(value) for ax, value in zip(reader.rest, rest, strict=True)]
 
 
@@ -200,14 +209,17 @@ def _map(
     hv = style.backend()
     index = _indices(reader, rest)
     low, high = (reader.first(index) if k == PEAK else k for k in (low, high))
+    pixel = reader.start(index) if pixel == PEAK else pixel
     steps, dear = reader.steps(low, high, index, whole)
     raw = reader.plane(low, high, index, steps)
     values, shown = channel.apply(raw)
-    title = f"{shown.title} at {reader.signal.text(low)}"
+    x, y = reader.over.axes
+    width, _ = style.frame(x, y, size)
+    title = headed(*_place(shown.title, reader.signal.text(low)), width)
     if high > low:
         first, last = reader.signal.values[low], reader.signal.values[high]
         span = f"{first:.4g} to {last:.4g} {reader.signal.unit or ''}".replace("-", "−").rstrip()
-        title = f"{shown.title}, mean of {reader.signal.label} {span}"
+        title = headed(f"{shown.title},", f"mean of {reader.signal.label} {span}", width)
     if max(steps) > 1:
         title += f"\n{reader.sampled(steps)}" + (", averaged" if max(reader.blocks(steps)) > 1 else "")
     if dear:
@@ -234,6 +246,11 @@ def _map(
     )
 
 
+def _place(what: str, where: str) -> tuple[str, str]:
+    """What and where, of a place or of what is called by a name, for a title."""
+    return (what, f"at {where}") if "=" in where else (f"{what},", where)
+
+
 def _in_colours(lines: Sequence[np.ndarray], kdims: Sequence[Any]) -> Any:
     """Lines of points, a region each, in the colours of the regions; those not drawn yet are nowhere."""
     shapes = [*lines, *[_NOWHERE] * (REGIONS - len(lines))]
@@ -257,6 +274,7 @@ def _spectrum(
     hv = style.backend()
     index = _indices(reader, rest)
     low, high = (reader.first(index) if k == PEAK else k for k in (low, high))
+    pixel = reader.start(index) if pixel == PEAK else pixel
     values, shown = channel.apply(reader.spectrum(pixel, index))
     title = reader.problem or f"{shown.label} at {reader.over.where(pixel)}"
     if not reader.problem and not np.isfinite(values).any():
@@ -392,18 +410,18 @@ def stack(
     hv = style.backend()
     ax = style.axis(da, over)
     x, y = style.plane_axes(da, dims[1], dims[0])
+    width, _ = style.frame(x, y, size)
     contrast = functools.cache(functools.partial(_contrast, da, over))
 
-    def frame(position: float) -> Any:
+    def frame(position: float | str) -> Any:
         index = ax.nearest(position)
         shown, common = contrast()
         values = style.read(da.isel({over: index}).transpose(*dims)) * shown.factor
         colour = style.colours(da, values, clim=common if clim == "global" else None)
         drawn = pictures.mesh(values, x, y, colour, shown, name=str(da.name or "value"), size=size)
-        return drawn.opts(backend="bokeh", title=f"{shown.title} at {ax.text(index)}")
+        return drawn.opts(backend="bokeh", title=headed(*_place(shown.title, ax.text(index)), width))
 
-    kdim = hv.Dimension((over, ax.label), unit=ax.unit, values=list(map(float, ax.values)))
-    drawn = hv.DynamicMap(frame, kdims=[kdim])
+    drawn = hv.DynamicMap(frame, kdims=[style.slider(ax)])
     if play:
         import panel
 

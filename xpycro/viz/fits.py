@@ -23,6 +23,7 @@ from xpycro.viz.linking import callback, cursors, linked
 from xpycro.viz.live import Channel, attempt, channels_of
 from xpycro.viz.navigator import Navigator
 from xpycro.viz.ranks import NONE, needs
+from xpycro.viz.readouts import value_text
 
 __all__ = ["comparison", "fit"]
 
@@ -150,18 +151,19 @@ def _fit_of_images(result: xr.Dataset, size: int) -> Any:
 
 
 def comparison(result: xr.Dataset, *, size: int = 200) -> Any:
-    """Maps of which model is the likeliest, and of the weight of each; along a line, the weights as curves.
+    """Maps of which model is the likeliest, and of the weight of each; along a line, the weights as curves; of one
+    spectrum, the weights as bars.
 
     Parameters
     ----------
     result : Dataset
-        Of ``fit_compare``, over a plane or a line.
+        Of ``fit_compare``, over a plane or a line, or of one spectrum.
     size : int
         Screen pixels of a map's longer side.
 
     Returns
     -------
-    holoviews.Layout
+    holoviews.Layout, or holoviews.Overlay of curves, or holoviews.Bars
 
     Notes
     -----
@@ -179,6 +181,8 @@ def comparison(result: xr.Dataset, *, size: int = 200) -> Any:
     """
     needs(result, "comparison")
     names = [str(name) for name in result["model"].values]
+    if result["best"].ndim == 0:
+        return style.remember(_weights(result, names, size), choice=f"comparison: the weight of each of {names}")
     if result["best"].ndim == 1:
         weight = result["weight"].assign_attrs(long_name="Weight of a model")
         drawn = curves.spectrum(weight, str(result["best"].dims[0]), spread=False)
@@ -189,6 +193,17 @@ def comparison(result: xr.Dataset, *, size: int = 200) -> Any:
         maps[f"weight {name}"] = weight.assign_attrs(long_name=f"Weight of {name}", valid_range=(0.0, 1.0))
     layout = pictures.maps(xr.Dataset(maps), cols=3, size=size)
     return style.remember(layout, choice=f"comparison: the likeliest of {names}, and the weight of each")
+
+
+def _weights(result: xr.Dataset, names: list[str], size: int) -> Any:
+    hv = style.backend()
+    best, weights = int(result["best"]), style.read(result["weight"])
+    title = f"Likeliest: {names[best]}, {100 * weights[best]:.4g} %" if best >= 0 else "No model converged"
+    bars = hv.Bars((names, np.nan_to_num(weights)), hv.Dimension("model", label="Model"), "Weight of the model")
+    return style.dress(
+        bars, title=title, color=style.CATEGORIES[0], line_color=None, ylim=(0, 1), frame_height=size, tools=["hover"],
+        frame_width=max(size, 90 * len(names)), bar_width=0.6,
+    )  # fmt: skip
 
 
 def _drawn(view: xr.Dataset, name: str, over: Navigator, size: int) -> tuple[list[Any], str]:
@@ -277,7 +292,7 @@ def _describe(one: xr.Dataset, names: list[str]) -> str:
         shown = style.quantity(one[name], values)
         error = errors[name] * shown.factor if name in errors else None
         some = any(map(math.isfinite, errors.values()))
-        text = static_fit.value_text(values[0] * shown.factor, error, shown.unit, some)
+        text = value_text(values[0] * shown.factor, error, shown.unit, some)
         words.append(f"{'r²' if name == 'r2' else name.replace('_', ' ')} {text}")
     lines: list[str] = []
     room = 0

@@ -14,13 +14,22 @@ import time
 import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from xpycro.viz import style
 
-__all__ = ["callback", "cursors", "linked"]
+__all__ = ["Later", "callback", "cursors", "linked"]
+
+
+@dataclass(frozen=True)
+class Later:
+    """What takes long: words that stand in the figure's title meanwhile, and the work, begun once they are read."""
+
+    words: str
+    work: Callable[[], None]
 
 
 def callback(function: Callable[..., Any], *fixed: Any) -> Callable[..., Any]:
@@ -70,7 +79,7 @@ def _holds(owner: Any, plots: Sequence[Any]) -> bool:
     return any(any(part is plot for plot in plots) or _holds(part, plots) for part in inside.values())
 
 
-def linked(draw: Callable[..., Any], kdims: Sequence[Any], state: Any, moves: Mapping[str, Callable[..., None]]) -> Any:
+def linked(draw: Callable[..., Any], kdims: Sequence[Any], state: Any, moves: Mapping[str, Callable[..., Any]]) -> Any:
     """A DynamicMap of `draw` that follows `state`, and hands what is done to it with the pointer to `moves`.
 
     Parameters
@@ -101,7 +110,7 @@ def linked(draw: Callable[..., Any], kdims: Sequence[Any], state: Any, moves: Ma
 class _Panel:
     """A picture of an explorer, and its copies on pages."""
 
-    def __init__(self, draw: Callable[..., Any], moves: Mapping[str, Callable[..., None]]) -> None:
+    def __init__(self, draw: Callable[..., Any], moves: Mapping[str, Callable[..., Any]]) -> None:
         self.make, self.moves = draw, moves
         self._views: list[_View] = []
 
@@ -287,7 +296,7 @@ _REACHES: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 class _Pointer:
     """What is done to a figure with the pointer, in the figure's coordinates."""
 
-    def __init__(self, figure: Any, moves: Mapping[str, Callable[..., None]]) -> None:
+    def __init__(self, figure: Any, moves: Mapping[str, Callable[..., Any]]) -> None:
         self.figure, self.moves = figure, moves
         self.start: tuple[float, float] | None = None
         self.finished = 0.0
@@ -313,7 +322,17 @@ class _Pointer:
             self.moves["Tap"](event.x, event.y)
 
     def _double_tap(self, event: Any) -> None:
-        self.moves["DoubleTap"](event.x, event.y)
+        asked = self.moves["DoubleTap"](event.x, event.y)
+        if isinstance(asked, Later):
+            self._later(asked)
+
+    def _later(self, asked: Later) -> None:
+        page = self.figure.document
+        if page is None or page.session_context is None:  # of a notebook, which calls nothing back later
+            asked.work()
+        else:
+            self.figure.title.text = asked.words
+            page.add_timeout_callback(asked.work, 60)  # in which the words are sent
 
     def _behind(self) -> bool:
         """Whether an event waited while another was drawn: newer ones are behind it."""

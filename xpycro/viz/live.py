@@ -64,6 +64,7 @@ class Reader:
         self.problem = ""
         self.dear = chunked.is_lazy(self.da) and touched(self.da, self._rest([0] * len(self.rest))) > planes.COSTLY
         self._first: int | None = None
+        self._start: int | None = None
         self._kept: OrderedDict[tuple[Any, ...], np.ndarray] = OrderedDict()
         self._elements: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
         self._masks: OrderedDict[bytes, xr.DataArray] = OrderedDict()
@@ -152,13 +153,34 @@ class Reader:
             edges.append([slice(*e) for e in ends if e[1] > e[0]])
         return (dict(zip(self.roles.nav, corner, strict=True)) for corner in itertools.product(*edges))
 
+    def start(self, rest: Sequence[int]) -> int:
+        """The pixel to begin with: the middle one, or the nearest to it that was measured."""
+        if self._start is None:
+            self._start = self.over.middle
+            if not np.isfinite(self.spectrum(self._start, rest)).any():
+                sample, nav = self.signal.values.size // 2, self.roles.nav
+                steps, _ = self.steps(sample, sample, rest, False)
+                known = np.argwhere(np.isfinite(self.plane(sample, sample, rest, steps))) * steps
+                away = np.abs(known - np.array([self.da.sizes[d] // 2 for d in nav])).sum(axis=1)
+                if away.size:
+                    nearest = known[int(np.argmin(away))]
+                    self._start = int(np.ravel_multi_index(tuple(nearest), [self.da.sizes[d] for d in nav]))
+        return self._start
+
     def first(self, rest: Sequence[int]) -> int:
-        """The sample to begin with: where the middle pixel's spectrum is largest, or the middle where it has none."""
+        """The sample to begin with: where the first pixel's spectrum is largest, or the middle where it has none."""
         if self._first is None:
-            values = np.abs(self.spectrum(self.over.middle, rest))
+            values = np.abs(self.spectrum(self.start(rest), rest))
             valid = np.isfinite(values)
+            beside = valid & ~_clock(self.da, self.roles.signal)
+            valid = beside if beside.any() else valid
             self._first = int(np.argmax(np.where(valid, values, -1))) if valid.any() else values.size // 2
         return self._first
+
+    def left(self, low: int, high: int, regions: Sequence[np.ndarray]) -> int:
+        """About how many bytes the whole of what is shown of in part would read."""
+        rest = [0] * len(self.rest)
+        return self.steps(low, high, rest, False)[1] + sum(self.region_steps(r, rest, False)[1] for r in regions)
 
     def _window(self, outline: np.ndarray) -> dict[str, slice]:
         """The rectangle of pixels around those inside an outline."""
@@ -230,6 +252,14 @@ class Reader:
         nav = self.roles.nav
         coords = {d: self.da[d] for d in nav if d in self.da.coords}
         return xr.DataArray(hit.reshape([self.da.sizes[d] for d in nav]), dims=nav, coords=coords)
+
+
+def _clock(da: xr.DataArray, dim: str) -> np.ndarray:
+    """Where an X-ray detector counts its own clock: about zero, often higher than any line."""
+    coord = da.coords.get(dim)
+    if coord is None or dim != "energy" or coord.attrs.get("units") != "eV" or not float(coord.max()) > 1e3:
+        return np.zeros(da.sizes[dim], dtype=bool)
+    return np.abs(coord.values) < 100
 
 
 class Channel:

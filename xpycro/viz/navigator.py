@@ -18,6 +18,8 @@ from xpycro.viz import pictures, places, planes, style
 
 __all__ = ["Navigator"]
 
+LINE = 70  # screen pixels that a line of pixels is high
+
 
 def _thinned(ax: style.Axis, n: int) -> style.Axis:
     """The axis of every n-th sample, drawn where the n lie that it stands for."""
@@ -95,7 +97,8 @@ class Navigator:
         """Where a pixel lies, in words."""
         if self.names is not None:
             return self.names[pixel]
-        return ", ".join(a.text_at(p) for a, p in zip(self.axes, self.place(pixel), strict=True))
+        places = zip(self.axes, self.place(pixel), strict=True)
+        return ", ".join(a.text_at(p) if a.names is None else a.text(a.nearest(p)) for a, p in places)
 
     @property
     def every(self) -> int:
@@ -131,7 +134,10 @@ class Navigator:
             return places.points(values, (x, y), self._scattered[:, ::across], colour, shown, size=size, title=title)
         x, y = _thinned(x, across), _thinned(y, down[0] if down else 1)
         drawn = pictures.mesh(values if values.ndim == 2 else values[None], x, y, colour, shown, size=size)
-        return drawn.opts(backend="bokeh", title=title)
+        if self.names is None:
+            return drawn.opts(backend="bokeh", title=title)
+        said = [drawn.kdims[0].name, drawn.vdims[0].name]  # across, a line has no place
+        return drawn.opts(backend="bokeh", title=title, yaxis=None, frame_height=LINE, hover_tooltips=said)
 
     def panel(self, drawn: Any, pixel: int, title: str) -> Any:
         """A drawn map with its cursor, as a panel of an explorer."""

@@ -19,7 +19,7 @@ from xpycro.errors import DimensionError
 from xpycro.viz import style
 from xpycro.viz.planes import MAX_PIXELS, amplitude_phase, is_plane, not_empty, plane_of, sizes, thin, titled, where
 
-__all__ = ["Look", "bare", "columns", "gather", "maps", "mesh", "picture"]
+__all__ = ["Look", "bare", "columns", "gather", "maps", "mesh", "named_bar", "picture"]
 
 
 @dataclass(frozen=True)
@@ -139,16 +139,13 @@ def mesh(
         "active_tools": [],
         "hooks": cells,
     }
-    for option, ax in (("xticks", x), ("yticks", y)):
+    for option, ax, room in (("xticks", x, width / 40), ("yticks", y, height / 24)):
         if ax.names is not None:
             options[option] = named_ticks(ax)
-    if colour.ticks and colorbar:
-        from bokeh.models.tickers import FixedTicker
-
-        options["colorbar_opts"] = {
-            "ticker": FixedTicker(ticks=list(colour.ticks)),
-            "major_label_overrides": dict(colour.ticks),
-        }
+        elif room < 4:  # a strip, in which numbers would run into each other
+            options[option] = max(int(room), 1)
+    if colorbar:
+        options |= named_bar(colour)
     if bare:
         options |= {"xaxis": None, "yaxis": None}
         options["hooks"] += bare_hooks(x, y)
@@ -179,6 +176,16 @@ def _seamless(plot: Any, element: Any) -> None:
 def named_ticks(ax: style.Axis) -> list[tuple[float, str]] | None:
     """Places and words of an axis whose samples have names."""
     return None if ax.names is None else list(zip(map(float, ax.values), ax.names, strict=True))
+
+
+def named_bar(colour: style.Colours) -> dict[str, Any]:
+    """The option of a colour bar whose values have names: a tick for each, none between."""
+    if not colour.ticks:
+        return {}
+    from bokeh.models.tickers import FixedTicker
+
+    ticks = FixedTicker(ticks=list(colour.ticks))
+    return {"colorbar_opts": {"ticker": ticks, "major_label_overrides": dict(colour.ticks)}}
 
 
 def scale_bar(x: style.Axis) -> Callable[[Any, Any], None]:
@@ -226,7 +233,9 @@ def gather(drawn: Sequence[Any], cols: int, *, room: bool = False) -> Any:
     hv = style.backend()
     layout = hv.Layout([_with_room(item) for item in drawn] if room else list(drawn)).cols(cols)
     # Layout.opts would wrap every DynamicMap in another one and put on its options anew at each update
-    look = hv.Layout([hv.Empty()]).opts(backend="bokeh", shared_axes=False, merge_tools=False, toolbar=None)
+    look = hv.Layout([hv.Empty()]).opts(  # what a title would say, the sliders do
+        backend="bokeh", shared_axes=False, merge_tools=False, toolbar=None, show_title=False
+    )
     layout.id = look.id
     return layout
 

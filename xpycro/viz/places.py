@@ -78,7 +78,7 @@ def points(
     return style.dress(
         drawn, color="value", cmap=colour.cmap, clim=colour.clim, colorbar=True, frame_width=width, frame_height=height,
         size=9, line_color="#666666", line_width=0.5, tools=["hover"], padding=0.08,
-        clipping_colors={"NaN": style.NO_DATA}, title=title,
+        clipping_colors={"NaN": style.NO_DATA}, title=title, **pictures.named_bar(colour),
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from xpycro import schema
@@ -54,7 +55,8 @@ def auto(
     data : DataArray, optional
         The measurement, for results that need it (fits, clusterings); else it is reopened through the history.
     variable : str, optional
-        Of a Dataset, which one. Without it: all pictures of a Dataset of pictures, else the first with a signal.
+        Of a Dataset, which one. Without it: all pictures of a Dataset of pictures, else what was measured most of; the
+        force of a force curve.
 
     Returns
     -------
@@ -88,7 +90,7 @@ def auto(
     if (
         isinstance(obj, xr.Dataset)
         and kind == "comparison"
-        and (schema.plane_dims(obj["best"]) or obj["best"].ndim == 1)
+        and (schema.plane_dims(obj["best"]) or obj["best"].ndim <= 1)
     ):
         return comparison(obj)
     if isinstance(obj, xr.Dataset) and kind == "filter_preview":
@@ -174,7 +176,7 @@ def _dataset(ds: xr.Dataset, variable: str | None) -> Any:
     ]
     if not names:
         raise DimensionError(
-            f"nothing to draw: this Dataset has the variables {list(ds.data_vars)}, none of them numbers"
+            f"nothing to draw: this Dataset has the variables {list(ds.data_vars)}, of which none holds numbers"
         )
     flat = [n for n in names if planes.is_plane(ds[n])]
     if len(flat) == len(names) and len(names) > 1:
@@ -184,15 +186,46 @@ def _dataset(ds: xr.Dataset, variable: str | None) -> Any:
     turned = [n for n in names if _two_ways(ds[n])]
     if len(turned) == len(names) > 1:
         first = ds[names].isel({d: 0 for d in ds.dims if d in ("direction", "segment")})
+        way = str(first["direction"].values) if "direction" in first.coords else "the first direction"
         return style.remember(
-            maps(first, variables=names, cols=3, size=230),
-            choice=f"maps: {names} are planes, of which the first direction",
+            maps(first, variables=names, cols=3, size=230), choice=f"maps: {names} are planes, of which {way}"
         )
     names = [n for n in names if n not in flat] or names
-    names.sort(key=lambda n: -ds[n].size)  # what was measured most of is what the file is about
-    drawn = _array(ds[names[0]])
+    names.sort(key=lambda n: (_beside(ds[n]), -ds[n].size, n != "force"))  # what was measured most of is the file's
+    touching = _along_height(ds, names[0])
+    if touching is None:
+        drawn = _array(ds[names[0]])
+    else:
+        da, height = touching
+        drawn = style.remember(force(da, height), choice=f"force: {names[0]!r} against {height!r}")
     others = f" (others: variable= one of {names[1:]})" if len(names) > 1 else ""
     return style.remember(drawn, choice=chosen(drawn) + others)
+
+
+def _beside(da: xr.DataArray) -> bool:
+    """Whether an array along a sweep is what the sweep was made by, and not what was measured along it."""
+    name = str(da.name).rstrip("_0123456789")
+    curve = any(schema.dimension_type(da, d) in ("spectral", "temporal") or d in ("point", "step") for d in da.dims)
+    return curve and name in _SWEPT
+
+
+_SWEPT = (
+    "bias", "height", "height_sensor", "length", "measured_height", "time", "timestamp", "x", "y", "z", "z_piezo",
+)  # fmt: skip
+
+
+def _along_height(ds: xr.Dataset, name: str) -> tuple[xr.DataArray, str] | None:
+    """A force curve, or what else was measured while a tip came down, and the height it is drawn against."""
+    da = ds[name]
+    wide = [str(d) for d in da.dims if da.sizes[d] > 1 and d not in ("segment", "direction")]
+    if wide not in (["point"], ["step"]) or da.dtype.kind == "c":
+        return None
+    for height in ("separation", "z", "height_sensor", "height", "z_piezo"):
+        # in order of time, what was recorded beside it need not be what was swept
+        found = (ds.coords if wide == ["step"] else ds.variables).get(height)
+        if found is not None and height != name and wide[0] in found.dims and set(found.dims) <= set(da.dims):
+            return da.assign_coords({height: found}), height
+    return None
 
 
 def _two_ways(da: xr.DataArray) -> bool:
@@ -231,7 +264,16 @@ def _array(da: xr.DataArray) -> Any:
         return diffraction(da)
     if len(wide) == 2 and plane is None:
         return _two_dims(da, wide, roles, name)
-    return explore(da)
+    try:
+        return explore(da)
+    except DimensionError:
+        if any(role != "unknown" for role in roles.values()):
+            raise
+        # a file that says nothing of its dims: the last runs along the spectrum
+        drawn = explore(da, nav=wide[-3:-1], sig=wide[-1])
+        return style.remember(
+            drawn, choice=f"{chosen(drawn)}; nothing says what {dims} are: rename them, as in rename({dims[0]}='y')"
+        )
 
 
 def _two_dims(da: xr.DataArray, wide: list[str], roles: dict[str, str], name: str) -> Any:
@@ -244,7 +286,7 @@ def _two_dims(da: xr.DataArray, wide: list[str], roles: dict[str, str], name: st
             return style.remember(
                 loops(da, by=other), choice=f"loops: {name} turns back along {signal[0]!r}, one a {other!r}"
             )
-        if other == "position" and {"x", "y"} <= set(da.coords):
+        if other == "position" and {"x", "y"} <= set(da.coords) and any(np.ptp(da[c].values) > 0 for c in ("x", "y")):
             return explore(da)
         if da.sizes[other] > curves.MAX_CURVES:
             return lines(da)

@@ -18,6 +18,7 @@ from xpycro.viz import parts as _parts
 from xpycro.viz import pictures, profiles, scripts, style
 from xpycro.viz.packing import packed
 from xpycro.viz.places import navigator
+from xpycro.viz.readouts import value_text
 from xpycro.viz.static import (
     _channels,
     _renderer,
@@ -38,7 +39,6 @@ __all__ = [
     "fit_parameters",
     "outcome",
     "same_pixels",
-    "value_text",
 ]
 
 
@@ -88,17 +88,6 @@ def outcome(fit: xr.Dataset) -> np.ndarray:
         for value, meaning in meanings.items():
             said[(status == value) & (said != "")] = f"not converged: {meaning.replace('_', ' ')}"
     return said
-
-
-def value_text(value: float, error: float | None, unit: str | None, some: bool) -> str:
-    """A value with its error; without one where `some` others have theirs, it lies at its bound."""
-    if not np.isfinite(value):
-        return "–"
-    text = f"{value:.4g}"
-    if error is not None and np.isfinite(error):
-        text += f" ± {error:.0f}" if 100 <= error < 1e6 else f" ± {error:.2g}"  # 120, not 1.2e+02
-    bound = " (at its bound)" if some and error is not None and not np.isfinite(error) else ""
-    return f"{text} {unit or ''}".rstrip() + bound
 
 
 def fit_explorer(
@@ -323,7 +312,7 @@ def _readouts(
             value_text(v, None if error is None else error[i], shown.unit, bool(some[i]))
             for i, v in enumerate(values[name])
         ]
-        columns.append([html.escape(text).replace("-", "−") for text in said])
+        columns.append([html.escape(text) for text in said])
     first, _ = _parts.first(fit[[n for n in ("r2", "converged", "status") if n in fit]], roles.rest)
     verdicts = outcome(_parts.ascending(first.transpose(*roles.nav), roles.nav)).reshape(-1)[index]
     names = ["r²" if name == "r2" else html.escape(name.replace("_", " ")) for name, _ in heads]

@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 
 from xpycro.viz.axes import Axis, Quantity, axis, finite, plane_axes, quantity, read, signal_dims
+from xpycro.viz.readouts import plain_hover, plain_ticks
 
 __all__ = [
     "CATEGORIES",
@@ -35,6 +36,7 @@ __all__ = [
     "remember",
     "roomy",
     "signal_dims",
+    "slider",
 ]
 
 
@@ -258,6 +260,14 @@ def frame(x: Axis, y: Axis, size: int = 300) -> tuple[int, int]:
     return max(24, round(size * width / longest)), max(24, round(size * height / longest))
 
 
+def slider(ax: Axis) -> Any:
+    """The HoloViews dimension of a slider along an axis: by name where the samples have names of their own."""
+    named = ax.names is not None and len(set(ax.names)) == len(ax.names)
+    return backend().Dimension(
+        (ax.dim, ax.label), unit=ax.unit, values=list((named and ax.names) or ax.values.tolist())
+    )
+
+
 def backend() -> Any:
     """HoloViews with a plotting backend: Bokeh where the user has loaded none.
 
@@ -288,8 +298,6 @@ def remember(obj: Any, *, choice: str = "", static: Any = None) -> Any:
 
 def polish(plot: Any, element: Any) -> None:
     """The house style on a Bokeh figure (a HoloViews hook): fonts, light grid, quiet frame, no logo."""
-    from bokeh.models.formatters import BasicTickFormatter
-
     figure = plot.state
     if not hasattr(figure, "xaxis"):
         return
@@ -311,38 +319,21 @@ def polish(plot: Any, element: Any) -> None:
         ax.axis_line_color = ax.major_tick_line_color = "#888888"
         ax.minor_tick_line_color = None
         ax.major_tick_in, ax.major_tick_out = 0, 4
-        _plain_numbers(ax.formatter)
+        ax.formatter = plain_ticks(ax.formatter)
     for grid in (*figure.xgrid, *figure.ygrid):
         grid.grid_line_color = "#ececec"
     for bar in _colour_bars(figure):
-        if bar.formatter == "auto" and "Log" not in type(bar.color_mapper).__name__:
-            bar.formatter = BasicTickFormatter()
-        _plain_numbers(bar.formatter)
-        _few_digits(bar)
+        if "Log" not in type(bar.color_mapper).__name__:
+            bar.formatter = plain_ticks(bar.formatter)
         bar.major_label_text_font, bar.major_label_text_font_size = FONT, "11px"
         bar.major_label_text_color, bar.title = INK, None
         bar.major_tick_line_color, bar.bar_line_color = "#888888", None
+    plain_hover(figure)
     if any(True for _ in _colour_bars(figure)):
         figure.min_border_right = 92  # labels of a bar that changes must not run into the next figure
     for legend in figure.legend:
         legend.label_text_font, legend.label_text_font_size = FONT, "11px"
         legend.border_line_color, legend.background_fill_alpha = "#dddddd", 0.85
-
-
-def _plain_numbers(formatter: Any) -> None:
-    """No powers of ten below a million."""
-    if hasattr(formatter, "power_limit_high"):
-        formatter.power_limit_high = 6
-
-
-def _few_digits(bar: Any) -> None:
-    """Powers of ten with no more digits than tell the ends of a bar apart."""
-    low, high = getattr(bar.color_mapper, "low", None), getattr(bar.color_mapper, "high", None)
-    if low is None or high is None or not hasattr(bar.formatter, "precision"):
-        return
-    largest = max(abs(low), abs(high))
-    if math.isfinite(largest) and largest >= 1e6 and high > low:
-        bar.formatter.precision = min(3, max(1, math.ceil(math.log10(5 * largest / (high - low)))))
 
 
 def roomy(plot: Any, element: Any) -> None:

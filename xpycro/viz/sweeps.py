@@ -142,7 +142,9 @@ def force(
     elif along not in da.coords:
         raise DimensionError(f"along={along!r}: no such coordinate; this array has {list(da.coords)}")
     pieces = [da.isel({by: i}) for i in range(da.sizes[by])] if by else [da]
-    shown = style.quantity(da, style.read(da))
+    # an instrument calls it by the channel that it was computed from
+    shown = style.quantity(da, style.read(da), label="Force" if da.name == "force" else None)
+    pieces = [_in_one_unit(piece, da[along]) for piece in pieces] if along is not None else pieces
     drawn = []
     for piece, colour in zip(pieces, (style.CATEGORIES[0], style.CATEGORIES[3], *style.CATEGORIES[1:]), strict=False):
         ax = style.axis(piece, wide[0], along=along)
@@ -152,3 +154,12 @@ def force(
                   frame_width=width, frame_height=height, tools=["hover"])
         )  # fmt: skip
     return style.dress(hv.Overlay(drawn), title=title or shown.label, legend_position="right")
+
+
+def _in_one_unit(piece: xr.DataArray, along: xr.DataArray) -> xr.DataArray:
+    """A part of a curve, to be drawn against `along` in the unit that suits the whole of that."""
+    whole = xr.DataArray(along.values.reshape(-1), dims="point", attrs=along.attrs)
+    unit = style.axis(whole.to_dataset(name="whole").set_coords("whole"), "point", along="whole").unit
+    return (
+        piece if unit is None else piece.assign_coords({along.name: piece[along.name].assign_attrs(display_units=unit)})
+    )

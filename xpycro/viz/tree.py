@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import functools
 import html
+import itertools
 import json
 import warnings
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from xpycro.viz.curves import MAX_CURVES
 from xpycro.viz.positions import positions
 
 __all__ = ["tree"]
+
+LONGEST = 26  # letters of a tab's name
 
 DRAWING = "Drawing …"  # what a tab shows while its view is made, of a large file for seconds
 
@@ -58,8 +61,9 @@ def tree(obj: xr.DataTree, view: Callable[..., Any]) -> Any:
     nodes = _nodes(obj)
     draw = functools.partial(_draw, nodes, view)
     tabs = panel.Tabs(dynamic=True, tabs_location="left" if len(nodes) > 6 else "above")
-    for path, ds in nodes.items():
-        tabs.append((path, _pane(ds, draw)))
+    for (path, ds), name in zip(nodes.items(), _named(nodes), strict=True):
+        tabs.append((name, _pane(path, ds, draw)))
+    tabs.active = _first(nodes)
     static_twin = functools.partial(_page, nodes, draw)
     return style.remember(tabs, choice=f"tree: {len(nodes)} nodes, a tab each", static=static_twin)
 
@@ -78,6 +82,33 @@ def _true_names(ds: xr.Dataset) -> xr.Dataset:
     renamed = json.loads(ds.attrs.get("renamed_dims", "{}"))
     # the axis of the whole, which the node inherits, makes room for that of the part
     return ds.drop_vars([name for name in renamed.values() if name in ds.coords]).rename(renamed)
+
+
+def _named(nodes: Iterable[str]) -> list[str]:
+    """What tabs are called: as the nodes, without the words that all begin with, the middle of long ones left out."""
+    names = ["measurement" if path == "/" else path.removeprefix("/").removeprefix("results/") for path in nodes]
+    if len(set(names)) < len(names):  # a grid and a result of one name
+        names = [path.removeprefix("/") or "measurement" for path in nodes]
+    if len(names) > 1 and max(map(len, names)) > LONGEST:
+        words = zip(*(name.split("_") for name in names), strict=False)
+        common = sum(1 for _ in itertools.takewhile(lambda same: len(set(same)) == 1, words))
+        names = ["_".join(name.split("_")[common:]) or name for name in names]
+    return [_short(name) for name in names]
+
+
+def _short(name: str) -> str:
+    """The first word of a long name and as many of the last as there is room for."""
+    first, *words = name.split("_")
+    while words and len(first) + len("_".join(words)) >= LONGEST:
+        words = words[1:]
+    if len(name) <= LONGEST:
+        return name
+    return f"{first}…{'_'.join(words)}" if words else f"{name[: LONGEST - 1]}…"
+
+
+def _first(nodes: dict[str, xr.Dataset]) -> int:
+    """The tab to begin with: the measurement at the root, else what was measured most of."""
+    return 0 if "/" in nodes else int(np.argmax([ds.nbytes for ds in nodes.values()]))
 
 
 def _draw(nodes: dict[str, xr.Dataset], view: Callable[..., Any], ds: xr.Dataset, variable: str | None = None) -> Any:
@@ -156,7 +187,7 @@ def _in_frame(da: xr.DataArray, image: xr.Dataset) -> xr.DataArray:
     )
 
 
-def _pane(ds: xr.Dataset, draw: Callable[..., Any]) -> Any:
+def _pane(path: str, ds: xr.Dataset, draw: Callable[..., Any]) -> Any:
     """The view of a node, drawn when it is looked at, below a choice of its channels."""
     import panel
 
@@ -170,7 +201,7 @@ def _pane(ds: xr.Dataset, draw: Callable[..., Any]) -> Any:
 
     # begun once the page is there: what is drawn before takes its style sheets from the network
     drawn = panel.param.ParamFunction(panel.bind(shown, choice), lazy=True, defer_load=True)
-    return panel.Column(panel.pane.HTML(_summary(ds)), *([choice] if len(names) > 1 else []), drawn)
+    return panel.Column(panel.pane.HTML(_summary(path, ds)), *([choice] if len(names) > 1 else []), drawn)
 
 
 def _shown(ds: xr.Dataset, draw: Callable[..., Any], variable: str) -> Any:
@@ -181,7 +212,7 @@ def _shown(ds: xr.Dataset, draw: Callable[..., Any], variable: str) -> Any:
     except Exception as error:  # what cannot be drawn is said in its tab, and the others are shown
         warnings.warn(f"cannot be drawn: {error}", stacklevel=2)
         return panel.pane.HTML(f"<p style='color:#b00020'>{html.escape(f'{type(error).__name__}: {error}')}</p>")
-    said = html.escape(str(getattr(drawn, "_pycro_choice", "")))
+    said = html.escape(str(getattr(drawn, "_pycro_choice", "")).partition(" (others: ")[0])  # they stand in the menu
     pane = drawn
     if not isinstance(drawn, panel.viewable.Viewable):  # its layout: the pane alone leaves out its sliders
         pane = panel.pane.HoloViews(drawn, linked_axes=False, widget_location="top_left").layout
@@ -196,19 +227,19 @@ def _page(nodes: dict[str, xr.Dataset], view: Callable[..., Any], budget: int = 
     from xpycro.viz import report
 
     panels = []
-    for path, ds in nodes.items():
+    for (path, ds), name in zip(nodes.items(), _named(nodes), strict=True):
         look: dict[str, str | None] = {"font": f"13px {style.FONT}"}
-        words = Div(text=_summary(ds), styles=look, width=1050)
+        words = Div(text=_summary(path, ds), styles=look, width=1050)
         try:
             drawn = report.model_of(view(ds), budget // len(nodes) if len(nodes) > 1 else None)
         except (ValueError, TypeError) as error:
             drawn = static.caption(str(error))
-        panels.append(TabPanel(child=column(words, drawn), title=path))
-    return Tabs(tabs=panels, tabs_location="left" if len(nodes) > 6 else "above")
+        panels.append(TabPanel(child=column(words, drawn), title=name))
+    return Tabs(tabs=panels, tabs_location="left" if len(nodes) > 6 else "above", active=_first(nodes))
 
 
-def _summary(ds: xr.Dataset) -> str:
-    """Variables with dims and units, and the history, as HTML; every word escaped."""
+def _summary(path: str, ds: xr.Dataset) -> str:
+    """Path, variables with dims and units, and the history, as HTML; every word escaped."""
     kind = schema.result_kind(ds)
     rows = []
     for name, da in list(ds.data_vars.items())[:24]:
@@ -223,7 +254,8 @@ def _summary(ds: xr.Dataset) -> str:
     made = "<br>".join(html.escape(step) for step in steps)
     sizes = ", ".join(f"{d} {n}" for d, n in ds.sizes.items())
     number = f"{len(ds.data_vars)} variable{'s' if len(ds.data_vars) != 1 else ''}"
-    told = f"{f'A {kind} result: ' if kind else ''}{number} over {sizes or 'no dims'}; its history"
+    where = f"{path.removeprefix('/')}: " if path != "/" else ""
+    told = f"{where}{f'a {kind} result, ' if kind else ''}{number} over {sizes or 'no dims'}; its history"
     return (
         f"<details><summary>{html.escape(told)}</summary><table>{''.join(rows)}</table>"
         f"<p style='color:#5b6675'>{made}</p></details>"
