@@ -16,11 +16,11 @@ import numpy as np
 import xarray as xr
 
 from xpycro import provenance, schema
+from xpycro.engine import chunked
 from xpycro.viz import curves, pictures, profiles, static_fit, style
 from xpycro.viz import parts as _parts
-from xpycro.viz.costs import coarse
 from xpycro.viz.linking import callback, cursors, linked
-from xpycro.viz.live import Channel, attempt, channels_of
+from xpycro.viz.live import Channel, Reader, channels_of
 from xpycro.viz.navigator import Navigator
 from xpycro.viz.ranks import NONE, needs
 from xpycro.viz.readouts import value_text
@@ -90,8 +90,10 @@ def fit(result: xr.Dataset, data: xr.DataArray | None = None, *, size: int = 200
         return _one_fit(result, measured, signal[0])
     nav = schema.plane_dims(r2) or tuple(str(d) for d in r2.dims[-1:])
     rest = [str(d) for d in r2.dims if d not in nav]
-    view, _ = _parts.first(result, rest)
-    measured = static_fit.around(result, measured.isel(dict.fromkeys(rest, 0)).transpose(*nav, *signal))
+    view = _parts.ascending(_parts.first(result, rest)[0], nav)
+    measured = static_fit.around(result, chunked.stored(measured).isel(dict.fromkeys(rest, 0)))
+    measured = measured.assign_coords({d: result[d] for d in nav if d in result.coords})
+    reader = Reader(measured, _parts.Parts(nav, signal[0], ()))
     names = [*static_fit.fit_parameters(result), "r2"]
     over = Navigator.of(view["r2"], nav)
     state = cursors(pixel=over.middle, sample=NONE)
@@ -99,13 +101,14 @@ def fit(result: xr.Dataset, data: xr.DataArray | None = None, *, size: int = 200
     def to_pixel(x: float, y: float, *_: Any) -> None:
         state.event(pixel=over.nearest(x, y))
 
-    ax = style.axis(measured, signal[0])
-
     def to_sample(x: float, y: float, *_: Any) -> None:
-        state.event(sample=ax.nearest(x))
+        state.event(sample=reader.signal.nearest(x))
 
     channels = channels_of(measured)
-    slices = functools.partial(_slice, measured, ax, channels[0], over, size)
+
+    def cut(sample: int) -> tuple[list[Any], str]:
+        return reader.element(("slice", sample), lambda: _slice(reader, channels[0], over, size, sample))
+
     line = over.names is not None
     maps = [
         linked(
@@ -114,7 +117,7 @@ def fit(result: xr.Dataset, data: xr.DataArray | None = None, *, size: int = 200
                 functools.cache(functools.partial(_profile if line else _drawn, view, name, over, size)),
                 over,
                 size,
-                functools.lru_cache(8)(slices) if name == "r2" else None,
+                cut if name == "r2" else None,
             ),
             [],
             state,
@@ -123,10 +126,7 @@ def fit(result: xr.Dataset, data: xr.DataArray | None = None, *, size: int = 200
         for name in names
     ]
     along = {"Tap": to_sample, "Drag": to_sample, "DoubleTap": lambda x, y: state.event(sample=NONE)}
-    panels = [
-        linked(callback(_fitted, view, measured, signal[0], channel, over, names), [], state, along)
-        for channel in channels
-    ]
+    panels = [linked(callback(_fitted, view, reader, channel, over, names), [], state, along) for channel in channels]
     cols = pictures.columns(len(maps), cols)
     gaps = [hv.Empty() for _ in range(-len(maps) % cols)]  # what is tall starts a row of its own
     layout = pictures.gather([*maps, *gaps, *panels], cols=cols)
@@ -222,23 +222,17 @@ def _profile(view: xr.Dataset, name: str, over: Navigator, size: int) -> tuple[l
     return drawn, shown.title
 
 
-def _slice(
-    measured: xr.DataArray, ax: style.Axis, channel: Channel, over: Navigator, size: int, sample: int
-) -> tuple[list[Any], str]:
+def _slice(reader: Reader, channel: Channel, over: Navigator, size: int, sample: int) -> tuple[list[Any], str]:
     """The map of the data at one sample of the signal, and its title."""
-    steps = coarse(measured, over.dims, {ax.dim: sample})
-    steps = tuple(max(n, over.every) for n in steps)
-    thin = {d: slice(None, None, n) for d, n in zip(over.dims, steps, strict=True)}
-    plane = measured.isel({ax.dim: sample, **thin})
-    raw, problem = attempt(lambda: style.read(plane), plane.shape)
-    values, shown = channel.apply(raw)
+    steps, _ = reader.steps(sample, sample, (), False)
+    values, shown = channel.apply(reader.plane(sample, sample, (), steps))
     of = shown.title if len(shown.label) <= LONG else f"Data ({shown.unit})" if shown.unit else "Data"
-    title = f"{of} at {ax.text(sample)}"
-    title += f", one of {' × '.join(map(str, steps))} pixels" if max(steps) > 1 else ""
+    title = f"{of} at {reader.signal.text(sample)}"
+    title = reader.problem or title + (f", {reader.sampled(steps)}" if max(steps) > 1 else "")
     if over.names is not None:
         ax = replace(over.axes[0], values=over.axes[0].values[:: steps[0]])
-        return profiles.layers(ax, values, None, shown), problem or title
-    return [over.draw(values, channel.like, shown, size=size, title=title, steps=steps)], problem or title
+        return profiles.layers(ax, values, None, shown), title
+    return [over.draw(values, channel.like, shown, size=size, title=title, steps=steps)], title
 
 
 def _parameter_map(
@@ -252,18 +246,16 @@ def _parameter_map(
 
 
 def _fitted(
-    view: xr.Dataset, measured: xr.DataArray, signal: str, channel: Channel, over: Navigator, names: list[str], _: Any,
+    view: xr.Dataset, reader: Reader, channel: Channel, over: Navigator, names: list[str], _: Any,
     pixel: int, sample: int,
 ) -> Any:  # fmt: skip
-    at, count = over.at(pixel), measured.sizes[signal]
-    one = view.isel({d: slice(i, i + 1) for d, i in at.items()})
-    raw, problem = attempt(lambda: style.read(measured.isel(at)), [count])
-    model = style.read(static_fit.fit_curve(one, measured).transpose(*over.dims, signal)).reshape(-1)
-    values, shown = channel.apply(raw)
+    one = view.isel({d: slice(i, i + 1) for d, i in over.at(pixel).items()})
+    model = style.read(static_fit.fit_curve(one, reader.da).transpose(*over.dims, reader.roles.signal)).reshape(-1)
+    values, shown = channel.apply(reader.spectrum(pixel, ()))
     curve, _ = channel.apply(model)
-    ax = style.axis(measured, signal)
+    ax = reader.signal
     drawn = _data_and_curve(ax, values, curve, shown) * curves.cursor(ax, sample)
-    words = problem or html.unescape(_describe(one, names))
+    words = reader.problem or html.unescape(_describe(one, names))
     # as many lines at every pixel, each within the frame: a page does not grow with its titles
     place = f"{shown.label}{chr(10) if len(shown.label) > LONG else ' '}at {over.where(pixel)}"
     return style.dress(drawn, title=f"{place}\n{words}", hooks=[style.roomy], **_CURVES)
