@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 
 from tests.viz import gallery, samples
-from xpycro.viz import figures, plot
+from xpycro.viz import figure_fonts, figures, plot
 
 MM = 1 / 25.4
 
@@ -75,6 +75,39 @@ def test_powers_of_ten_stand_beside_the_unit():
     axes = figures.draw(plot.spectrum(counts)).axes[0]
     assert axes.get_ylabel() == "Intensity (10⁶ counts)" and not axes.yaxis.offsetText.get_visible()
     assert "4" in [label.get_text() for label in axes.get_yticklabels()]
+
+
+LONG = "What an instrument calls the X channel of its lock-in amplifier at the second harmonic of the drive"
+
+PHASES = "amorphous_carbon_support_film crystalline_precipitate_of_theta_prime"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda da: plot.explore(da.assign_attrs(long_name=LONG)),
+        lambda da: plot.explore(da * np.nan),
+        lambda da: plot.explore(da.isel(x=[0], y=[1])),
+        lambda da: plot.image(da.isel(y=[3], bias=0)),
+        lambda da: plot.image(da.isel(bias=0).assign_attrs(long_name="$x_{\\frac} & <b>", units="nm**2/(sqrt(Hz)*V)")),
+        lambda da: plot.spectrum(da.isel(y=2).assign_coords(x=[f"annealed {i} days long" for i in range(9)])[:8]),
+        lambda da: plot.image((da.isel(bias=0) > 0).assign_attrs(flag_values=[0, 1], flag_meanings=PHASES)),
+    ],
+    ids=["long", "nan", "pixel", "row", "markup", "names", "labels"],
+)  # fmt: skip
+def test_figures_of_hard_input_are_legible(make):
+    legible(figures.draw(make(samples.current()), dpi=100, width_mm=85))
+
+
+def test_letters_that_the_font_lacks_come_from_another(monkeypatch):
+    from matplotlib import font_manager
+
+    name = figure_fonts.families(["Arc ⌒"])[-1]
+    path = font_manager.findfont(name)
+    assert ord("⌒") in font_manager.get_font(path).get_charmap()
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", [])
+    with pytest.warns(UserWarning, match="no installed font has the letters '⌒'"):
+        assert figure_fonts.families(["Arc ⌒"]) == figure_fonts.families(["µ"])
 
 
 def test_a_whole_file_is_no_figure(tmp_path):

@@ -123,7 +123,7 @@ def axis(da: xr.DataArray | xr.Dataset, dim: Hashable, *, along: str | None = No
     if coord is None:
         spatial = schema.dimension_type(da, dim) in ("spatial", "reciprocal") and name != "position"
         return Axis(name, label, "pixel" if spatial else None, np.arange(size, dtype=float))
-    label = str(coord.attrs.get("long_name") or label)
+    label = _said(str(coord.attrs.get("long_name") or label))
     values = coord.values
     if values.dtype.kind == "M":
         return Axis(name, label, "s", (values - values[0]) / np.timedelta64(1, "s"))
@@ -186,7 +186,7 @@ class Quantity:
 def quantity(da: xr.DataArray, values: np.ndarray | None = None, *, label: str | None = None) -> Quantity:
     """Label, display unit and scale of an array, from its attributes and a sample of its `values`."""
     # a long_name is what the instrument calls it, verbatim; a variable's name is ours to spell out
-    label = label or str(da.attrs.get("long_name") or str(da.name or "value").replace("_", " ").capitalize())
+    label = _said(label or str(da.attrs.get("long_name") or str(da.name or "value").replace("_", " ").capitalize()))
     valid = finite(values) if values is not None else np.array([])
     largest = float(np.percentile(np.abs(valid), 99)) if valid.size else 0.0
     if largest == 0.0 and valid.size:
@@ -194,6 +194,11 @@ def quantity(da: xr.DataArray, values: np.ndarray | None = None, *, label: str |
     factor, unit = units.engineering(largest, str(da.attrs.get("units", "1")))
     shown = units.display_unit(unit)
     return Quantity(label, None if shown == label.lower() else shown, factor)  # not "Counts (counts)"
+
+
+def _said(name: str) -> str:
+    """A name without braces, which HoloViews would fill in."""
+    return name.replace("{", "(").replace("}", ")")
 
 
 def read(da: xr.DataArray) -> np.ndarray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -108,7 +109,7 @@ def _mesh(axes: Any, element: Any, look: dict[str, Any]) -> None:
         bar = _bar(axes, drawn)
         named = plot.get("colorbar_opts", {}).get("major_label_overrides")
         if named:
-            bar.set_ticks(list(named), labels=list(named.values()))
+            bar.set_ticks(list(named), labels=[textwrap.fill(str(name), 16) for name in named.values()])
         elif log:
             places = _decades(low, high)
             bar.set_ticks(places, labels=[number(p) for p in places])

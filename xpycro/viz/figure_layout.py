@@ -34,6 +34,8 @@ NARROWEST = {"bare": 26, "picture": 40, "curve": 40}  # mm that a panel needs wi
 
 SMALLEST = 6.0  # points
 
+LINES = 3  # of a label beside an axis
+
 
 @dataclass
 class Panel:
@@ -131,7 +133,7 @@ def arrange(figure: Any, bands: Sequence[Sequence[Row]], *, letters: bool) -> No
         for panel, name, (left, right) in zip(panels, names, rooms, strict=True):
             _fit(panel, name, left, right)
             if turn == 1:
-                _clear_legend(panel.axes)
+                _clear_legend(panel.axes, left, right)
         for panel in panels:
             panel.margins = _margins(panel.axes)
         if turn > 1 and np.abs(np.subtract(before, [p.margins for p in panels])).max() < 0.4 * MM:
@@ -286,9 +288,18 @@ def _write(text: Any, words: str, room: float) -> None:
             text.set_text(words)
             letters = int(max(map(len, words.split("\n"))) / long()) + 2
             for width in range(letters, max(letters - 8, 2), -1):
-                text.set_text("\n".join(_lines(whole, width, inside)))
-                if long() <= 1:
+                lines = _lines(whole, width, inside)
+                text.set_text("\n".join(lines if not upright or len(lines) <= LINES else _shortened(lines, width)))
+                if long() <= 1 and (len(lines) <= LINES or not upright or smaller == SMALLEST):
                     return
+
+
+def _shortened(lines: list[str], width: int) -> list[str]:
+    """The first lines, and of the last one the unit: the title says it all."""
+    unit = re.search(r"\(.*\)$", " ".join(lines))
+    last = f"… {unit[0]}" if unit else "…"
+    kept = lines[: LINES - 1]
+    return [*kept, lines[LINES - 1][: max(width - len(last), 0)].rstrip() + last]
 
 
 def _lines(words: str, width: int, inside: bool) -> list[str]:
@@ -299,8 +310,10 @@ def _lines(words: str, width: int, inside: bool) -> list[str]:
     ]
 
 
-def _clear_legend(axes: Any) -> None:
-    """Room above the curves for a legend that lies on them."""
+def _clear_legend(axes: Any, left: float, right: float) -> None:
+    """Room above the curves for a legend that lies on them, or below the panel, between `left` and `right`."""
+    from matplotlib.transforms import offset_copy
+
     legend = axes.get_legend()
     if legend is None:
         return
@@ -308,15 +321,20 @@ def _clear_legend(axes: Any) -> None:
     box, frame = legend.get_window_extent(renderer), axes.get_window_extent(renderer)
     if not any(_touches(line, box) for line in axes.lines) and box.width < frame.width:
         return
-    names = [t.get_text() for t in legend.get_texts()]
-    handles = legend.legend_handles
+    names, handles = [t.get_text() for t in legend.get_texts()], legend.legend_handles
+    look: dict[str, Any] = {"frameon": False, "handlelength": 1.2, "loc": "upper left"}
     cols = max(1, min(len(names), int(frame.width / box.width)))
-    rows = -(-len(names) // cols)
-    share = box.height * rows / len(names) / frame.height
-    if box.width > frame.width or share > 0.5:
-        axes.legend(handles, names, frameon=False, handlelength=1.2, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    share = box.height * -(-len(names) // cols) / len(names) / frame.height
+    if box.width > frame.width or share > 0.5:  # no room inside: below the label of the axis
+        legend.set_visible(False)
+        below = offset_copy(axes.transAxes, axes.figure, y=-_margins(axes)[2])
+        start = (left - frame.x0) / frame.width
+        cols = max(1, int((right - left) / box.width))
+        axes.legend(
+            handles, names, **look, ncols=cols, bbox_to_anchor=(start, 0), bbox_transform=below, borderaxespad=0.2
+        )
         return
-    axes.legend(handles, names, frameon=False, handlelength=1.2, loc="upper left", ncols=cols)
+    axes.legend(handles, names, **look, ncols=cols)
     transform = axes.yaxis.get_transform()
     low, high = transform.transform(axes.get_ylim())
     axes.set_ylim(top=float(transform.inverted().transform([low + (high - low) / (1 - share)])[0]))

@@ -10,6 +10,7 @@ from typing import Any
 
 from xpycro.viz import figure_elements, style
 from xpycro.viz.figure_elements import elements, option, words
+from xpycro.viz.figure_fonts import families
 from xpycro.viz.figure_layout import MM, Panel, arrange, rows_of
 
 __all__ = ["draw", "save"]
@@ -49,8 +50,20 @@ def draw(obj: Any, *, width_mm: float | None = None, dpi: int = 300, letters: bo
         for panel in (p for band in bands for row in band for p in row if p is not None):
             panel.axes = figure.add_axes((0.2, 0.2, 0.6, 0.6), label=str(id(panel)))
             _draw(panel)
+        _write(figure)
         arrange(figure, bands, letters=letters)
     return figure
+
+
+def _write(figure: Any) -> None:
+    """All texts in a font that has their letters."""
+    from matplotlib import rcParams
+    from matplotlib.text import Text
+
+    texts = figure.findobj(Text)
+    rcParams["font.family"] = families(text.get_text() for text in texts)  # of ticks that come later; see rc_context
+    for text in texts:
+        text.set_fontfamily(rcParams["font.family"])
 
 
 def _panels(obj: Any) -> tuple[list[Panel | None], int]:
