@@ -16,7 +16,7 @@ from tests.viz.conftest import NoFigure
 from xpycro.engine import results
 from xpycro.errors import DimensionError
 from xpycro.schema import coordinate
-from xpycro.viz import explore, plot, style
+from xpycro.viz import explore, planes, plot, style
 
 
 def until(read: Callable[[], np.ndarray], truth: np.ndarray, seconds: float = 15.0) -> None:
@@ -228,17 +228,6 @@ def test_served_errors_are_said_in_the_page_and_gone_with_their_cause(served, tm
         until(lambda: page.line(line), values[1, 7].astype(float))
 
 
-@pytest.mark.browser
-def test_served_stack_follows_its_slider(served):
-    da = samples.current().rename(bias="frame").drop_vars("frame")
-    page = served(lambda: plot.stack(da.chunk({"frame": 4})))
-    page.page.keyboard.press("Tab")
-    page.page.locator(".noUi-handle").first.focus()
-    for _ in range(3):
-        page.page.keyboard.press("ArrowRight")
-    until(lambda: page.image(MAP), da.isel(frame=3).values * 1e12)
-
-
 def test_what_cannot_be_read_is_said_in_the_page_and_tried_again():
     da = samples.current()
     broken = [True]
@@ -270,6 +259,104 @@ def test_a_costly_action_is_stated():
     with pytest.warns(UserWarning, match=r"each plane reads about 4\.0 GiB"):
         drawn = plot.explore(da)
     assert "4.0 GiB" in plot.chosen(drawn)
+
+
+def large() -> xr.DataArray:
+    """A spectrum image of which every fourth pixel fits on a screen of 10,000; every number different."""
+    coords = {d: coordinate(d, np.arange(n) * 1e-9) for d, n in (("y", 400), ("x", 300))}
+    values = np.arange(400 * 300 * 8.0).reshape(400, 300, 8)
+    return xr.DataArray(values, coords, ("y", "x", "energy"), "counts")
+
+
+def over(drawn) -> tuple[np.ndarray, np.ndarray, str]:
+    """The picture of a map and what lies below it, and its title."""
+    below, picture = [e for e in drawn[()] if isinstance(e, hv.Image)]
+    title = hv.Store.lookup_options("bokeh", drawn[()], "plot").kwargs["title"]
+    return picture.dimension_values(2, flat=False), below.dimension_values(2), title
+
+
+def test_a_window_of_a_map_is_read_whole_and_only_its_chunks(tmp_path, bytes_read, monkeypatch):
+    monkeypatch.setattr(planes, "MAX_PIXELS", 10_000)
+    da = large()
+    encoding = {"counts": {"chunksizes": (50, 50, 8)}}
+    da.to_dataset().to_netcdf(tmp_path / "cube.nc", engine="h5netcdf", encoding=encoding)
+    layout = plot.explore(xr.open_dataset(tmp_path / "cube.nc", engine="h5netcdf")["counts"])
+    chart, line = list(layout)
+    state = layout._pycro_state
+    state.event(low=3, high=3)
+    picture, _, title = over(chart)
+    np.testing.assert_array_equal(picture, da[::4, ::4, 3])
+    assert title == "Counts at Energy = 3\none of 4 × 4 pixels"
+    window = {"y": slice(209, 242), "x": slice(119, 182)}
+    counter = bytes_read()
+    chart._pycro_moves["Range"](120, 180, 210, 240)  # nm
+    picture, below, title = over(chart)
+    np.testing.assert_array_equal(picture, da.isel(window).isel(energy=3))
+    assert title == "Counts at Energy = 3\nall pixels of this part" and np.isfinite(below).all()
+    state.event(low=5, high=5)
+    picture, below, _ = over(chart)
+    np.testing.assert_array_equal(picture, da.isel(window).isel(energy=5))
+    assert np.isnan(below).all()  # the rest has not been read at this energy
+    state.event(low=2, high=6)
+    np.testing.assert_allclose(over(chart)[0], da.isel(window).isel(energy=slice(2, 7)).mean("energy"))
+    assert counter.total < 3 * (2 * 50 * 50 * 8 * 8 + 60_000) < 0.5 * da.nbytes  # two chunks, three times
+    with raise_if_dask_computes():  # a tap moves the ring over what has been read
+        chart._pycro_moves["Tap"](151, 222)
+        over(chart)
+    assert next(iter(line[()])).dimension_values(1).tolist() == da[222, 151].values.tolist()  # that very pixel
+    chart._pycro_moves["Range"](-10, 310, -10, 410)
+    assert over(chart)[0].shape == (100, 75)
+    monkeypatch.setattr(planes, "COSTLY", 10_000)
+    chart._pycro_moves["Range"](120, 180, 210, 240)
+    assert over(chart)[2].endswith("this part would read 0 MiB: zoom in further")
+
+
+def test_amplitude_and_phase_are_zoomed_each_by_itself(monkeypatch):
+    monkeypatch.setattr(planes, "MAX_PIXELS", 10_000)
+    values = large() * np.exp(1j * large().energy)
+    layout = plot.explore(values.chunk({"y": 100}))
+    amplitude, phase, *_ = list(layout)
+    layout._pycro_state.event(low=3, high=3)
+    amplitude._pycro_moves["Range"](120, 180, 210, 240)
+    np.testing.assert_allclose(over(amplitude)[0], large()[209:242, 119:182, 3])
+    np.testing.assert_allclose(over(phase)[0], np.angle(values[::4, ::4, 3]))
+
+
+@pytest.mark.browser
+def test_served_map_shows_every_pixel_where_one_zooms_in(served, monkeypatch):
+    monkeypatch.setattr(planes, "MAX_PIXELS", 10_000)
+    da = large()
+    page = served(lambda: plot.explore(da.chunk({"y": 100})))
+    at = "Counts at Energy = 7"
+
+    def seen():
+        values, shape = page.evaluate(
+            """const r = find(argument).model.renderers[1], a = r.data_source.data.image[0];
+            return [Array.from(a), a.shape]""",
+            at,
+        )
+        return np.array(values).reshape(shape)
+
+    def ends(name: str):
+        return page.evaluate(
+            "const {x_range: x, y_range: y} = find(argument).model; return [x.start, x.end, y.start, y.end]", name
+        )
+
+    until(seen, da[::4, ::4, 7].values)
+    along = ends("Counts at x")[:2]
+    page.take(at, "BoxZoomTool")
+    page.drag(at, (120.2, 210.2), (150.1, 240.1))
+    window = ends(at)
+    left, right, bottom, top = np.rint(window).astype(int)
+    cut = da[max(bottom - 1, 0) : top + 2, max(left - 1, 0) : right + 2]
+    until(seen, cut[..., 7].values)
+    page.tap(at, 131, 223)
+    until(lambda: page.line("Counts at x"), da[223, 131].values)
+    assert ends(at) == window and ends("Counts at x")[:2] == along
+    page.tap("Counts at x", 2, float(da[223, 131, 2]))
+    at = "Counts at Energy = 2"
+    until(seen, cut[..., 2].values)
+    assert ends(at) == window
 
 
 @pytest.mark.parametrize("chunks", [(32, 32, 64), (16, 16, 256)])

@@ -9,7 +9,7 @@ import xarray as xr
 
 from tests.viz.test_explore import until
 from xpycro.schema import coordinate
-from xpycro.viz import images, packing, photographs, planes, plot, report
+from xpycro.viz import packing, photographs, planes, plot, report, zooming
 
 
 def photo(count: int = 3, dtype: str = "u1") -> xr.DataArray:
@@ -52,7 +52,7 @@ def large() -> xr.DataArray:
 def small_screen(monkeypatch):
     """A picture of 400 x 400 pixels is larger than it."""
     monkeypatch.setattr(planes, "MAX_PIXELS", 10_000)
-    monkeypatch.setattr(images, "PREVIEW", 900)
+    monkeypatch.setattr(zooming, "PREVIEW", 900)
 
 
 def shown(drawn):
@@ -91,27 +91,98 @@ def test_a_window_is_read_at_the_screens_resolution_and_only_its_chunks(
     assert shown(drawn).bounds.lbrt()[0] < 5000
 
 
-@pytest.mark.browser
-def test_served_zoom_shows_the_pixels_of_the_window(small_screen, served):
-    da = large().isel(y=slice(None, None, -1))
-    page = served(lambda: plot.image(da.chunk(50)))
-    page.take("Current", "BoxZoomTool")
-    page.drag("Current", (5120, 5210), (5180, 5240))
-    ends = page.evaluate(
-        "const {x_range: x, y_range: y} = find(argument).model; return [x.start, x.end, y.start, y.end]", "Current"
-    )
-    left, right, bottom, top = np.array(ends) - 5e3
-    rows = slice(int(np.rint(bottom)) - 1, int(np.rint(top)) + 2)
-    columns = slice(int(np.rint(left)) - 1, int(np.rint(right)) + 2)
-    truth = large().values[rows, columns] / 1e3
-    detail = """const r = find(argument).model.renderers[1], a = r.data_source.data.image[0];
-    return [Array.from(a), a.shape]"""
+def movie(count: int = 6) -> xr.DataArray:
+    """Every pixel of every frame different."""
+    frames = xr.DataArray(np.arange(count) * 1e6, dims="frame")
+    return (frames + large()).rename("current").assign_attrs(units="A")
 
-    def found():
-        values, shape = page.evaluate(detail, "Current")
+
+def test_a_window_of_a_stack_stays_and_only_its_chunks_of_each_frame_are_read(small_screen, tmp_path, bytes_read):
+    da = movie()
+    encoding = {"current": {"chunksizes": (1, 100, 100)}}
+    da.to_dataset().to_netcdf(tmp_path / "movie.nc", engine="h5netcdf", encoding=encoding)
+    lazy = xr.open_dataset(tmp_path / "movie.nc", engine="h5netcdf", chunks={})["current"]
+    drawn = plot.stack(lazy)
+    means = da.values.reshape(6, 100, 4, 100, 4).mean(axis=(2, 4)) / 1e6
+    below, whole = drawn[2.0]
+    np.testing.assert_allclose(whole.dimension_values(2, flat=False), means[2])
+    assert below.bounds.lbrt() == pytest.approx(whole.bounds.lbrt())
+    counter = bytes_read()
+    np.testing.assert_allclose(list(drawn[3.0])[-1].dimension_values(2, flat=False), means[3])
+    frame = counter.total
+    assert frame < 1.5 * 400 * 400 * 8
+    drawn._pycro_state.event(window=(5120, 5180, 5210, 5240))  # nm: pixels 120 to 180 and 210 to 240
+    for number in (4, 3):  # one that has not been seen whole, and one that has
+        counter = bytes_read()
+        below, part = drawn[float(number)]
+        assert counter.total < 100 * 100 * 8 + 60_000 < frame / 5
+        np.testing.assert_allclose(part.dimension_values(2, flat=False), da.values[number, 209:242, 119:182] / 1e6)
+        assert part.bounds.lbrt() == pytest.approx((5118.5, 5208.5, 5181.5, 5241.5))
+        assert below.bounds.lbrt() == pytest.approx(whole.bounds.lbrt())  # so that HoloViews keeps the axes
+        assert np.isfinite(below.dimension_values(2)).any() == (number == 3)
+
+
+def test_a_window_of_a_photograph_is_read(small_screen, tmp_path):
+    values = np.arange(400 * 400 * 3, dtype="u4").reshape(400, 400, 3).astype("u2")
+    coords = {d: coordinate(d, 5e-6 + np.arange(400)[::-1] * 1e-9) for d in ("y", "x")}
+    da = xr.DataArray(values, {**coords, "channel": ["red", "green", "blue"]}, ("y", "x", "channel"), "white_light")
+    drawn = plot.image(da.chunk({"y": 50}))
+    means = values.reshape(100, 4, 100, 4, 3).mean(axis=(1, 3)) / 65535
+
+    def colours():
+        element = shown(drawn)
+        return np.stack([element.dimension_values(d, flat=False) for d in element.vdims], axis=-1)
+
+    np.testing.assert_allclose(colours(), means[::-1, ::-1])
+    assert title(drawn) == "White light (means of 4 × 4 pixels)"
+    figure = hv.renderer("bokeh").get_plot(drawn)
+    drawn._pycro_state.event(window=(5120, 5180, 5210, 5240))
+    np.testing.assert_allclose(colours(), values[::-1, ::-1][209:242, 119:182] / 65535)
+    assert title(drawn) == "White light"
+    packed = figure.subplots[next(reversed(figure.subplots))].handles["source"].data["image"][0]
+    sent = packed.view("u1").reshape(33, 63, 4)[..., :3]  # what is on the page
+    np.testing.assert_allclose(sent, colours() * 255, atol=1)
+    assert plot.save(drawn, tmp_path / "photo.html").stat().st_size > 1000
+
+
+@pytest.mark.browser
+def test_served_zoom_shows_the_pixels_of_the_window_and_stays_from_frame_to_frame(small_screen, served):
+    da = movie().isel(y=slice(None, None, -1))
+    page = served(lambda: plot.stack(da.chunk({"frame": 1, "y": 50, "x": 50})))
+
+    def on(frame: float) -> str:
+        return f"Current (MA) at Frame = {frame:g}"
+
+    def seen(frame: int):
+        values, shape = page.evaluate(
+            """const r = find(argument).model.renderers[1], a = r.data_source.data.image[0];
+            return [Array.from(a), a.shape]""",
+            on(frame),
+        )
         return np.array(values).reshape(shape)
 
-    until(found, truth)
+    def ends(frame: int):
+        return page.evaluate(
+            "const {x_range: x, y_range: y} = find(argument).model; return [x.start, x.end, y.start, y.end]", on(frame)
+        )
+
+    means = movie().values.reshape(6, 100, 4, 100, 4).mean(axis=(2, 4)) / 1e6
+    page.take(on(0), "BoxZoomTool")
+    whole = ends(0)
+    page.drag(on(0), (5120, 5210), (5180, 5240))
+    window = ends(0)
+    left, right, bottom, top = np.rint(np.array(window) - 5e3).astype(int)
+    truth = movie().values[:, bottom - 1 : top + 2, left - 1 : right + 2] / 1e6
+    until(lambda: seen(0), truth[0])
+    page.page.keyboard.press("Tab")
+    page.page.locator(".noUi-handle").first.focus()
+    for frame in (1, 2, 3):
+        page.page.keyboard.press("ArrowRight")
+        until(lambda frame=frame: seen(frame), truth[frame])
+        assert ends(frame) == window
+    page.evaluate("find(argument).reset()", on(3))
+    until(lambda: seen(3), means[3])
+    assert ends(3) == pytest.approx(whole)
 
 
 def test_pages_say_that_pixels_are_means_or_left_out(monkeypatch):

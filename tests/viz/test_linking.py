@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,8 @@ import holoviews as hv
 import numpy as np
 import pytest
 import xarray as xr
+from bokeh.events import RangesUpdate
+from bokeh.plotting import figure
 
 from tests.viz import gallery, samples
 from xpycro.engine import results
@@ -18,18 +21,16 @@ from xpycro.viz import linking, plot
 
 def models(drawn: Any) -> list[Any]:
     """The figures of a layout."""
-    from bokeh.plotting import figure
-
     found = hv.renderer("bokeh").get_plot(drawn).state.select({"type": figure})
     return sorted({f.id: f for f in found}.values(), key=lambda f: int(f.id[1:]))
 
 
-def shown(figure: Any) -> dict[str, Any]:
+def shown(page: Any) -> dict[str, Any]:
     """Title, ranges, and of every layer the columns, places and colours."""
-    found: dict[str, Any] = {"title": figure.title.text}
+    found: dict[str, Any] = {"title": page.title.text}
     for name in ("x_range", "y_range"):
-        found[name] = [getattr(figure, name).start, getattr(figure, name).end]
-    for number, layer in enumerate(figure.renderers):
+        found[name] = [getattr(page, name).start, getattr(page, name).end]
+    for number, layer in enumerate(page.renderers):
         for name in ("location", "left", "right"):
             if isinstance(getattr(layer, name, None), int | float):
                 found[f"{number} {name}"] = getattr(layer, name)
@@ -137,8 +138,6 @@ def test_a_drawing_that_fails_says_so_on_its_page():
 
 
 def test_what_takes_long_is_said_before_it_is_begun():
-    from bokeh.plotting import figure
-
     later: list[Any] = []
     page = SimpleNamespace(session_context=True, add_timeout_callback=lambda work, after: later.append(work))
     done: list[bool] = []
@@ -151,3 +150,27 @@ def test_what_takes_long_is_said_before_it_is_begun():
     assert pointer.figure.title.text == asked.words
     later[0]()
     assert done == [True, True]
+
+
+def test_a_wheel_is_waited_for_where_something_can_be_called_later(monkeypatch):
+    """In a notebook the kernel's loop, which ends with it; where no loop runs every step is read."""
+    monkeypatch.setattr(linking, "REST", 0.02)
+    page, seen = figure(), []
+    linking._Pointer(page, {"Range": lambda *window: seen.append(window)})
+
+    def turn(*steps: float) -> None:
+        for step in steps:
+            page._trigger_event(RangesUpdate(page, x0=0, x1=step, y0=0, y1=step))
+
+    async def cell() -> None:
+        turn(5, 4, 3)
+        assert seen == []
+        await asyncio.sleep(0.2)
+        assert seen == [(0, 3, 0, 3)]
+        turn(2)
+        await asyncio.sleep(0.2)
+
+    asyncio.run(cell())
+    assert seen == [(0, 3, 0, 3), (0, 2, 0, 2)]
+    turn(7, 8)
+    assert seen[2:] == [(0, 7, 0, 7), (0, 8, 0, 8)]

@@ -20,7 +20,6 @@ from xpycro.viz import (
     diffraction,
     explore,
     fits,
-    images,
     levels,
     lines,
     planes,
@@ -28,6 +27,7 @@ from xpycro.viz import (
     ranks,
     style,
     switching,
+    zooming,
 )
 from xpycro.viz.linking import Later
 
@@ -40,7 +40,8 @@ def point(drawn: Any, panel: int, stream: str, *at: Any) -> None:
 
 
 def picture(drawn: Any, panel: int) -> np.ndarray:
-    return list(drawn)[panel][()].Image.I.dimension_values(2, flat=False)
+    """The values of a map; of one that is read anew where one zooms in, what lies over the preview."""
+    return [e for e in list(drawn)[panel][()] if isinstance(e, hv.Image)][-1].dimension_values(2, flat=False)
 
 
 def curve(drawn: Any, panel: int, kind: str = "Curve", number: str = "I") -> np.ndarray:
@@ -229,6 +230,15 @@ def zoomed_image() -> None:
         same(list(drawn[()])[-1].dimension_values(2, flat=False), CURRENT[1:5, 4:8, 20] * 1e12)
 
 
+def zoomed_map() -> None:
+    with mock.patch.object(planes, "MAX_PIXELS", 20):
+        drawn = plot.explore(CURRENT)
+        drawn._pycro_state.event(low=20, high=20)
+        same(picture(drawn, 0), CURRENT[::2, ::2, 20] * 1e12)
+        point(drawn, 0, "Range", 9.5, 12.5, 3.5, 6.5)
+        same(picture(drawn, 0), CURRENT[1:5, 4:8, 20] * 1e12)
+
+
 def dragged_levels() -> None:
     drawn = plot.hist(CURRENT.isel(bias=20, drop=True), levels=True)
     point(drawn, 1, "BoundsX", (-3.0, 12.0))
@@ -301,7 +311,8 @@ LINKS = [
     Link(tapped_line, lines, 0, "Tap"),
     Link(tapped_label, clusters, 0, "Tap"),
     Link(tapped_mean, clusters, 1, "Tap"),
-    Link(zoomed_image, images, 0, "Range"),
+    Link(zoomed_image, zooming, 0, "Range"),
+    Link(zoomed_map, explore, 0, "Range"),
     Link(dragged_levels, levels, 1, "BoundsX"),
     Link(tapped_loops, switching, 0, "Tap"),
     Link(tapped_step, switching, 1, "Tap"),

@@ -9,19 +9,20 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from xpycro.viz import curves, pictures, places, planes, static, style
+from xpycro.viz import curves, pictures, places, planes, static, style, zooming
 from xpycro.viz import parts as _parts
 from xpycro.viz.costs import amount, state_cost
 from xpycro.viz.linking import Later, callback, cursors, linked
 from xpycro.viz.live import Channel, Reader, channels_of
-from xpycro.viz.readouts import headed
+from xpycro.viz.readouts import headed, placed
 
-__all__ = ["explore", "selection", "stack"]
+__all__ = ["explore", "selection"]
 
 
 REGION_COLOURS = (style.CATEGORIES[3], style.CATEGORIES[2], style.CATEGORIES[4], style.CATEGORIES[1])
@@ -95,13 +96,13 @@ def explore(
     roles = _parts.resolve(da, nav, sig)
     reader = Reader(da, roles)
     ground = None if background is None else places.ground(background, reader.over.axes, size)
-    state = cursors(pixel=PEAK, low=PEAK, high=PEAK, regions=(), whole=False)
-    kdims = [style.slider(a) for a in reader.rest]
     channels = channels_of(da)
+    state = cursors(pixel=PEAK, low=PEAK, high=PEAK, regions=(), whole=False, windows=(None,) * len(channels))
+    kdims = [style.slider(a) for a in reader.rest]
     panels, lines = [], []
-    for channel in channels:
+    for number, channel in enumerate(channels):
         chart = linked(
-            callback(_map, reader, channel, ground, size),
+            callback(_map, reader, channel, number, ground, size),
             kdims,
             state,
             {
@@ -110,6 +111,7 @@ def explore(
                 "BoundsXY": _to_region(state),
                 "Lasso": _to_region(state),
                 "DoubleTap": _clear(state),
+                "Range": _to_window(state, number),
             },
         )
         line = linked(
@@ -194,6 +196,14 @@ def _to_whole(state: Any, reader: Reader) -> Callable[[float, float], Later | No
     return move
 
 
+def _to_window(state: Any, number: int) -> Callable[..., None]:
+    def move(x0: float, x1: float, y0: float, y1: float) -> None:
+        seen = [(x0, x1, y0, y1) if k == number else window for k, window in enumerate(state.windows)]
+        state.event(windows=tuple(seen))
+
+    return move
+
+
 def _clear(state: Any) -> Callable[[float, float], None]:
     return lambda x, y: state.event(regions=())
 
@@ -203,42 +213,21 @@ def _indices(reader: Reader, rest: Sequence[float | str]) -> list[int]:
 
 
 def _map(
-    reader: Reader, channel: Channel, ground: Any, size: int, rest: Sequence[float], *, pixel: int, low: int, high: int,
-    regions: Any, whole: bool,
+    reader: Reader, channel: Channel, number: int, ground: Any, size: int, rest: Sequence[float], *, pixel: int,
+    low: int, high: int, regions: Any, whole: bool, windows: Sequence[zooming.Window | None],
 ) -> Any:  # fmt: skip
     hv = style.backend()
     index = _indices(reader, rest)
     low, high = (reader.first(index) if k == PEAK else k for k in (low, high))
     pixel = reader.start(index) if pixel == PEAK else pixel
-    steps, dear = reader.steps(low, high, index, whole)
-    raw = reader.plane(low, high, index, steps)
-    values, shown = channel.apply(raw)
-    x, y = reader.over.axes
-    width, _ = style.frame(x, y, size)
-    title = headed(*_place(shown.title, reader.signal.text(low)), width)
-    if high > low:
-        first, last = reader.signal.values[low], reader.signal.values[high]
-        span = f"{first:.4g} to {last:.4g} {reader.signal.unit or ''}".replace("-", "−").rstrip()
-        title = headed(f"{shown.title},", f"mean of {reader.signal.label} {span}", width)
-    if max(steps) > 1:
-        title += f"\n{reader.sampled(steps)}" + (", averaged" if max(reader.blocks(steps)) > 1 else "")
-    if dear:
-        title += f"; double tap the spectrum to read all, {amount(dear)} a map"
-    title = reader.problem or title
-    drawn = reader.element(
-        ("map", id(channel), low, high, *steps, *index),
-        lambda: reader.over.draw(values, channel.like, shown, size=size, title=title, steps=steps).opts(
-            backend="bokeh", tools=["hover", "box_select", "lasso_select"]
-        ),
-    )
+    pictured, title = _picture(reader, channel, windows[number], size, index, low, high, whole)
+    kdims = pictured[-1].kdims
     around = reader.element(
         ("outlines", id(channel), *(o.tobytes() for o in regions)),
-        lambda: _in_colours([np.vstack([o, o[:1]]) for o in regions], drawn.kdims).opts(
-            backend="bokeh", line_width=2.5
-        ),
+        lambda: _in_colours([np.vstack([o, o[:1]]) for o in regions], kdims).opts(backend="bokeh", line_width=2.5),
     )
-    ring = reader.element(("ring", id(channel), pixel), lambda: reader.over.ring(pixel, drawn.kdims))
-    layers = [drawn, ring, around]
+    ring = reader.element(("ring", id(channel), pixel), lambda: reader.over.ring(pixel, kdims))
+    layers = [*pictured, ring, around]
     return style.dress(
         hv.Overlay(layers if ground is None else [ground, *layers]),
         title=title,
@@ -246,9 +235,67 @@ def _map(
     )
 
 
-def _place(what: str, where: str) -> tuple[str, str]:
-    """What and where, of a place or of what is called by a name, for a title."""
-    return (what, f"at {where}") if "=" in where else (f"{what},", where)
+def _picture(
+    reader: Reader, channel: Channel, window: zooming.Window | None, size: int, index: Sequence[int], low: int,
+    high: int, whole: bool,
+) -> tuple[list[Any], str]:  # fmt: skip
+    """The map, or the window of it that is seen over what is known of the rest; and its title."""
+    steps, dear = reader.steps(low, high, index, whole)
+    zooms, key, tools = _zooms(reader), (low, high, *steps, *index), ["hover", "box_select", "lasso_select"]
+    seen: zooming.Seen | str = ""
+    if zooms and window is not None:
+        seen = reader.element(("part", window, *key), lambda: _part(reader, window, steps, size, index, low, high))
+    values, shown = channel.apply(reader.plane(low, high, index, steps) if isinstance(seen, str) else seen.values)
+    width, _ = style.frame(*reader.over.axes, size)
+    title = headed(*placed(shown.title, reader.signal.text(low)), width)
+    if high > low:
+        first, last = reader.signal.values[low], reader.signal.values[high]
+        span = f"{first:.4g} to {last:.4g} {reader.signal.unit or ''}".replace("-", "−").rstrip()
+        title = headed(f"{shown.title},", f"mean of {reader.signal.label} {span}", width)
+    key = (id(channel), *key)
+    colour = reader.drawn(("colours", *key)) or style.colours(channel.like, values)
+
+    def pen(part: zooming.Seen) -> Any:
+        return pictures.mesh(part.values, part.x, part.y, colour, shown, size=size)
+
+    if not isinstance(seen, str):
+        shape = replace(seen, values=values)
+        under = reader.drawn(("below", *key)) or zooming.below(None, reader.over.axes, pen)
+        drawn = reader.element(("seen", window, *key), lambda: pen(shape).opts(backend="bokeh", tools=tools))
+        return [under, drawn], seen.problem or f"{title}\n{seen.note.strip(' ()') or 'all pixels of this part'}"
+    if max(steps) > 1:
+        title += f"\n{reader.sampled(steps)}" + (", averaged" if max(reader.blocks(steps)) > 1 else "")
+    if dear and not seen:
+        seen = f"double tap the spectrum to read all, {amount(dear)} a map"
+    title = reader.problem or (f"{title}; {seen}" if seen else title)
+    drawn = reader.element(
+        ("map", *key),
+        lambda: reader.over.draw(values, channel.like, shown, size=size, title=title, steps=steps, colour=colour).opts(
+            backend="bokeh", tools=tools
+        ),
+    )
+    if not zooms:
+        return [drawn], title
+    reader.element(("colours", *key), lambda: colour)
+    return [reader.element(("below", *key), lambda: zooming.below(values, reader.over.axes, pen)), drawn], title
+
+
+def _zooms(reader: Reader) -> bool:
+    """Whether a map is read anew where one zooms in: not all its pixels are drawn, or may be."""
+    over = reader.over
+    return len(over.dims) == 2 and all(a.even for a in over.axes) and (over.every > 1 or reader.dear)
+
+
+def _part(
+    reader: Reader, window: zooming.Window, steps: Sequence[int], size: int, index: Sequence[int], low: int, high: int
+) -> zooming.Seen | str:
+    """A window of a map, or the words for why the whole is shown."""
+    at: dict[str, int | slice] = dict(zip(reader.roles.rest, index, strict=True))
+    at[reader.roles.signal] = low if low == high else slice(low, high + 1)
+    rows, columns = reader.over.dims
+    seen = zooming.part(reader.da, at, (rows, columns), reader.over.axes, window, steps, size)
+    reader.problem = seen.problem if isinstance(seen, zooming.Seen) else ""
+    return seen
 
 
 def _in_colours(lines: Sequence[np.ndarray], kdims: Sequence[Any]) -> Any:
@@ -270,6 +317,7 @@ def _spectrum(
     high: int,
     regions: Any,
     whole: bool,
+    windows: Any,
 ) -> Any:
     hv = style.backend()
     index = _indices(reader, rest)
@@ -366,77 +414,3 @@ def selection(drawn: Any, region: int | None = None) -> xr.DataArray:
     for outline in chosen:
         mask = mask | reader.inside(outline)
     return mask.rename("selection").assign_attrs(units="1", long_name="Selected region")
-
-
-def stack(
-    da: xr.DataArray, over: str | None = None, *, clim: str = "global", play: bool = False, size: int = 330
-) -> Any:
-    """A picture with a slider through the planes of a stack.
-
-    Parameters
-    ----------
-    da : DataArray
-        Three dims: a plane and what it is stacked over.
-    over : str, optional
-        The dim of the slider; by default the one beside the plane.
-    clim : {"global", "frame"}
-        One contrast for all planes, from a sample of at most sixteen, or each its own.
-    play : bool, default False
-        With buttons that play it, step and turn back.
-    size : int
-        Screen pixels of the longer side.
-
-    Returns
-    -------
-    holoviews.DynamicMap, or panel.pane.HoloViews with `play`, because buttons are widgets
-        Saved with `save`, it becomes a twin with slider and play button that works without a server.
-
-    Notes
-    -----
-    *Laziness*: reads one plane at a time, and at most sixteen for the contrast when first drawn.
-
-    Examples
-    --------
-    >>> import numpy as np, xarray as xr
-    >>> stack(xr.DataArray(np.ones((5, 3, 4)), dims=("frame", "y", "x"))).kdims[0].name
-    'frame'
-    """
-    if clim not in ("global", "frame"):
-        raise ValueError(f"clim={clim!r}: pass 'global' or 'frame'")
-    planes.not_empty(da)
-    if da.dtype.kind == "c":
-        da = planes.amplitude_phase(da)[0]
-    over, dims = planes.stacked_over(da, over)
-    hv = style.backend()
-    ax = style.axis(da, over)
-    x, y = style.plane_axes(da, dims[1], dims[0])
-    width, _ = style.frame(x, y, size)
-    contrast = functools.cache(functools.partial(_contrast, da, over))
-
-    def frame(position: float | str) -> Any:
-        index = ax.nearest(position)
-        shown, common = contrast()
-        values = style.read(da.isel({over: index}).transpose(*dims)) * shown.factor
-        colour = style.colours(da, values, clim=common if clim == "global" else None)
-        drawn = pictures.mesh(values, x, y, colour, shown, name=str(da.name or "value"), size=size)
-        return drawn.opts(backend="bokeh", title=headed(*_place(shown.title, ax.text(index)), width))
-
-    drawn = hv.DynamicMap(frame, kdims=[style.slider(ax)])
-    if play:
-        import panel
-
-        drawn = panel.pane.HoloViews(drawn, widget_type="scrubber", widget_location="bottom")
-    return style.remember(
-        drawn,
-        choice=f"stack: pictures over {list(dims)}, a slider through {over!r}",
-        static=functools.partial(static.slider, da, over, size=size),
-    )
-
-
-def _contrast(da: xr.DataArray, over: str) -> tuple[style.Quantity, tuple[float, float] | None]:
-    """Label, scale and limits for all planes, from at most sixteen of them; no limits where the rule has its own."""
-    every = max(1, -(-da.sizes[over] // 16))
-    sample = style.read(da.isel({over: slice(None, None, every)}))
-    shown = style.quantity(da, sample)
-    colour = style.colours(da, sample * shown.factor)
-    return shown, None if colour.kind in ("labels", "phase") else colour.clim

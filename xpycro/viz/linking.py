@@ -9,6 +9,7 @@ May import numpy, the floors below and viz.style; HoloViews, Panel and Bokeh onl
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import time
 import warnings
@@ -30,6 +31,8 @@ class Later:
 
     words: str
     work: Callable[[], None]
+
+REST = 0.12  # seconds without another step after which a wheel has come to rest
 
 
 def callback(function: Callable[..., Any], *fixed: Any) -> Callable[..., Any]:
@@ -224,6 +227,8 @@ def _put(layer: Any, element: Any) -> None:
         columns |= {"image": [element.dimension_values(2, flat=False)]}
         columns |= {"x": [left], "y": [bottom], "dw": [right - left], "dh": [top - bottom]}
         _recolour(glyph.color_mapper, element)
+    elif kind == "RGB":
+        columns |= layer.get_data(element, {}, {})[0]
     elif kind == "QuadMesh":
         columns[glyph.fill_color.field] = element.dimension_values(2, flat=False).T.reshape(-1)
         _recolour(glyph.fill_color.transform, element)
@@ -300,7 +305,7 @@ class _Pointer:
         self.figure, self.moves = figure, moves
         self.start: tuple[float, float] | None = None
         self.finished = 0.0
-        self.window: tuple[float, ...] | None = None
+        self.unwait: Callable[[], Any] | None = None
         listeners = {
             "Tap": {"tap": self._tap}, "DoubleTap": {"doubletap": self._double_tap},
             "PointerXY": {"mousemove": self._move},
@@ -356,17 +361,16 @@ class _Pointer:
 
     def _zoom(self, event: Any) -> None:
         """A wheel turns in many steps: what is seen when it rests is read."""
-        waits, self.window = self.window is not None, (event.x0, event.x1, event.y0, event.y1)
-        page = self.figure.document
-        if page is None or page.session_context is None:  # of a notebook, which calls nothing back later
-            self._rest()
-        elif not waits:
-            page.add_timeout_callback(self._rest, 120)
+        if self.unwait is not None:
+            self.unwait()
+        rest = functools.partial(self._rest, event.x0, event.x1, event.y0, event.y1)
+        self.unwait = _later(self.figure.document, rest)
+        if self.unwait is None:
+            rest()
 
-    def _rest(self) -> None:
-        window, self.window = self.window, None
-        if window is not None:
-            self.moves["Range"](*window)
+    def _rest(self, *window: float) -> None:
+        self.unwait = None
+        self.moves["Range"](*window)
 
     def _select(self, event: Any) -> None:
         shape = event.geometry
@@ -378,6 +382,19 @@ class _Pointer:
             self.moves["BoundsX"]((shape["x0"], shape["x1"]))
         elif shape["type"] == "rect" and "BoundsXY" in self.moves:
             self.moves["BoundsXY"]((shape["x0"], shape["y0"], shape["x1"], shape["y1"]))
+
+
+def _later(page: Any, call: Callable[[], None]) -> Callable[[], Any] | None:
+    """Call when nothing else has come for a while; what takes that back, or None where nothing can be called later.
+
+    A page of a server has a clock of its own; a notebook's kernel hands events over within its loop, which has one.
+    """
+    if page is not None and page.session_context is not None:
+        return functools.partial(page.remove_timeout_callback, page.add_timeout_callback(call, round(1e3 * REST)))
+    try:
+        return asyncio.get_running_loop().call_later(REST, call).cancel
+    except RuntimeError:  # no loop runs here
+        return None
 
 
 def _in_order(values: Any) -> list[float]:

@@ -233,6 +233,10 @@ class Reader:
             self._elements.popitem(last=False)
         return made
 
+    def drawn(self, key: tuple[Any, ...]) -> Any:
+        """An element that is still kept, or None."""
+        return self._elements.get(key)
+
     def inside(self, outline: np.ndarray) -> xr.DataArray:
         """Which pixels' middles lie inside an outline, over the map's dims."""
         key = np.asarray(outline, dtype=float).tobytes()

@@ -5,14 +5,15 @@ May import numpy, xarray, the floors below, viz.style, viz.pictures and viz.plan
 
 from __future__ import annotations
 
-import math
+import functools
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from xpycro import schema
-from xpycro.viz import pictures, planes, style
+from xpycro.viz import pictures, planes, static, style, zooming
+from xpycro.viz.packing import PAGE_PIXELS
 
 __all__ = ["is_photograph", "photograph"]
 
@@ -43,29 +44,50 @@ def photograph(da: xr.DataArray, *, title: str | None = None, size: int = 300) -
     Returns
     -------
     holoviews.RGB
+        Of more than 1.5 million pixels a DynamicMap with axes, as `xpycro.viz.images.image` makes it.
 
     Notes
     -----
-    *Laziness*: reads it; of more than 1.5 million pixels means of blocks are drawn, and the title says so.
+    *Laziness*: reads it; above 1.5 million pixels means of blocks are drawn, and the title says so.
     """
-    hv = style.backend()
     plane = schema.plane_dims(da)
     assert plane is not None
     da = da.transpose(*plane, "channel", ...).squeeze([d for d in da.dims if d not in (*plane, "channel")])
-    largest = np.iinfo(da.dtype).max
-    da, note = planes.thin(da, plane)
-    x, y = style.plane_axes(da, plane[1], plane[0])
-    values = style.read(da) / largest
-    for number, ax in enumerate((y, x)):
+    text = title if title is not None else planes.titled(style.quantity(da).label, planes.where(da))
+    draw = functools.partial(_drawn, da, plane, text, size)
+    drawn = draw(planes.MAX_PIXELS)
+    if da.sizes[plane[0]] * da.sizes[plane[1]] > PAGE_PIXELS:
+
+        def page(*, budget: int = PAGE_PIXELS) -> Any:
+            return static.figure_of(draw(min(budget, PAGE_PIXELS), live=False))
+
+        style.remember(drawn, static=page)
+    return drawn
+
+
+def _drawn(da: xr.DataArray, plane: tuple[str, str], title: str, size: int, most: int, *, live: bool = True) -> Any:
+    """A photograph of at most so many pixels; one of more follows the zoom where it is `live`."""
+    pen = functools.partial(_draw, np.iinfo(da.dtype).max, size)
+    whole = zooming.Planes(da, plane, size, most)
+    if live and max(whole.steps) > 1:
+        return whole.panel(lambda _, window: whole.draw({}, pen, title, window))
+    seen = whole.whole({})
+    bar = pictures.bare_hooks(seen.x, seen.y)
+    bare: dict[str, Any] = {"xaxis": None, "yaxis": None, "hooks": bar} if bar else {}
+    return style.dress(pen(seen), title=seen.problem or title + seen.note, **bare)
+
+
+def _draw(largest: int, size: int, seen: zooming.Seen) -> Any:
+    """The element of a photograph, whose lightest colour is `largest`."""
+    hv = style.backend()
+    values = seen.values / largest
+    if values.ndim == 2:  # nothing has been read yet
+        values = np.full((1, 1, 3), 0.8)
+    for number, ax in enumerate((seen.y, seen.x)):
         values = np.flip(values, number) if ax.values[0] > ax.values[-1] else values
-    x0, x1, y0, y1 = (float(edge(a.edges)) for a in (x, y) for edge in (np.min, np.max))
-    kdims = [hv.Dimension((a.dim, a.label), unit=a.unit) for a in (x, y)]
+    x0, x1, y0, y1 = (float(edge(a.edges)) for a in (seen.x, seen.y) for edge in (np.min, np.max))
+    kdims = [hv.Dimension((a.dim, a.label), unit=a.unit) for a in (seen.x, seen.y)]
     channels = [hv.Dimension(name, range=(0, 1)) for name in _COLOURS[: values.shape[2]]]
     element = hv.RGB(np.ascontiguousarray(values[::-1]), bounds=(x0, y0, x1, y1), kdims=kdims, vdims=channels)
-    width, height = style.frame(x, y, size)
-    bar = pictures.bare_hooks(x, y)
-    text = title if title is not None else planes.titled(style.quantity(da).label, planes.where(da))
-    options: dict[str, Any] = {"frame_width": width, "frame_height": height, "active_tools": [], "title": text + note}
-    if bar and math.isfinite(x1 - x0):
-        options |= {"xaxis": None, "yaxis": None, "hooks": bar}
-    return style.dress(element, **options)
+    width, height = style.frame(seen.x, seen.y, size)
+    return style.dress(element, frame_width=width, frame_height=height, active_tools=[])

@@ -17,8 +17,8 @@ from xpycro.errors import DimensionError
 from xpycro.viz import style
 
 __all__ = [
-    "COSTLY", "MAX_CELLS", "MAX_PIXELS", "amplitude_phase", "is_plane", "not_complex", "not_empty", "plane_of", "sizes",
-    "stacked_over", "thin", "titled", "where",
+    "COSTLY", "MAX_CELLS", "MAX_PIXELS", "amplitude_phase", "blocks", "is_plane", "not_complex", "not_empty",
+    "plane_of", "sizes", "stacked_over", "thin", "titled", "where",
 ]  # fmt: skip
 
 
@@ -121,29 +121,35 @@ def stacked_over(da: xr.DataArray, over: str | None) -> tuple[str, tuple[str, st
     return over, plane
 
 
-def thin(da: xr.DataArray, dims: tuple[str, str], most: int = MAX_PIXELS) -> tuple[xr.DataArray, str]:
-    """A plane of at most `most` pixels, and the words that say what was done to it.
-
-    Pixels are means of blocks, so that a lattice finer than the screen leaves no moiré; of labels and phases, which
-    have no mean, every n-th. Planes of uneven axes are drawn cell by cell and get fewer. What reads more than 256 MB
-    is said before.
-    """
-    if chunked.is_lazy(da) and da.nbytes > COSTLY:
-        warnings.warn(f"drawing {da.name or 'this array'} reads {da.nbytes / 2**30:.1f} GiB or more", stacklevel=3)
+def blocks(da: xr.DataArray, dims: tuple[str, str], most: int = MAX_PIXELS) -> tuple[int, int]:
+    """How many pixels along each dim of a plane become one, for at most `most` of them."""
     if not all(style.axis(da, d).even for d in dims):
         most = min(most, MAX_CELLS)
     pixels = da.sizes[dims[0]] * da.sizes[dims[1]]
-    if pixels <= most:
+    along = [min(n, max(1, math.ceil(math.sqrt(pixels / most)))) for n in (da.sizes[d] for d in dims)]
+    while math.prod(math.ceil(da.sizes[d] / n) for d, n in zip(dims, along, strict=True)) > most:
+        along[int(da.sizes[dims[1]] / along[1] > da.sizes[dims[0]] / along[0])] += 1
+    return along[0], along[1]
+
+
+def thin(da: xr.DataArray, dims: tuple[str, str], most: int = MAX_PIXELS) -> tuple[xr.DataArray, str]:
+    """A plane of at most `most` pixels, and the words that say what was done to it.
+
+    Pixels are means of blocks, so that a lattice finer than the screen leaves no moiré; of labels, phases and complex
+    numbers, whose mean says something else, every n-th. Planes of uneven axes are drawn cell by cell and get fewer.
+    What reads more than 256 MB is said before.
+    """
+    if chunked.is_lazy(da) and da.nbytes > COSTLY:
+        warnings.warn(f"drawing {da.name or 'this array'} reads {da.nbytes / 2**30:.1f} GiB or more", stacklevel=3)
+    along = blocks(da, dims, most)
+    if max(along) == 1:
         return da, ""
     counted = {d: style.axis(da, d) for d in dims if d not in da.coords}
     da = da.assign_coords({d: (d, a.values, {"units": a.unit or "1"}) for d, a in counted.items()})
-    along = [min(n, math.ceil(math.sqrt(pixels / most))) for n in (da.sizes[d] for d in dims)]
-    while math.prod(math.ceil(da.sizes[d] / n) for d, n in zip(dims, along, strict=True)) > most:
-        along[int(da.sizes[dims[1]] / along[1] > da.sizes[dims[0]] / along[0])] += 1
     steps = dict(zip(dims, along, strict=True))
     words = " × ".join(str(n) for n in along)
     named = any(c.dtype.kind not in "fiu" for c in da.coords.values() if set(c.dims) & set(dims))
-    if style.is_labels(da) or named or da.attrs.get("units") in ("rad", "degree", "deg"):
+    if da.dtype.kind == "c" or style.is_labels(da) or named or da.attrs.get("units") in ("rad", "degree", "deg"):
         return da.isel({d: slice(None, None, n) for d, n in steps.items()}), f" (one of {words} pixels)"
     means = chunked.lazily(da).coarsen(steps, boundary="trim").mean(keep_attrs=True)  # type: ignore[attr-defined]
     return means, f" (means of {words} pixels)"

@@ -21,7 +21,7 @@ from xpycro.viz.clusters import clusters, dendrogram
 from xpycro.viz.components import components, decomposition
 from xpycro.viz.curves import complex, spectrum
 from xpycro.viz.diffraction import diffraction
-from xpycro.viz.explore import explore, selection, stack
+from xpycro.viz.explore import explore, selection
 from xpycro.viz.filtering import filtered
 from xpycro.viz.fits import comparison, fit
 from xpycro.viz.images import image
@@ -30,6 +30,7 @@ from xpycro.viz.lines import lines
 from xpycro.viz.pictures import maps
 from xpycro.viz.positions import positions
 from xpycro.viz.ranks import scree
+from xpycro.viz.stacks import stack
 from xpycro.viz.sweeps import force, loops
 from xpycro.viz.switching import switching
 

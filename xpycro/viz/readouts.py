@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["headed", "plain_hover", "plain_ticks", "value_text"]
+__all__ = ["headed", "placed", "plain_hover", "plain_ticks", "value_text"]
 
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 BESIDE, LETTER = 90, 6.3  # screen pixels that a title has to the right of the frame, and of a letter of it
@@ -109,6 +109,17 @@ def headed(what: str, where: str, width: int) -> str:
     if len(what) + 1 + max(len(where), 24) <= room:
         return f"{what} {where}"
     return "\n".join(line for part in (what, where) for line in textwrap.wrap(part, max(room, 16)))
+
+
+def placed(what: str, where: str) -> tuple[str, str]:
+    """What and where, of a place or of what is called by a name, for a title.
+
+    Examples
+    --------
+    >>> placed("Current (nA)", "Bias = 0.3 V"), placed("Current (nA)", "backward")
+    (('Current (nA)', 'at Bias = 0.3 V'), ('Current (nA),', 'backward'))
+    """
+    return (what, f"at {where}") if "=" in where else (f"{what},", where)
 
 
 def plain_hover(figure: Any) -> None:
