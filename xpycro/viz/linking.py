@@ -364,7 +364,7 @@ class _Pointer:
         if self.unwait is not None:
             self.unwait()
         rest = functools.partial(self._rest, event.x0, event.x1, event.y0, event.y1)
-        self.unwait = _later(self.figure.document, rest)
+        self.unwait = _after_rest(self.figure.document, rest)
         if self.unwait is None:
             rest()
 
@@ -384,7 +384,7 @@ class _Pointer:
             self.moves["BoundsXY"]((shape["x0"], shape["y0"], shape["x1"], shape["y1"]))
 
 
-def _later(page: Any, call: Callable[[], None]) -> Callable[[], Any] | None:
+def _after_rest(page: Any, call: Callable[[], None]) -> Callable[[], Any] | None:
     """Call when nothing else has come for a while; what takes that back, or None where nothing can be called later.
 
     A page of a server has a clock of its own; a notebook's kernel hands events over within its loop, which has one.

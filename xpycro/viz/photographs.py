@@ -73,7 +73,7 @@ def _drawn(da: xr.DataArray, plane: tuple[str, str], title: str, size: int, most
         return whole.panel(lambda _, window: whole.draw({}, pen, title, window))
     seen = whole.whole({})
     bar = pictures.bare_hooks(seen.x, seen.y)
-    bare: dict[str, Any] = {"xaxis": None, "yaxis": None, "hooks": bar} if bar else {}
+    bare: dict[str, Any] = {"xaxis": None, "yaxis": None, "hooks": [style.square, *bar]} if bar else {}
     return style.dress(pen(seen), title=seen.problem or title + seen.note, **bare)
 
 
@@ -90,4 +90,4 @@ def _draw(largest: int, size: int, seen: zooming.Seen) -> Any:
     channels = [hv.Dimension(name, range=(0, 1)) for name in _COLOURS[: values.shape[2]]]
     element = hv.RGB(np.ascontiguousarray(values[::-1]), bounds=(x0, y0, x1, y1), kdims=kdims, vdims=channels)
     width, height = style.frame(seen.x, seen.y, size)
-    return style.dress(element, frame_width=width, frame_height=height, active_tools=[])
+    return style.dress(element, frame_width=width, frame_height=height, active_tools=[], hooks=[style.square])

@@ -127,6 +127,7 @@ def mesh(
     else:
         element = hv.QuadMesh((x.edges, y.edges, values), kdims=kdims, vdims=vdims)
     cells = [] if x.even and y.even else [_seamless]
+    true = [style.square] if x.unit == y.unit and x.unit is not None else []
     width, height = style.frame(x, y, size)
     options: dict[str, Any] = {
         "cmap": colour.cmap,
@@ -137,7 +138,7 @@ def mesh(
         "frame_height": height,
         "tools": ["hover"],
         "active_tools": [],
-        "hooks": cells,
+        "hooks": cells + true,
     }
     for option, ax, room in (("xticks", x, width / 40), ("yticks", y, height / 24)):
         if ax.names is not None:

@@ -37,6 +37,7 @@ __all__ = [
     "roomy",
     "signal_dims",
     "slider",
+    "square",
 ]
 
 
@@ -343,6 +344,15 @@ def roomy(plot: Any, element: Any) -> None:
     """
     if hasattr(plot.state, "yaxis"):
         plot.state.min_border_left = 66
+
+
+def square(plot: Any, element: Any) -> None:
+    """A box that is zoomed into has the proportions of the frame, so that lengths stay true (a HoloViews hook)."""
+    from bokeh.models import BoxZoomTool
+
+    for tool in plot.state.toolbar.tools:
+        if isinstance(tool, BoxZoomTool):
+            tool.match_aspect = True
 
 
 def _colour_bars(figure: Any) -> Iterator[Any]:

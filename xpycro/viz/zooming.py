@@ -88,6 +88,7 @@ def part(
     if over:
         cut = chunked.lazily(cut).mean(over, keep_attrs=True)
     small, note = planes.thin(cut, dims, most)
+    small = small.transpose(*dims, ...)
     values, problem = attempt(lambda: style.read(small), small.shape)
     across, up = (
         _every(a, index[d], n, small.sizes[d]) for a, d, n in ((x, dims[1], blocks[1]), (y, dims[0], blocks[0]))

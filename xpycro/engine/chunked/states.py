@@ -69,7 +69,7 @@ def auto_chunks(
 
 def _file_chunks(da: xr.DataArray) -> dict[str, int]:
     preferred = da.encoding.get("preferred_chunks")
-    if isinstance(preferred, Mapping):
+    if isinstance(preferred, Mapping) and set(map(str, da.dims)) <= set(preferred):  # not where dims were renamed
         return {str(d): int(max(c) if isinstance(c, tuple | list) else c) for d, c in preferred.items()}
     stored = da.encoding.get("chunksizes")
     return dict(zip(map(str, da.dims), map(int, stored), strict=True)) if stored and len(stored) == da.ndim else {}
