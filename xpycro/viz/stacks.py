@@ -63,10 +63,9 @@ def stack(
         da = planes.amplitude_phase(da)[0]
     over, dims = planes.stacked_over(da, over)
     hv = style.backend()
-    da = da.transpose(over, *dims)
     ax = style.axis(da, over)
     x, y = style.plane_axes(da, dims[1], dims[0])
-    contrast = functools.cache(functools.partial(_contrast, da, over))
+    contrast = functools.cache(functools.partial(_contrast, da, over, dims))
 
     def pen(seen: zooming.Seen) -> Any:
         shown, common = contrast()
@@ -79,7 +78,7 @@ def stack(
 
     def frame(position: float | str) -> Any:
         index = ax.nearest(position)
-        drawn = pen(zooming.Seen(style.read(da.isel({over: index})), x, y))
+        drawn = pen(zooming.Seen(style.read(da.isel({over: index}).transpose(*dims)), x, y))
         return drawn.opts(backend="bokeh", title=title(index))
 
     def seen(rest: Sequence[float | str], window: zooming.Window | None) -> Any:
@@ -102,11 +101,11 @@ def stack(
     )
 
 
-def _contrast(da: xr.DataArray, over: str) -> tuple[style.Quantity, tuple[float, float] | None]:
+def _contrast(da: xr.DataArray, over: str, dims: tuple[str, str]) -> tuple[style.Quantity, tuple[float, float] | None]:
     """Label, scale and limits for all planes, from a sample of them; no limits where the rule has its own."""
     count = max(1, min(16, SAMPLE // max(1, da.nbytes // da.sizes[over])))
     every = max(1, -(-da.sizes[over] // count))
-    small, _ = planes.thin(da.isel({over: slice(every // 2, None, every)}), (str(da.dims[1]), str(da.dims[2])))
+    small, _ = planes.thin(da.isel({over: slice(every // 2, None, every)}), dims)
     sample = style.read(small)
     shown = style.quantity(da, sample)
     colour = style.colours(da, sample * shown.factor)

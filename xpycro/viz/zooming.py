@@ -88,12 +88,17 @@ def part(
     if over:
         cut = chunked.lazily(cut).mean(over, keep_attrs=True)
     small, note = planes.thin(cut, dims, most)
-    small = small.transpose(*dims, ...)
-    values, problem = attempt(lambda: style.read(small), small.shape)
+    values, problem = _read(small, dims)
     across, up = (
         _every(a, index[d], n, small.sizes[d]) for a, d, n in ((x, dims[1], blocks[1]), (y, dims[0], blocks[0]))
     )
     return Seen(values, across, up, note, problem)
+
+
+def _read(da: xr.DataArray, dims: tuple[str, str]) -> tuple[np.ndarray, str]:
+    """The values over `dims` first, turned once read: a file reads its own order best; and why there are none."""
+    shape = [da.sizes[d] for d in (*dims, *(d for d in da.dims if d not in dims))]
+    return attempt(lambda: da.copy(data=style.read(da)).transpose(*dims, ...).values, shape)
 
 
 def _within(ax: style.Axis, low: float, high: float) -> slice:
@@ -161,7 +166,7 @@ class Planes:
         key = tuple(at.items())
         if key not in self._kept:
             small, note = planes.thin(self.da.isel(at), self.dims, self.most)
-            values, problem = attempt(lambda: style.read(small), small.shape)
+            values, problem = _read(small, self.dims)
             x, y = (
                 _every(a, slice(None), n, small.sizes[d])
                 for a, n, d in zip(self.axes, self.steps[::-1], self.dims[::-1], strict=True)
