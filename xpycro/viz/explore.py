@@ -246,7 +246,8 @@ def _picture(
     if zooms and window is not None:
         seen = reader.element(("part", window, *key), lambda: _part(reader, window, steps, size, index, low, high))
     values, shown = channel.apply(reader.plane(low, high, index, steps) if isinstance(seen, str) else seen.values)
-    width, _ = style.frame(*reader.over.axes, size)
+    x, y = reader.over.axes
+    width, _ = style.frame(x, y, size)
     title = headed(*placed(shown.title, reader.signal.text(low)), width)
     if high > low:
         first, last = reader.signal.values[low], reader.signal.values[high]

@@ -32,6 +32,7 @@ class Later:
     words: str
     work: Callable[[], None]
 
+
 REST = 0.12  # seconds without another step after which a wheel has come to rest
 
 
