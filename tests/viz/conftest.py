@@ -143,14 +143,15 @@ class Page:
         )
         return [np.array([np.nan if v is None else v for v in values], dtype=float) for values in found]
 
-    def image(self, name: str) -> np.ndarray:
-        """The values of a figure's image, lowest row first, or of its cells or points."""
+    def image(self, name: str, layer: int = 0) -> np.ndarray:
+        """The values of a figure's image, lowest row first, or of its cells or points; of one that is zoomed into the
+        first layer is a preview."""
         found = self.evaluate(
-            """const r = find(argument.name).model.renderers[0], g = r.glyph;
+            """const r = find(argument.name).model.renderers[argument.layer], g = r.glyph;
             const clean = (a) => Array.from(a, t => Number.isFinite(t) ? t : null);
             if (g.type === 'Image') { const a = r.data_source.data.image[0]; return [clean(a), a.shape] }
             const a = r.data_source.data[g.fill_color.field]; return [clean(a), [a.length]]""",
-            {"name": name},
+            {"name": name, "layer": layer},
         )
         values = np.array([np.nan if v is None else v for v in found[0]], dtype=float)
         return values.reshape(found[1])
