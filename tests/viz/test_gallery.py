@@ -46,7 +46,7 @@ def test_print_figures_have_a_journals_size_and_nothing_overlaps(name):
     for figure in (wide, *narrow):
         legible(figure)
         starts = [ax._left_title.get_text()[:3] for ax in figure.axes]
-        assert len(starts) == 1 or starts == [f"{chr(97 + i)}  " for i in range(len(starts))]
+        assert len(starts) == 1 or starts == [f"{chr(97 + i)}\u00a0\u00a0" for i in range(len(starts))]
         for ax in figure.axes:
             for bar in ax.child_axes:  # as tall as its picture, and clear of it
                 frame, beside = ax.get_window_extent(), bar.get_window_extent()

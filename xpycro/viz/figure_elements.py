@@ -112,7 +112,7 @@ def _mesh(axes: Any, element: Any, look: dict[str, Any]) -> None:
             bar.set_ticks(list(named), labels=[textwrap.fill(str(name), 16) for name in named.values()])
         elif log:
             places = _decades(low, high)
-            bar.set_ticks(places, labels=[number(p) for p in places])
+            bar.set_ticks(places, labels=[number(p, low, high) for p in places])
             bar.ax.minorticks_off()
 
 
@@ -139,9 +139,9 @@ def _decades(low: float, high: float) -> list[float]:
     return found[::every] if len(found) > 1 else [float(f"{v:.2g}") for v in (low, high)]
 
 
-def number(value: float) -> str:
-    """A place on a logarithmic scale: plain where it is short, else a power of ten."""
-    if 1e-3 < value < 1e5:
+def number(value: float, low: float, high: float) -> str:
+    """A place on a logarithmic scale: plain where all between its ends are short, else a power of ten."""
+    if 1e-3 < low and high < 1e5:
         return f"{value:g}"
     mantissa, power = f"{value:.0e}".split("e")
     return (f"{mantissa}·" if mantissa != "1" else "") + "10" + superscript(int(power))
@@ -188,7 +188,10 @@ def _labels(axes: Any, element: Any, look: dict[str, Any]) -> None:
     if look.get("text_align") == "right":  # notes in the corner, below each other
         for text in element.dimension_values(2):
             line = offset_copy(axes.transAxes, axes.figure, x=-1 * _MM, y=-(1 + 2.5 * len(axes.texts)) * _MM)
-            axes.text(1, 1, text, color=look.get("text_color"), fontsize=6, ha="right", va="top", transform=line)
+            ground = {"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.3}  # curves pale behind letters
+            axes.text(
+                1, 1, text, color=look.get("text_color"), fontsize=6, ha="right", va="top", transform=line, bbox=ground
+            )
         return
     for x, y, text in zip(*(element.dimension_values(i) for i in range(3)), strict=True):
         axes.text(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -120,7 +119,7 @@ def arrange(figure: Any, bands: Sequence[Sequence[Row]], *, letters: bool) -> No
     nothing moves any more.
     """
     panels = [p for band in bands for row in band for p in row if p is not None]
-    names = [f"{chr(97 + i % 26)}  " if letters and len(panels) > 1 else "" for i in range(len(panels))]
+    names = [f"{chr(97 + i % 26)}\u00a0\u00a0" if letters and len(panels) > 1 else "" for i in range(len(panels))]
     for panel in panels:
         panel.labels = {"x": panel.axes.get_xlabel(), "y": panel.axes.get_ylabel()}
         panel.margins = [9 * MM, 2 * MM, 8 * MM, 5 * MM]
@@ -218,7 +217,7 @@ def _fit(panel: Panel, letter: str, left: float, right: float) -> None:
     text = axes._left_title
     if letter:  # letters stand above the labels, at the beginning of the cell
         text.set_x((left - frame.x0) / frame.width)
-    _write(text, (letter + title).rstrip(), right - (left if letter else frame.x0))
+    _write(text, letter + title, right - (left if letter else frame.x0))
 
 
 def _tick(axis: Any, length: float) -> None:
@@ -303,11 +302,20 @@ def _shortened(lines: list[str], width: int) -> list[str]:
 
 
 def _lines(words: str, width: int, inside: bool) -> list[str]:
-    return [
-        part
-        for line in words.split("\n")
-        for part in textwrap.wrap(line, width, break_long_words=inside, break_on_hyphens=False)
-    ]
+    """Lines of at most `width` letters, broken at spaces and behind underscores; with `inside` anywhere in a word."""
+    lines = []
+    for line in words.split("\n"):
+        held = ""
+        for part in re.findall(r"[^ _]*_+|[^ _]+ ?| ", line):
+            if held and len(held) + len(part.rstrip(" ")) > width:
+                lines.append(held.rstrip(" "))
+                held = ""
+            held += part
+            while inside and len(held.rstrip(" ")) > width:
+                lines.append(held[:width])
+                held = held[width:]
+        lines.append(held.rstrip(" "))
+    return lines
 
 
 def _clear_legend(axes: Any, left: float, right: float) -> None:

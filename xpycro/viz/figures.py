@@ -147,5 +147,5 @@ def _draw(panel: Panel) -> None:
             ax.set_ticks(*map(list, zip(*named, strict=True)))
     if option(content, "logy"):
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(lambda value, _: figure_elements.number(value))
+        axes.yaxis.set_major_formatter(lambda value, _: figure_elements.number(value, *axes.get_ylim()))
         axes.yaxis.set_minor_formatter("")
