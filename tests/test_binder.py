@@ -63,7 +63,7 @@ def environment(tmp_path_factory):
     if given:
         return Path(given) / "bin"
     python = shutil.which((BINDER / "runtime.txt").read_text().strip().replace("-", ""))
-    if python is None:
+    if python is None or subprocess.run([python, "--version"], capture_output=True).returncode:  # pyenv's shim of none
         pytest.skip("the Python of binder/runtime.txt is not on this machine")
     folder = tmp_path_factory.mktemp("binder") / "env"
     subprocess.run([python, "-m", "venv", folder], check=True)

@@ -13,7 +13,6 @@ import xarray as xr
 from tests.conftest import as_indexed, raise_if_dask_computes
 from tests.viz import samples
 from tests.viz.conftest import NoFigure
-from xpycro.engine import results
 from xpycro.errors import DimensionError
 from xpycro.schema import coordinate
 from xpycro.viz import explore, planes, plot, style
@@ -76,19 +75,6 @@ def test_served_map_and_spectrum_follow_each_other_and_the_zoom(served, monkeypa
     page.tap(SPECTRUM, 0.5, 0)
     until(lambda: page.image(MAP, 1), part[..., 15])
     assert ends(MAP) == window and ends(SPECTRUM)[:2] == along
-
-
-@pytest.mark.browser
-def test_served_fit_shows_the_tapped_pixel(served, monkeypatch):
-    fit, data = samples.line_fit()
-    monkeypatch.setitem(results._registry, ("fit", "evaluate"), lambda result, x=None: samples.line_of(result))
-    page = served(lambda: plot.fit(fit, data))
-    page.tap("Slope (pA/V)", 10, 8)
-    until(lambda: page.line(SPECTRUM), samples.line_of(fit).isel(y=4, x=5).values * 1e12)
-    until(lambda: page.line(SPECTRUM, "Scatter"), data.isel(y=4, x=5).values * 1e12)
-    assert f"slope {float(fit.slope[4, 5]) * 1e12:.4g} ±" in page.title(SPECTRUM)
-    page.tap(SPECTRUM, 0.5, 10)  # from the data back to a map
-    until(lambda: page.image("Current (pA) at Bias = 0.5 V"), data.isel(bias=15).values * 1e12)
 
 
 def test_nothing_is_read_before_it_is_drawn(tmp_path, bytes_read):

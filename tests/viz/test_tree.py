@@ -70,6 +70,9 @@ def test_a_file_with_results(viewed, tmp_path):
     until(lambda: page.line("Current at "), line.values * 1e12)
     slope, error = (float(fit[name][1, 7]) * 1e12 for name in ("slope", "slope_stderr"))
     assert f"slope {slope:.1f} ± {error:.1f} pA/V" in page.title("Current at ")  # to the error's second digit
+    until(lambda: page.line("Current at ", "Scatter"), data[1, 7].values * 1e12)
+    page.tap("Current at ", 0.5, 10)  # from the data back to a map
+    until(lambda: page.image("Current (pA) at Bias = 0.5 V"), data[:, :, 15].values * 1e12)
     page.page.get_by_text("svd", exact=True).click()
     shown(page, "Scree")
     page.tap("Scree", 2, 1)
