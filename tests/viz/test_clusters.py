@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import holoviews as hv
 import numpy as np
 import pytest
+import xarray as xr
+from bokeh.models import ColorBar
 
 from tests.viz import samples
 from tests.viz.test_explore import until
@@ -88,3 +91,18 @@ def test_colours_are_named_by_their_values():
     flags = {"flag_values": [-1, 0, 1], "flag_meanings": "left_out cluster_0 cluster_1"}
     labels = samples.clustering()[0].labels.assign_attrs(flags)
     assert style.colours(labels, labels.values).ticks == {0: "cluster 0", 1: "cluster 1", 2: "2"}
+
+
+def test_a_line_has_no_second_axis_and_scattered_labels_whole_ticks():
+    result, _ = samples.clustering()
+    line = result.isel(y=2, drop=True)
+    drawn = [hv.render(next(iter(plot.clusters(one)))[()]) for one in (line, scattered(line))]
+    assert [axis.visible for figure in drawn for axis in figure.yaxis] == [False, True]
+    (bar,) = drawn[1].select({"type": ColorBar})
+    assert bar.ticker.ticks == [0, 1, 2]
+
+
+def scattered(line: xr.Dataset) -> xr.Dataset:
+    """Pixels of a line, at places of a plane."""
+    places = {name: ("position", line.x.values * factor, {"units": "m"}) for name, factor in (("x", 1), ("y", -2))}
+    return line.rename(x="position").drop_vars("position").assign_coords(places)

@@ -253,7 +253,9 @@ class Clusters:
         (dim,) = (str(d) for d in mean.dims if d != "cluster")
         self.signal = style.axis(mean, dim)
         # that they are means is in the title
-        mean = mean.transpose("cluster", dim).assign_attrs(long_name=_named(mean))
+        name = _named(mean)
+        name = name.replace("_", " ").capitalize() if name.islower() else name
+        mean = mean.transpose("cluster", dim).assign_attrs(long_name=name)
         spread = None if deviation is None else np.abs(style.read(deviation.transpose("cluster", dim)))
         self.parts: list[Response] = []
         turned = mean.dtype.kind == "c"

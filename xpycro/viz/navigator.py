@@ -136,7 +136,8 @@ class Navigator:
         drawn = pictures.mesh(values if values.ndim == 2 else values[None], x, y, colour, shown, size=size)
         if self.names is None:
             return drawn.opts(backend="bokeh", title=title)
-        said = [drawn.kdims[0].name, drawn.vdims[0].name]  # across, a line has no place
+        held = "image" if type(drawn).__name__ == "Image" else drawn.vdims[0].name
+        said = [(drawn.kdims[0].pprint_label, "$x"), (drawn.vdims[0].pprint_label, f"@{{{held}}}")]  # no place across
         return drawn.opts(backend="bokeh", title=title, yaxis=None, frame_height=LINE, hover_tooltips=said)
 
     def panel(self, drawn: Any, pixel: int, title: str) -> Any:
