@@ -262,6 +262,9 @@ def test_a_costly_action_is_stated():
     with pytest.warns(UserWarning, match=r"each plane reads about 4\.0 GiB"):
         drawn = plot.explore(da)
     assert "4.0 GiB" in plot.chosen(drawn)
+    titles = [hv.Store.lookup_options("bokeh", panel[()], "plot").kwargs["title"] for panel in drawn]
+    assert titles[0].endswith("\ndouble tap the spectrum to read all, 4.0 GiB a map")
+    assert titles[0].count("\n") == titles[1].count("\n")  # else Bokeh cuts the label below the shorter one
 
 
 def large() -> xr.DataArray:

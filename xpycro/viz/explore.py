@@ -115,7 +115,7 @@ def explore(
             },
         )
         line = linked(
-            callback(_spectrum, reader, channel),
+            callback(_spectrum, reader, channel, size),
             kdims,
             state,
             {
@@ -246,13 +246,7 @@ def _picture(
     if zooms and window is not None:
         seen = reader.element(("part", window, *key), lambda: _part(reader, window, steps, size, index, low, high))
     values, shown = channel.apply(reader.plane(low, high, index, steps) if isinstance(seen, str) else seen.values)
-    x, y = reader.over.axes
-    width, _ = style.frame(x, y, size)
-    title = headed(*placed(shown.title, reader.signal.text(low)), width)
-    if high > low:
-        first, last = reader.signal.values[low], reader.signal.values[high]
-        span = f"{first:.4g} to {last:.4g} {reader.signal.unit or ''}".replace("-", "−").rstrip()
-        title = headed(f"{shown.title},", f"mean of {reader.signal.label} {span}", width)
+    title = _head(reader, shown, size, low, high)
     key = (id(channel), *key)
     colour = reader.drawn(("colours", *key)) or style.colours(channel.like, values)
 
@@ -268,7 +262,7 @@ def _picture(
         title += f"\n{reader.sampled(steps)}" + (", averaged" if max(reader.blocks(steps)) > 1 else "")
     if dear and not seen:
         seen = f"double tap the spectrum to read all, {amount(dear)} a map"
-    title = reader.problem or (f"{title}; {seen}" if seen else title)
+    title = _as_tall(reader.problem or (f"{title}\n{seen}" if seen else title), int(reader.dear))
     drawn = reader.element(
         ("map", *key),
         lambda: reader.over.draw(values, channel.like, shown, size=size, title=title, steps=steps, colour=colour).opts(
@@ -279,6 +273,22 @@ def _picture(
         return [drawn], title
     reader.element(("colours", *key), lambda: colour)
     return [reader.element(("below", *key), lambda: zooming.below(values, reader.over.axes, pen)), drawn], title
+
+
+def _head(reader: Reader, shown: style.Quantity, size: int, low: int, high: int) -> str:
+    """What a map shows, in as many lines as its frame needs."""
+    x, y = reader.over.axes
+    width, _ = style.frame(x, y, size)
+    if high == low:
+        return headed(*placed(shown.title, reader.signal.text(low)), width)
+    first, last = reader.signal.values[low], reader.signal.values[high]
+    span = f"{first:.4g} to {last:.4g} {reader.signal.unit or ''}".replace("-", "−").rstrip()
+    return headed(f"{shown.title},", f"mean of {reader.signal.label} {span}", width)
+
+
+def _as_tall(title: str, breaks: int) -> str:
+    """A title of as many lines as the one beside it, because Bokeh lines frames up and cuts what stands below."""
+    return title + "\n\u00a0" * (breaks - title.count("\n"))
 
 
 def _zooms(reader: Reader) -> bool:
@@ -311,6 +321,7 @@ def _in_colours(lines: Sequence[np.ndarray], kdims: Sequence[Any]) -> Any:
 def _spectrum(
     reader: Reader,
     channel: Channel,
+    size: int,
     rest: Sequence[float],
     *,
     pixel: int,
@@ -330,9 +341,12 @@ def _spectrum(
         title += ": no data"
     thin = [reader.region_steps(outline, index, whole) for outline in regions]
     if reader.dear:  # the line is there from the beginning: Bokeh makes no room for what is said later
-        left, steps = sum(size for _, size in thin), max((n for n, _ in thin), default=())
+        left, steps = sum(cost for _, cost in thin), max((n for n, _ in thin), default=())
         said = f"means of {reader.sampled(steps)}; double tap here to read all, {amount(left)}" if left else "\u00a0"
         title += f"\n{said}"
+    sampled, dear = reader.steps(low, high, index, whole)
+    beside = _head(reader, shown, size, low, high).count("\n") + (max(sampled) > 1) + (dear > 0)
+    title = _as_tall(title, beside)
     curve = reader.element(("line", id(channel), pixel, *index), lambda: _panel_curve(reader, values, shown, title))
     means = reader.element(
         ("means", id(channel), *(o.tobytes() for o in regions), whole, *index),
