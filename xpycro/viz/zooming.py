@@ -20,7 +20,7 @@ from xpycro.viz.costs import amount, touched
 from xpycro.viz.linking import callback, cursors, linked
 from xpycro.viz.live import attempt
 
-__all__ = ["Pen", "Planes", "Seen", "Window", "below", "part", "to_window"]
+__all__ = ["Pen", "Planes", "Seen", "Window", "below", "part"]
 
 PREVIEW = 40_000  # pixels of the picture that lies below what was read of a part
 _KEPT = 8  # planes whose picture is remembered
@@ -136,11 +136,6 @@ def _over(ax: style.Axis, count: int) -> style.Axis:
     return replace(ax, values=first + (np.arange(count) + 0.5) * step, width=abs(step))
 
 
-def to_window(state: Any) -> Callable[..., None]:
-    """What a panel does when its range changes: `state` is told what is seen."""
-    return lambda x0, x1, y0, y1: state.event(window=(x0, x1, y0, y1))
-
-
 class Planes:
     """Planes of one grid, drawn whole from means of blocks, or the window that is seen; the last few are kept.
 
@@ -197,6 +192,8 @@ class Planes:
     def panel(self, draw: Callable[..., Any], kdims: Sequence[Any] = ()) -> Any:
         """The picture that `draw` makes of the sliders' values and the window, which follows the zoom."""
         state = cursors(window=None)
-        drawn = linked(callback(draw), kdims, state, {"Range": to_window(state)})
+        drawn = linked(
+            callback(draw), kdims, state, {"Range": lambda x0, x1, y0, y1: state.event(window=(x0, x1, y0, y1))}
+        )
         drawn._pycro_state = state
         return drawn
