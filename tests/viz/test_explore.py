@@ -53,16 +53,22 @@ def test_served_map_and_spectrum_follow_each_other_and_the_zoom(served, monkeypa
 
     page.tap(MAP, 10, 8)
     until(lambda: page.line(SPECTRUM), da.isel(y=4, x=5).values * 1e12)
-    assert page.title(SPECTRUM) == "Current at x = 10 nm, y = 8 nm"
+    assert page.title(SPECTRUM).rstrip() == "Current at x = 10 nm, y = 8 nm"
     page.tap(SPECTRUM, 0.5, 0)
     until(lambda: page.image(MAP, 1), whole(15))
     page.drag(SPECTRUM, (0.5, 0), (-0.3, 2))  # the cursor on the axis
     until(lambda: page.image(MAP, 1), whole(7))
     page.drag(MAP, (10, 8), (14, 2))
     until(lambda: page.line(SPECTRUM), da.isel(y=1, x=7).values * 1e12)
+    page.page.mouse.move(*page.place(MAP, 10, 8))
+    values = page.page.locator(".bk-tooltip-row-value")
+    values.first.wait_for()
+    assert values.all_inner_texts()[-1] == f"{float(da[4, 4, 7]) * 1e12:.6g}".replace("-", "−")  # one of 2 × 2 pixels
+    ticks = "return find(argument).model.left.find(a => a.formatter).formatter.doFormat([25e5, 3e6, 35e5], {})"
+    assert page.evaluate(ticks, SPECTRUM) == ["2.5 × 10⁶", "3 × 10⁶", "3.5 × 10⁶"]
     page.tap(MAP, 0, 0)  # not measured
     until(lambda: page.line(SPECTRUM), da.isel(y=0, x=0).values)
-    assert page.title(SPECTRUM) == "Current at x = 0 nm, y = 0 nm: no data"
+    assert page.title(SPECTRUM).rstrip() == "Current at x = 0 nm, y = 0 nm: no data"
     along = ends(SPECTRUM)[:2]
     page.take(MAP, "BoxZoomTool")
     page.drag(MAP, (5.2, 3.2), (10.8, 8.8))
