@@ -18,7 +18,7 @@ MM = 1 / 25.4
 
 STACKED = {"spectrum_complex", "complex_spectrum"}  # two panels below each other on the screen, too
 
-PRINTED = ["fit", "ranks", "lines"]  # explorers of the most panels, and one with a cursor both ways
+PRINTED = ["fit", "lines"]  # explorers of the most panels, and one with a cursor both ways
 
 
 def texts(figure):

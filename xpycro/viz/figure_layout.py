@@ -52,6 +52,8 @@ class Panel:
         Once it is drawn.
     margins : list of float
         Inches that labels take at the left, right, bottom and top of the frame.
+    labels : dict of str to str
+        Of the axes x and y, whole.
     """
 
     content: Any
