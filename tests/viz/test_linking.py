@@ -179,3 +179,9 @@ def test_a_wheel_is_waited_for_where_something_can_be_called_later(monkeypatch):
 
     with ThreadPoolExecutor(1) as thread:  # where no loop of the browser's runs
         thread.submit(check).result()
+
+
+def test_the_range_of_a_chart_holds_its_error_bars():
+    bars = hv.ErrorBars([(0.0, 1.0, 0.5), (1.0, 2.0, 0.25), (2.0, np.nan, np.nan)])
+    assert linking._extent([hv.Curve([(0.0, 1.0), (3.0, 2.0)]), bars], 1) == (0.5, 2.25)
+    assert linking._extent([hv.Curve([(0.0, 1.0), (3.0, 2.0)]), bars], 0) == (0.0, 3.0)

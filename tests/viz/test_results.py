@@ -260,3 +260,16 @@ def test_compared_models_are_named_and_their_weights_on_one_scale():
     assert style.colours(weight, weight.values).clim == (0.0, 1.0)
     counts = weight.assign_attrs(units="counts")  # a detector's range says nothing of what was counted
     assert style.colours(counts, counts.values).clim != (0.0, 1.0)
+
+
+def test_data_and_curve_are_of_one_pixel_where_a_coordinate_falls():
+    energy = np.linspace(-1, 1, 12)
+    slopes = np.arange(6.0).reshape(3, 2) + 1
+    coords = {"y": [3.0, 2.0, 1.0], "x": [0.0, 1.0], "energy": energy}
+    da = xr.DataArray(slopes[..., None] * energy, coords=coords, dims=("y", "x", "energy"))
+    drawn = plot.fit(xp.fit(da, "linear", dim="energy"), da)
+    drawn._pycro_state.event(pixel=0)
+    layers = list(drawn)[-1][()]
+    data, curve = (elements(layers, kind)[0].dimension_values(1) for kind in (hv.Scatter, hv.Curve))
+    np.testing.assert_allclose(data, slopes[2, 0] * energy)  # the lowest row
+    np.testing.assert_allclose(curve, data, atol=1e-9)
